@@ -1,0 +1,72 @@
+"""The data sets that come with the package: real first-principles labels, each with its provenance.
+
+    available()                          names, with a line each
+    load("na-gamma", split="train")      list of ase.Atoms with energy, forces and stress
+    describe("na-gamma")                 settings, units, split rule, known gaps, license
+
+`scripts/make_datasets.py` in the repository made the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import lzma
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import ase.io
+from ase import Atoms
+
+SPLITS = ("train", "valid", "test")
+
+
+def available() -> dict[str, str]:
+    """Name -> one line: what it is, number of frames, license."""
+    return {
+        name: f"{entry['description']}; {entry['frames']} frames, {entry['license']}"
+        for name, entry in _manifest().items()
+    }
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Provenance of a data set: code and settings, structures, units, split rule, gaps, license, SHA-256.
+
+    Raises ValueError for an unknown name.
+    """
+    manifest = _manifest()
+    if name not in manifest:
+        raise ValueError(f"unknown data set {name!r}; there are {', '.join(manifest)}")
+    return manifest[name]
+
+
+def load(name: str, split: str | None = None) -> list[Atoms]:
+    """Frames of a data set, or of its part "train", "valid" or "test" (about 70, 15, 15 %; see `describe`).
+
+    Each frame's calculator holds energy = free_energy (eV; F = E - TS, consistent with the forces), forces
+    (N, 3) eV/A and stress (6,) eV/A^3, Voigt order, ASE's sign. Its info holds frame (a name), source,
+    kpoints, md_temperature_K (of its trajectory), minus_TS_eV, q6, phase ("solid" or "liquid") and split.
+
+    Raises ValueError for an unknown name or split, and for a file whose SHA-256 is not the manifest's.
+    """
+    entry = describe(name)
+    if split not in (None, *SPLITS):
+        raise ValueError(f"{name}: unknown split {split!r}; there are {', '.join(SPLITS)}, or None for all")
+    packed = (_folder() / entry["file"]).read_bytes()
+    if hashlib.sha256(packed).hexdigest() != entry["sha256"]:
+        raise ValueError(
+            f"data set {name!r}: {_folder() / entry['file']} is damaged (its SHA-256 is not the manifest's); "
+            "reinstall with: pip install --force-reinstall --no-deps mlipbook"
+        )
+    frames = ase.io.read(io.StringIO(lzma.decompress(packed).decode()), index=":", format="extxyz")
+    return [atoms for atoms in frames if split in (None, atoms.info["split"])]
+
+
+def _folder() -> Traversable:
+    return files("mlipbook") / "data"
+
+
+def _manifest() -> dict[str, dict[str, Any]]:
+    return json.loads((_folder() / "manifest.json").read_text())
