@@ -1,0 +1,141 @@
+"""``python -m mlipbook``: data sets, labels, fits; running, checking and blessing the chapters."""
+
+import argparse
+import json
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from .bookkit import PROFILES, expected, frame, notebooks
+
+
+def main() -> int:
+    """Parse the command line and run one command; the exit status is 1 where something was found wrong."""
+    arguments = _parser().parse_args()
+    try:
+        return arguments.command(arguments) or 0
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m mlipbook", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function, *names: str, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(function.__name__.strip("_").replace("_", "-"), help=help, description=help)
+        sub.set_defaults(command=function)
+        if "notebooks" in names:
+            sub.add_argument("notebooks", nargs="*", help="chapters, all if none is named")
+        if "profile" in names:
+            sub.add_argument("--profile", choices=PROFILES, default="colab")
+        return sub
+
+    command(datasets, help="list the bundled data sets")
+    sub = command(label, help="label the structures of an extxyz file with another calculator")
+    sub.add_argument("structures", help="extxyz file")
+    sub.add_argument("calculator", help="an ASE calculator as module:function")
+    sub.add_argument("output", help="labelled extxyz file")
+    sub = command(fit, help="fit a potential to a bundled data set")
+    sub.add_argument("dataset", nargs="?", default="na-gamma")
+    sub.add_argument("--cost", choices=("EF", "EFP"), default="EFP")
+    sub.add_argument("--members", type=int, default=5)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--output", default="potential.npz")
+    sub = command(new_chapter, help="start a chapter from the template, or from a text draft")
+    sub.add_argument("notebook", help="chNN_name")
+    sub.add_argument("--text", type=Path, help="draft, with cells that start with '%%%% md' or '%%%% code'")
+    sub = command(run, "notebooks", "profile", help="execute chapters, in place at the stored profile")
+    sub.add_argument("--live", action="store_true", help="show the chapters' own progress")
+    command(check, "notebooks", help="stamps, outputs, frame of the stored chapters")
+    sub = command(bless, "notebooks", "profile", help="take recorded values as expected from now on")
+    sub.add_argument("--reason", required=True)
+    sub = command(test_notebooks, "notebooks", "profile", help="run copies of the chapters and compare")
+    sub.add_argument("--workers", type=int, default=2)
+    return parser
+
+
+def datasets(arguments) -> None:
+    import mlipbook as mb
+
+    for line in mb.datasets.available():
+        print(line)
+
+
+def label(arguments) -> None:
+    from importlib import import_module
+
+    import ase.io
+
+    import mlipbook as mb
+
+    module, _, function = arguments.calculator.partition(":")
+    calculator = getattr(import_module(module), function)()
+    frames = mb.labels.label(ase.io.read(arguments.structures, ":"), calculator)
+    ase.io.write(arguments.output, frames)
+
+
+def fit(arguments) -> None:
+    import mlipbook as mb
+
+    frames = {part: mb.datasets.load(arguments.dataset, part) for part in ("train", "valid", "test")}
+    species = sorted({symbol for atoms in frames["train"] for symbol in atoms.get_chemical_symbols()})
+    descriptor = mb.Chebyshev(
+        species=tuple(species), radial_cutoff=6.5, radial_order=16, angular_cutoff=6.5, angular_order=4
+    )
+    potential = mb.ANNPotential(descriptor, members=arguments.members, seed=arguments.seed)
+    mb.fit(potential, frames["train"], frames["valid"], mb.Cost(p_W=1.0 if arguments.cost == "EFP" else 0.0))
+    print(mb.errors(potential, frames["test"]))
+    potential.save(arguments.output)
+
+
+def new_chapter(arguments) -> None:
+    path = notebooks.BOOK / f"{Path(arguments.notebook).stem}.ipynb"
+    draft = arguments.text or Path(frame.__file__).parent / "chapter.txt"
+    path.write_text(json.dumps(frame.from_text(draft.read_text()), indent=1, ensure_ascii=False) + "\n")
+    print(f"wrote {path}")
+
+
+def run(arguments) -> None:
+    for path in notebooks.paths(arguments.notebooks):
+        executed, seconds = notebooks.run(path, arguments.profile, arguments.live)
+        if arguments.profile == notebooks.own_profile(path):
+            executed.replace(path)
+            executed = path
+        print(f"{executed}: {seconds:.1f} s")
+
+
+def check(arguments) -> int:
+    paths = notebooks.paths(arguments.notebooks)
+    found = [what for path in paths for what in [*notebooks.problems(path), *frame.problems(path)]]
+    print("\n".join(found) or f"{len(paths)} chapters are as they should be")
+    return len(found) > 0
+
+
+def bless(arguments) -> None:
+    for path in notebooks.paths(arguments.notebooks):
+        print(f"wrote {expected.bless(path, arguments.profile, arguments.reason)}")
+
+
+def test_notebooks(arguments) -> int:
+    paths = notebooks.paths(arguments.notebooks)
+    jobs = [(path, arguments.profile) for path in paths]
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        failures = [line for lines in pool.map(_test_notebook, jobs) for line in lines]
+    print("\n".join(failures) or f"{len(paths)} chapters ran at {arguments.profile}, all values as expected")
+    return len(failures) > 0
+
+
+def _test_notebook(job: tuple[Path, str]) -> list[str]:
+    path, profile = job
+    try:
+        executed, seconds = notebooks.run(path, profile)
+    except Exception as error:
+        return [f"{path.stem} ({profile}): {error}"]
+    print(f"{path.stem}: {seconds:.1f} s", flush=True)
+    return expected.compare(executed, profile)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

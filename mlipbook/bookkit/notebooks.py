@@ -1,0 +1,237 @@
+"""Run a chapter, stamp it, and say what is wrong with a stored one."""
+
+import ast
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .records import CHECK, CLAIM, RECORD
+from .results import ROOT
+
+BOOK = ROOT / "book"
+EXECUTED = ROOT / "_build" / "notebooks"
+MAX_BYTES = 1_500_000
+MACHINE_PATH = re.compile(r"(?<![\w/.])/(home|root|tmp|var|content|usr|opt|work|Users)/\w|[A-Z]:\\\\?Users")
+NOT_TEXT = ("image/", "application/vnd.jupyter.widget")
+
+
+def paths(names: list[str] | None = None) -> list[Path]:
+    """The chapters named (path or name), or all of ``book/``. Raises FileNotFoundError with what there is."""
+    every = sorted(BOOK.glob("ch*.ipynb"))
+    if not names:
+        return every
+    chosen = [Path(name) if name.endswith(".ipynb") else BOOK / f"{name}.ipynb" for name in names]
+    for path in chosen:
+        if not path.exists():
+            there = ", ".join(p.stem for p in every) or "none"
+            raise FileNotFoundError(f"no notebook {path}; the book has {there}")
+    return chosen
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A notebook as nested dictionaries, source cells joined to one string."""
+    notebook = json.loads(path.read_text())
+    for cell in notebook["cells"]:
+        cell["source"] = "".join(cell["source"])
+    return notebook
+
+
+def code_cells(notebook: dict) -> list[dict]:
+    """The cells with code in them, in order."""
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code" and cell["source"].strip()]
+
+
+def outputs(notebook: dict, mime: str) -> list[dict]:
+    """Every output part of one MIME type, in order."""
+    found = (output.get("data", {}).get(mime) for cell in code_cells(notebook) for output in cell["outputs"])
+    return [part for part in found if part is not None]
+
+
+def records(notebook: dict) -> dict[str, dict]:
+    """What the notebook recorded, by name."""
+    return {item["name"]: item for item in outputs(notebook, RECORD)}
+
+
+def claims(notebook: dict) -> list[dict]:
+    """The claims that the notebook decided."""
+    return outputs(notebook, CLAIM)
+
+
+# ---- stamps
+
+
+def syntax(code: str) -> str:
+    """The code's syntax tree as text: free of comments and layout, and the same for every Python version."""
+
+    def text(node: Any) -> str:
+        if isinstance(node, list):
+            return "[" + ",".join(text(item) for item in node) + "]"
+        if not isinstance(node, ast.AST):
+            return repr(node)
+        # Newer versions add fields that are empty for older code; empty fields are left out for that reason.
+        fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return type(node).__name__ + "(" + ",".join(f"{name}={text(value)}" for name, value in fields) + ")"
+
+    return text(ast.parse(code))
+
+
+def _digest(parts: list[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def code_hash(notebook: dict) -> str:
+    """Hash of the code cells' syntax trees."""
+    return _digest([syntax(cell["source"]) for cell in code_cells(notebook)])
+
+
+def library_hash() -> str:
+    """Hash of the syntax trees of every module of the package."""
+    package = ROOT / "mlipbook"
+    files = sorted(package.rglob("*.py"))
+    return _digest([f"{file.relative_to(package)} {syntax(file.read_text())}" for file in files])
+
+
+def data_hash() -> str:
+    """Hash of the bundled data sets."""
+    folder = ROOT / "mlipbook" / "data"
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.suffix.startswith(".py"))
+    sums = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    return _digest([f"{file.relative_to(folder)} {sum}" for file, sum in zip(files, sums, strict=True)])
+
+
+def _device() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+# ---- running
+
+
+def run(path: Path, profile: str = "colab", live: bool = False) -> tuple[Path, float]:
+    """Execute a copy of a chapter with papermill, and stamp it; returns the copy's path and the seconds.
+
+    The copy is in ``_build/notebooks/<profile>/``. `live` shows the chapter's own progress in the
+    terminal. Raises PapermillExecutionError where a cell fails; the copy holds the traceback.
+    """
+    import papermill
+
+    executed = EXECUTED / profile / path.name
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    if not live:
+        os.environ["TQDM_DISABLE"] = "1"  # the kernel inherits it: progress bars are no results
+    streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr} if live else {}
+    start = time.perf_counter()
+    papermill.execute_notebook(
+        path,
+        executed,
+        parameters={} if profile == own_profile(path) else {"profile": profile},
+        cwd=path.parent,
+        kernel_name="python3",
+        progress_bar=False,
+        **streams,
+    )
+    seconds = time.perf_counter() - start
+    notebook = read(executed)
+    stamp = {
+        "code": code_hash(notebook),
+        "library": library_hash(),
+        "data": data_hash(),
+        "profile": profile,
+        "device": _device(),
+        "seconds": round(seconds, 1),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+    _write(executed, _clean(notebook) | {"metadata": _metadata(notebook) | {"mlipbook": stamp}})
+    return executed, seconds
+
+
+def own_profile(path: Path) -> str:
+    """The profile in the parameters cell, which the stored outputs are of. Raises ValueError without one."""
+    for cell in code_cells(read(path)):
+        if "parameters" in cell["metadata"].get("tags", []):
+            found = re.search(r'^profile = "(\w+)"', cell["source"], re.MULTILINE)
+            if found:
+                return found[1]
+    raise ValueError(f'{path}: no cell tagged "parameters" with a line profile = "..."')
+
+
+def _metadata(notebook: dict) -> dict:
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    dropped = ("papermill", "widgets", "language_info")
+    kept = {key: value for key, value in notebook["metadata"].items() if key not in dropped}
+    return kept | {"kernelspec": kernel, "language_info": {"name": "python"}}
+
+
+def _clean(notebook: dict) -> dict:
+    """Drop what differs from machine to machine and run to run without being a result."""
+    for cell in notebook["cells"]:
+        cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k not in ("papermill", "execution")}
+        if not cell["metadata"].get("tags", ["?"]):
+            del cell["metadata"]["tags"]
+    return notebook
+
+
+def _write(path: Path, notebook: dict) -> None:
+    for cell in notebook["cells"]:
+        cell["source"] = cell["source"].splitlines(keepends=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    os.replace(temporary, path)
+
+
+# ---- the gate
+
+
+def problems(path: Path) -> list[str]:
+    """What forbids to publish a stored chapter: empty if it is as its stamp says and fit to be read."""
+    notebook = read(path)
+    found = []
+    stamp = notebook["metadata"].get("mlipbook")
+    if not stamp:
+        found.append("never run: no stamp")
+    elif stamp["code"] != code_hash(notebook):
+        found.append("code changed since it was run")
+    cells = code_cells(notebook)
+    if [cell["execution_count"] for cell in cells] != list(range(1, len(cells) + 1)):
+        found.append("execution counts are not 1..n")
+    for k, cell in enumerate(cells, start=1):
+        found += [f"code cell {k}: {what}" for output in cell["outputs"] for what in _output_problems(output)]
+    if path.stat().st_size > MAX_BYTES:
+        found.append(f"{path.stat().st_size / 1e6:.2f} MB, more than {MAX_BYTES / 1e6} MB")
+    names = [item["name"] for item in outputs(notebook, RECORD)]
+    found += [f"records {name!r} twice" for name in sorted({name for name in names if names.count(name) > 1})]
+    again = f" (run: python -m mlipbook run {path.stem})" if found else ""
+    return [f"{path.name}: {what}{again}" for what in found]
+
+
+def _output_problems(output: dict) -> list[str]:
+    found = []
+    if output["output_type"] == "error":
+        found.append(f"error {output['ename']}: {output['evalue']}")
+    if output.get("name") == "stderr":
+        found.append(f"prints to stderr: {''.join(output['text'])[:80]!r}")
+    data = output.get("data", {})
+    if CHECK in data and not data[CHECK]["passed"]:
+        found.append(f"check {data[CHECK]['name']!r} failed")
+    if any(mime.startswith("application/vnd.jupyter.widget") for mime in data):
+        found.append("a live widget; use bookkit.slider")
+    parts = [part for mime, part in data.items() if not mime.startswith(NOT_TEXT)] + [output.get("text", "")]
+    for part in parts:
+        text = json.dumps(part) if isinstance(part, dict) else "".join(part)
+        place = MACHINE_PATH.search(re.sub(r"base64,[A-Za-z0-9+/=]*", "", text))
+        if place:
+            found.append(f"machine path {text[place.start() : place.start() + 40]!r}")
+    return found
+
+
+def is_stale(path: Path) -> bool:
+    """Whether the library or its data changed since the run: allowed, and shown on the status page."""
+    stamp = read(path)["metadata"].get("mlipbook", {})
+    return (stamp.get("library"), stamp.get("data")) != (library_hash(), data_hash())
