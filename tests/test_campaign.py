@@ -1,0 +1,157 @@
+"""Campaigns resume, cache, and survive failed jobs and killed workers."""
+
+import os
+import signal
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlipbook import campaign
+
+# Forked workers of a process that runs threads may hang.
+Processes = partial(ProcessPoolExecutor, 2, mp_context=get_context("spawn"))
+
+
+def square(job: dict) -> dict:
+    """x**2, leaving a line in job["log"] for each time that it ran."""
+    with open(job["log"], "a") as log:
+        log.write(f"{job['x']}\n")
+    if job["x"] == job.get("bad"):
+        raise RuntimeError(f"x = {job['x']} is bad")
+    return {"square": job["x"] ** 2, "array": np.full(2, job["x"] / 3)}
+
+
+def power(exponent: int, job: int) -> int:
+    return job**exponent
+
+
+def kills_its_process(job: dict) -> int:
+    """Job 3 kills the process that it runs in, the first job["times"] times."""
+    marks = list(Path(job["folder"]).glob("killed*"))
+    if job["x"] == 3 and len(marks) < job["times"]:
+        Path(job["folder"], f"killed{len(marks)}").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return job["x"]
+
+
+def slow(job: dict) -> dict:
+    time.sleep(0.1)
+    Path(job["folder"], f"{job['x']}-{os.getpid()}").touch()
+    return {"x": job["x"], "pid": os.getpid()}
+
+
+def jobs(log: Path, n: int = 6, **extra) -> list[dict]:
+    return [{"x": x, "log": str(log), **extra} for x in range(n)]
+
+
+@pytest.mark.parametrize("executor", [None, partial(ThreadPoolExecutor, 2), Processes])
+def test_order_cache_and_resume(tmp_path, executor):
+    log, store = tmp_path / "log", tmp_path / "store"
+    first = campaign.run(square, jobs(log, 3), executor, store)
+    assert [result["square"] for result in first] == [0, 1, 4]
+    both = campaign.run(square, jobs(log, 6) + jobs(log, 1), executor, store)
+    assert [result["square"] for result in both] == [0, 1, 4, 9, 16, 25, 0]
+    assert sorted(log.read_text().split()) == list("012345")  # each of them once
+    again = campaign.run(square, jobs(log, 6), None, store)
+    assert all(np.array_equal(a["array"], b["array"]) for a, b in zip(again, both, strict=False))
+    assert len(log.read_text().split()) == 6
+
+
+def test_without_store_nothing_is_converted():
+    assert campaign.run(partial(power, 2), [1, 2, 3]) == [1, 4, 9]
+    marker = object()
+    assert campaign.run(lambda job: (job, marker), [1]) == [(1, marker)]
+
+
+def test_bound_arguments_belong_to_the_key(tmp_path):
+    assert campaign.run(partial(power, 2), [3], store=tmp_path) == [9]
+    assert campaign.run(partial(power, 3), [3], store=tmp_path) == [27]
+    assert len(list(tmp_path.glob("power-*.json"))) == 2
+
+
+@pytest.mark.parametrize("executor", [None, Processes])
+def test_failed_jobs_do_not_stop_the_others(tmp_path, executor):
+    log = tmp_path / "log"
+    with pytest.raises(campaign.CampaignError) as caught:
+        campaign.run(square, jobs(log, bad=2), executor, tmp_path / "store")
+    results = caught.value.results
+    assert [r["square"] for r in results if not isinstance(r, campaign.Failure)] == [0, 1, 9, 16, 25]
+    assert results[2].job["x"] == 2 and results[2].error == "RuntimeError: x = 2 is bad"
+    assert 'in square\n' in results[2].traceback
+    assert "1 of 6 jobs failed" in str(caught.value) and "RuntimeError: x = 2 is bad" in str(caught.value)
+    with pytest.raises(campaign.CampaignError):
+        campaign.run(square, jobs(log, bad=2), executor, tmp_path / "store")
+    assert sorted(log.read_text().split()) == list("0122345")  # only the failed one was tried again
+
+
+def test_dead_process_costs_no_job(tmp_path):
+    work = [{"x": x, "folder": str(tmp_path), "times": 1} for x in range(8)]
+    assert campaign.run(kills_its_process, work, Processes, tmp_path / "store") == list(range(8))
+    assert len(list(tmp_path.glob("killed*"))) == 1
+
+
+def test_job_that_always_kills_is_named_and_the_others_finish(tmp_path):
+    work = [{"x": x, "folder": str(tmp_path), "times": 9} for x in range(8)]
+    with pytest.raises(campaign.CampaignError, match="1 of 8 jobs failed") as caught:
+        campaign.run(kills_its_process, work, Processes, tmp_path / "store")
+    assert [x for x in caught.value.results if isinstance(x, int)] == [0, 1, 2, 4, 5, 6, 7]
+    assert caught.value.results[3].error.startswith("BrokenProcessPool")
+
+
+def test_broken_pool_of_the_caller_is_reported_and_can_be_continued(tmp_path):
+    work = [{"x": x, "folder": str(tmp_path), "times": 1} for x in range(8)]
+    with pytest.raises(campaign.CampaignError, match="BrokenProcessPool"), Processes() as pool:
+        campaign.run(kills_its_process, work, pool, tmp_path / "store")
+    assert campaign.run(kills_its_process, work, None, tmp_path / "store") == list(range(8))
+
+
+def test_half_a_result_file_is_done_again(tmp_path):
+    log = tmp_path / "log"
+    campaign.run(square, jobs(log, 1), store=tmp_path / "store")
+    (path,) = (tmp_path / "store").iterdir()
+    path.write_bytes(path.read_bytes()[:-20])
+    assert campaign.run(square, jobs(log, 1), store=tmp_path / "store")[0]["square"] == 0
+    assert log.read_text().split() == ["0", "0"]
+
+
+def test_what_cannot_be_stored(tmp_path):
+    with pytest.raises(ValueError, match="lambda has no name"):
+        campaign.run(lambda job: job, [1], store=tmp_path)
+    with pytest.raises(ValueError, match="job <object object .* cannot be stored as JSON"):
+        campaign.run(power, [object()], store=tmp_path)
+    with pytest.raises(campaign.CampaignError, match="result <function .* cannot be stored as JSON"):
+        campaign.run(returns_a_function, [1], store=tmp_path)
+
+
+def returns_a_function(job: int):
+    return power
+
+
+def test_dask_cluster_with_a_worker_killed_half_way(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    work = [{"x": x, "folder": str(tmp_path)} for x in range(30)]
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        victim = next(iter(client.run(os.getpid).values()))
+        with ThreadPoolExecutor(1) as background:
+            campaigning = background.submit(
+                campaign.run, slow, work, client.get_executor(), tmp_path / "store"
+            )
+            while not campaigning.done() and not list(tmp_path.glob(f"*-{victim}")):
+                time.sleep(0.01)
+            os.kill(victim, signal.SIGKILL)
+            results = campaigning.result(timeout=60)
+        assert [result["x"] for result in results] == list(range(30))
+        assert victim not in client.run(os.getpid).values()
+        runs = len(list(tmp_path.glob("*-*")))
+        assert campaign.run(slow, work, client.get_executor(), tmp_path / "store") == results
+        assert len(list(tmp_path.glob("*-*"))) == runs
