@@ -1,0 +1,42 @@
+"""What the site generates from the stored notebooks: the status table and the claims ledger, in Markdown."""
+
+from pathlib import Path
+
+from . import notebooks
+from .records import claims, format_value
+
+
+def status(paths: list[Path]) -> str:
+    """Each chapter's last run: profile, device, time, date, and whether the library changed since."""
+    lines = ["| chapter | profile | device | seconds | date | library |", "|---|---|---|---|---|---|"]
+    for path in paths:
+        stamp = notebooks.read(path)["metadata"].get("mlipbook")
+        if not stamp:
+            lines.append(f"| {_link(path)} | never run | | | | |")
+            continue
+        library = "changed since" if notebooks.is_stale(path) else "as it is now"
+        columns = [stamp["profile"], stamp["device"], f"{stamp['seconds']:.0f}", stamp["date"], library]
+        lines.append(f"| {_link(path)} | {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
+def ledger(paths: list[Path]) -> str:
+    """Every claim of the paper with the verdict of the chapter that tested it, or "not yet tested"."""
+    decided: dict[str, list[tuple[Path, dict]]] = {}
+    for path in paths:
+        for item in notebooks.claims(notebooks.read(path)):
+            decided.setdefault(item["id"], []).append((path, item))
+    parts = []
+    for id, entry in claims().items():
+        parts += [f"**{id}** ({entry['where']})", f": {entry['statement']}\n"]
+        if id not in decided:
+            parts.append(f"  *Not yet tested*; planned for chapter {entry['chapter']}.\n")
+        for path, item in decided.get(id, []):
+            numbers = "; ".join(f"{r['name']}: {format_value(r['value'], r['sem'])} {r['unit']}" for r in item["records"])
+            verdict = f"**{item['status'].capitalize()}** ({_link(path)}): {item['sentence']}"
+            parts.append(f"  {verdict} *Recorded:* {numbers}.\n")
+    return "\n".join(parts)
+
+
+def _link(path: Path) -> str:
+    return f"{{doc}}`{path.stem}`"
