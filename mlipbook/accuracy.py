@@ -1,0 +1,103 @@
+"""Errors of a potential on labeled frames: what chapter 5 compares, in the units of the field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from mlipbook.derivative_cache import VOIGT, labels_of
+from mlipbook.potentials import EdgePotential
+from mlipbook.structures import Structures
+from mlipbook.units import GPa, meV
+
+UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa", "pressure": "GPa"}
+
+
+@dataclass(frozen=True)
+class ErrorTable:
+    """Errors predicted minus reference: rmse, mae, bias map energy (meV/atom), force (meV/A), stress and
+    pressure (GPa) to arrays (members,); count: number of labels behind each."""
+
+    rmse: dict[str, np.ndarray]
+    mae: dict[str, np.ndarray]
+    bias: dict[str, np.ndarray]
+    count: dict[str, int]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """(quantity, unit, labels, RMSE, MAE, bias) as text; committees as mean +- standard deviation."""
+        return [
+            (
+                name,
+                UNITS[name],
+                str(self.count[name]),
+                *(_text(column[name]) for column in (self.rmse, self.mae, self.bias)),
+            )
+            for name in self.rmse
+        ]
+
+    def __str__(self) -> str:
+        header = ("", "unit", "labels", "RMSE", "MAE", "bias")
+        return "\n".join(
+            "{:9} {:9} {:>7}  {:>18} {:>18} {:>18}".format(*row) for row in (header, *self.rows())
+        )
+
+    def _repr_html_(self) -> str:
+        cells = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in self.rows())
+        names = "".join(f"<th>{c}</th>" for c in ("", "unit", "labels", "RMSE", "MAE", "bias"))
+        return f"<table><thead><tr>{names}</tr></thead><tbody>{cells}</tbody></table>"
+
+
+def _text(values: np.ndarray) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.4g}"
+    return f"{values.mean():.4g} ± {values.std(ddof=1):.2g}"
+
+
+def predict(potential: EdgePotential, frames: Sequence[Atoms]) -> list[dict[str, np.ndarray]]:
+    """Per frame: energy (members,) eV, forces (members, N, 3) eV/A, stress (members, 6) eV/A^3."""
+    device, results = next(potential.buffers(), torch.empty(0)).device, []
+    for atoms in frames:
+        result = potential.evaluate(Structures.from_ase(atoms, device=device))
+        energies = result.energies[None] if result.energies.ndim == 2 else result.energies
+        members = len(energies)
+        found = {"energy": energies.sum(-1)[:, 0], "forces": result.forces.reshape(members, -1, 3)}
+        if all(atoms.pbc):
+            found["stress"] = result.stress.reshape(members, 3, 3)[:, VOIGT[0], VOIGT[1]]
+        results.append({name: value.cpu().numpy() for name, value in found.items()})
+    return results
+
+
+def errors(potential: EdgePotential, frames: Sequence[Atoms]) -> ErrorTable:
+    """RMSE, MAE and bias of energies per atom, force components, stress components and pressure.
+
+    Frames may lack labels; what is missing is left out. Raises ValueError if no frame has any label.
+    """
+    differences: dict[str, list[np.ndarray]] = {name: [] for name in UNITS}
+    for atoms, found in zip(frames, predict(potential, frames), strict=True):
+        U, F, W = labels_of(atoms)
+        if _given(U):
+            differences["energy"].append((found["energy"] - U.numpy())[:, None] / len(atoms) / meV)
+        if _given(F):
+            differences["force"].append((found["forces"] - F.numpy()).reshape(len(found["forces"]), -1) / meV)
+        if _given(W):
+            stress = found["stress"] + W.numpy() / atoms.cell.volume
+            differences["stress"].append(stress / GPa)
+            differences["pressure"].append(-stress[:, :3].mean(1, keepdims=True) / GPa)
+    d = {name: np.concatenate(parts, axis=1) for name, parts in differences.items() if parts}
+    if not d:
+        raise ValueError(f"none of the {len(frames)} frames has an energy, force or stress label")
+    return ErrorTable(
+        {name: np.sqrt((x**2).mean(1)) for name, x in d.items()},
+        {name: abs(x).mean(1) for name, x in d.items()},
+        {name: x.mean(1) for name, x in d.items()},
+        {name: x.shape[1] for name, x in d.items()},
+    )
+
+
+def _given(label: Tensor) -> bool:
+    return bool(torch.isfinite(label).all())

@@ -1,0 +1,198 @@
+"""The ANN potential: one feed-forward network per species on Chebyshev descriptors (Eq. 1-2).
+
+    eps_i = y(x)/scale + shift + E_atom(species),     x = (G - mean)/sqrt(<G^2> - mean^2)
+
+Normalization and layout as in aenet (Artrith, Urban, CMS 114, 135 (2016)). All parameters carry a
+leading member axis: a committee of M networks is M networks trained and evaluated in one pass.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+from ase.data import atomic_numbers, chemical_symbols
+from torch import Tensor, nn
+
+from mlipbook import archive
+from mlipbook.descriptors import Chebyshev
+from mlipbook.potentials import EdgePotential, Repulsion
+from mlipbook.structures import Structures
+
+
+def mtanh(x: Tensor) -> Tensor:
+    """1.7159 tanh(2x/3), with 2/3 as typed in aenet."""
+    return 1.7159 * torch.tanh(0.666666666666667 * x)
+
+
+ACTIVATIONS = {
+    "linear": lambda x: x,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "mtanh": mtanh,
+    "twist": lambda x: mtanh(x) + 0.1 * x,
+}
+
+
+class Network(nn.Module):
+    """M feed-forward networks of one shape: features (A, F) or (M, A, F) to (M, A), one number per atom.
+
+    weights[k]: (M, n_out, n_in + 1), the last column is the bias. mean, mean_square: (F,) feature
+    statistics of the training set; features without spread (<= 1e-10) are ignored.
+    """
+
+    mean: Tensor
+    mean_square: Tensor
+
+    def __init__(self, sizes: Sequence[int], activations: Sequence[str], members: int):
+        super().__init__()
+        unknown = [a for a in activations if a not in ACTIVATIONS]
+        if unknown:
+            raise ValueError(f"activation {unknown[0]!r}: choose from {', '.join(ACTIVATIONS)}")
+        self.sizes, self.activations = tuple(sizes), tuple(activations)
+        shapes = zip(sizes[1:], sizes[:-1], strict=False)
+        self.weights = nn.ParameterList(
+            torch.zeros(members, n_out, n_in + 1, dtype=torch.float64) for n_out, n_in in shapes
+        )
+        self.register_buffer("mean", torch.zeros(sizes[0], dtype=torch.float64))
+        self.register_buffer("mean_square", torch.ones(sizes[0], dtype=torch.float64))
+
+    def initialize(self, member: int, generator: torch.Generator) -> None:
+        """Uniform weights of standard deviation 1/sqrt(n_in + 1), as in aenet."""
+        for weight in self.weights:
+            draw = torch.rand(weight.shape[1:], generator=generator, dtype=torch.float64)
+            weight.data[member] = (2 * draw - 1) * (3 / weight.shape[-1]) ** 0.5
+
+    def forward(self, features: Tensor) -> Tensor:
+        spread = (self.mean_square - self.mean**2).clamp(min=0).sqrt()
+        inverse = torch.where(spread > 1e-10, 1 / spread, torch.zeros_like(spread))
+        x = (features - self.mean) * inverse
+        x = x.expand(self.weights[0].shape[0], *x.shape[-2:])  # (M, A, F)
+        for weight, activation in zip(self.weights, (*self.activations, "linear"), strict=True):
+            x = ACTIVATIONS[activation](torch.baddbmm(weight[:, None, :, -1], x, weight[:, :, :-1].mT))
+        return x[..., 0]
+
+
+class ANNPotential(EdgePotential):
+    """Committee of ANN potentials on one descriptor.
+
+    hidden: sizes of the hidden layers, for all species or {element: sizes}; activation: tanh, sigmoid,
+    mtanh, twist or linear (a name, or {element: one name per hidden layer}). seed: member m starts from
+    seed + m. repulsion: cutoff (angstrom) of a fixed short-range repulsion under the network, or None.
+    Outputs have a member axis in front if members > 1. The potential is ready after `fit` or `load`.
+    Raises ValueError for unknown activations or species.
+    """
+
+    energy_scale: Tensor
+    energy_shift: Tensor
+
+    def __init__(
+        self,
+        descriptor: Chebyshev,
+        hidden: Sequence[int] | dict[str, Sequence[int]] = (20, 20),
+        activation: str | dict[str, Sequence[str]] = "tanh",
+        members: int = 1,
+        seed: int = 0,
+        repulsion: float | None = None,
+    ):
+        super().__init__()
+        self.descriptor, self.members = descriptor, int(members)
+        self.cutoff = descriptor.cutoff
+        self.repulsion_cutoff = repulsion
+        self.repulsion = Repulsion(repulsion) if repulsion else None
+        if repulsion and repulsion > self.cutoff:
+            raise ValueError(
+                f"repulsion reaches {repulsion} A, farther than the descriptor ({self.cutoff} A)"
+            )
+        self.networks: dict[str, Network] = nn.ModuleDict()  # type: ignore[assignment]
+        for element in descriptor.species:
+            layers = tuple(hidden[element] if isinstance(hidden, dict) else hidden)
+            names = activation[element] if isinstance(activation, dict) else [activation] * len(layers)
+            self.networks[element] = Network((descriptor.n_features, *layers, 1), names, self.members)
+        for m in range(self.members):
+            generator = torch.Generator().manual_seed(seed + m)
+            for network in self.networks.values():
+                network.initialize(m, generator)
+        self.register_buffer("energy_scale", torch.tensor(1.0, dtype=torch.float64))
+        self.register_buffer("energy_shift", torch.tensor(0.0, dtype=torch.float64))
+        self.reference_energies = dict.fromkeys(descriptor.species, 0.0)  # E_atom, eV
+        self.shortest = {}
+
+    def check(self, structures: Structures) -> None:
+        self.descriptor.check_species(structures)
+
+    def atomic_energies(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
+        """eps_i, (A,) eV, or (members, A)."""
+        features = self.descriptor.features(vectors, center_species, neighbor_species)
+        energies = self.network_energies(features, center_species) + self.reference_energy(center_species)
+        if self.repulsion is not None:
+            energies = energies + self.repulsion.atomic_energies(vectors, center_species, neighbor_species)
+        return energies[0] if self.members == 1 else energies
+
+    def network_energies(self, features: Tensor, species: Tensor) -> Tensor:
+        """Cohesive energies eps_i - E_atom, (members, A) eV, from features (A, F) or (members, A, F)."""
+        if len(self.networks) == 1:
+            y = next(iter(self.networks.values()))(features)
+        else:
+            y = features.new_zeros(self.members, len(species))
+            for element, network in self.networks.items():
+                rows = (species == atomic_numbers[element]).nonzero()[:, 0]
+                y = y.index_copy(1, rows, network(features[..., rows, :]))
+        return y / self.energy_scale + self.energy_shift
+
+    def reference_energy(self, species: Tensor) -> Tensor:
+        """E_atom of each atom, (A,) eV, float64; species (A,) atomic numbers."""
+        table = torch.zeros(len(chemical_symbols), dtype=torch.float64)
+        for element, energy in self.reference_energies.items():
+            table[atomic_numbers[element]] = energy
+        return table.to(species.device)[species]
+
+    def member(self, m: int) -> ANNPotential:
+        """Member m as a potential of its own (a copy)."""
+        arrays, metadata = self._state()
+        for name in arrays:
+            if ".weights." in name:
+                arrays[name] = arrays[name][m : m + 1]
+        return _restore(arrays, {**metadata, "members": 1}).to(self.energy_scale.device).to(self.dtype)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write one npz file with JSON metadata; read it with mb.load."""
+        archive.save(path, *self._state())
+
+    def _state(self) -> tuple[dict[str, Tensor], dict]:
+        metadata = {
+            "kind": "ANNPotential",
+            "version": 1,
+            "descriptor": self.descriptor.settings,
+            "hidden": {s: n.sizes[1:-1] for s, n in self.networks.items()},
+            "activation": {s: n.activations for s, n in self.networks.items()},
+            "members": self.members,
+            "repulsion": self.repulsion_cutoff,
+            "reference_energies": self.reference_energies,
+            "shortest": [[*pair, distance] for pair, distance in (self.shortest or {}).items()],
+        }
+        arrays = {
+            k: v.detach().cpu() for k, v in self.state_dict().items() if not k.startswith("descriptor.")
+        }
+        return arrays, metadata
+
+
+def _restore(arrays: dict, metadata: dict) -> ANNPotential:
+    descriptor = Chebyshev(**metadata["descriptor"])
+    potential = ANNPotential(
+        descriptor,
+        metadata["hidden"],
+        metadata["activation"],
+        members=metadata["members"],
+        repulsion=metadata["repulsion"],
+    )
+    potential.load_state_dict({k: torch.as_tensor(v) for k, v in arrays.items()}, strict=False)
+    potential.reference_energies = dict(metadata["reference_energies"])
+    potential.shortest = {(a, b): distance for a, b, distance in metadata["shortest"]}
+    return potential
+
+
+def load(path: str | os.PathLike) -> ANNPotential:
+    """Read a potential written by `ANNPotential.save`. Raises ValueError for other or damaged files."""
+    return _restore(*archive.load(path))

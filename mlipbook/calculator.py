@@ -1,0 +1,57 @@
+"""Any mlipbook potential as an ASE calculator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ase import Atoms
+from ase.calculators import calculator as ase_calculator
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from mlipbook import neighbors
+from mlipbook.neighbors import Edges
+from mlipbook.potentials import EdgePotential
+from mlipbook.structures import Structures
+
+
+class Calculator(ase_calculator.Calculator):
+    """ASE calculator: energy, free_energy, energies (eV), forces (eV/A), stress, stresses (eV/A^3).
+
+    A committee gives its mean, and its standard deviations as results["energy_spread"] (eV) and
+    results["forces_spread"] (N, 3) (eV/A). The neighbor list is kept while atoms move less than the skin
+    (angstrom) allows. Isolated structures have no stress. Raises ValueError as the potential does.
+    """
+
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]
+
+    def __init__(self, potential: EdgePotential, skin: float = 0.8, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.potential, self.skin = potential, skin
+        self.edges: Edges | None = None
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] = ase_calculator.all_changes,
+    ) -> None:
+        super().calculate(atoms, properties or ["energy"], system_changes)
+        structures = Structures.from_ase(
+            self.atoms, device=next(self.potential.buffers(), torch.empty(0)).device
+        )
+        if self.edges is None or "numbers" in system_changes or not self.edges.cover(structures):
+            self.edges = neighbors.build(structures, self.potential.cutoff, self.skin)
+        result = self.potential.evaluate(structures, edges=self.edges)
+        energies, forces, virials = (x.cpu() for x in (result.energies, result.forces, result.virials))
+        if energies.ndim == 3:
+            self.results["energy_spread"] = float(energies.sum(-1).std(0))
+            self.results["forces_spread"] = forces.std(0)[0].numpy()
+            energies, forces, virials = (x.mean(0) for x in (energies, forces, virials))
+        energy = float(energies.sum())
+        self.results |= {"energy": energy, "free_energy": energy, "energies": energies[0].numpy()}
+        self.results["forces"] = forces[0].numpy()
+        if all(structures.pbc):
+            stresses = -virials[0] / float(structures.volumes[0])
+            self.results["stress"] = full_3x3_to_voigt_6_stress(stresses.sum(0).numpy())
+            self.results["stresses"] = full_3x3_to_voigt_6_stress(stresses.numpy())

@@ -1,0 +1,33 @@
+"""Heat flux of a potential, for the three definitions of the atomic virial (Eq. 11-14)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mlipbook.potentials import EdgePotential
+from mlipbook.structures import Structures
+
+
+def convective_flux(energies: Tensor, masses: Tensor, velocities: Tensor) -> Tensor:
+    """sum_i (t_i + eps_i) v_i, (..., B, 3); energies (..., B, N) eV, masses (N,), velocities (B, N, 3)."""
+    kinetic = 0.5 * masses * velocities.square().sum(-1)
+    return torch.einsum("...bi,bia->...ba", energies + kinetic, velocities)
+
+
+def flux(
+    potential: EdgePotential, structures: Structures, velocities: Tensor, definition: str = "I"
+) -> Tensor:
+    """Total heat flux Omega*J = sum_i (t_i + eps_i + W_i) v_i of Eq. 11, (B, 3), eV A per ASE time unit.
+
+    velocities: (B, N, 3) angstrom per ASE time unit. definition: "I", "II" or "III" (Eq. 12-14); only I is
+    the time derivative of sum r_i E_i. A member axis stands in front if the potential has members.
+    Raises ValueError for unknown definitions or species, or velocities of another shape.
+    """
+    if velocities.shape != structures.positions.shape:
+        raise ValueError(
+            f"velocities {tuple(velocities.shape)} do not fit positions {tuple(structures.positions.shape)}"
+        )
+    result = potential.evaluate(structures, definition)
+    virial_part = torch.einsum("...biac,bic->...ba", result.virials, velocities)
+    return convective_flux(result.energies, structures.masses, velocities) + virial_part

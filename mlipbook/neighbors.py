@@ -1,0 +1,154 @@
+"""Neighbor lists: who sits within the cutoff of whom, periodic images included.
+
+An edge e = (i -> j) points from a center i to a neighbor j; every pair is listed twice, once from each
+side, and every periodic image is an edge of its own, also an atom's own images. The list is a table
+with one row per center, padded at the end of the rows: sums over neighbors are sums over the last axis,
+and shapes stay fixed while atoms move.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from vesin import NeighborList
+
+from mlipbook.structures import Structures
+
+OVERLAP = 0.01  # A; closer than this is a mistake in the input, not physics
+ALL_PAIRS_LIMIT = 500  # atoms; above it the linked cells of vesin win over the N x N table
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Neighbor table of a batch of B structures of N atoms; rows are the A = B*N centers.
+
+    neighbor: (A, K) row number of the neighbor. shifts: (3, A, K) lattice translations S of the neighbor
+    as floats. real: (A, K), False in the padding. cutoff, skin: angstrom; the table lists all pairs
+    within cutoff + skin of the structures it was built for.
+    """
+
+    neighbor: Tensor
+    shifts: Tensor
+    real: Tensor
+    cutoff: float
+    skin: float
+    built_for: Structures
+
+    def vectors(self, structures: Structures) -> Tensor:
+        """Edge vectors r_e = r_j + S.cell - r_i, (3, A, K) angstrom; padding lies beyond any cutoff."""
+        B, (A, K) = len(structures), self.neighbor.shape
+        positions = structures.positions.reshape(A, 3).T.contiguous()
+        offsets = torch.einsum("cbe,bcd->dbe", self.shifts.view(3, B, -1), structures.cells).reshape(3, A, K)
+        vectors = positions[:, self.neighbor] - positions[:, :, None] + offsets
+        far = vectors.new_tensor([2 * (self.cutoff + self.skin), 0.0, 0.0])
+        return torch.where(self.real, vectors, far[:, None, None])
+
+    def species(self, structures: Structures) -> tuple[Tensor, Tensor]:
+        """Atomic numbers of centers (A,) and neighbors (A, K)."""
+        centers = structures.species.repeat(len(structures))
+        return centers, centers[self.neighbor]
+
+    def cover(self, structures: Structures) -> bool:
+        """True while no pair can have come within the cutoff unseen, so that the list can be kept.
+
+        Cell changes are taken as a deformation D of the old structure: a pair's distance shrinks by at
+        most |D - 1| of what it was, plus twice the largest displacement from the deformed positions.
+        """
+        old = self.built_for
+        if structures.positions.shape != old.positions.shape or structures.pbc != old.pbc:
+            return False
+        identity = torch.eye(3).to(old.cells)
+        deformation = torch.linalg.solve(old.cells, structures.cells) if all(old.pbc) else identity
+        if not all(old.pbc) and not torch.equal(structures.cells, old.cells):
+            return False
+        moved = (structures.positions - old.positions @ deformation).norm(dim=-1).max()
+        strain = torch.linalg.matrix_norm(deformation - identity).max()
+        return bool(2 * moved + strain * (self.cutoff + self.skin) < self.skin)
+
+
+def build(structures: Structures, cutoff: float, skin: float = 0.0) -> Edges:
+    """Neighbor table of all pairs within cutoff + skin (angstrom).
+
+    Small cells list every image within reach. Raises ValueError where two atoms overlap (closer than
+    0.01 A) and names them.
+    """
+    B, N, reach = len(structures), structures.n_atoms, cutoff + skin
+    one_image = not any(structures.pbc) or (
+        all(structures.pbc) and bool((_heights(structures.cells) >= 2 * reach).all())
+    )
+    if one_image and N <= ALL_PAIRS_LIMIT:
+        center, neighbor, shifts = _all_pairs(structures, reach)
+    else:
+        center, neighbor, shifts = _linked_cells(structures, reach)
+    edges = _table(center, neighbor, shifts, B * N, cutoff, skin, structures)
+    _refuse_overlaps(edges, structures)
+    return edges
+
+
+def _heights(cells: Tensor) -> Tensor:
+    """Distances between opposite faces, (B, 3): the rows of the inverse cell are 1/height long."""
+    return 1 / torch.linalg.inv(cells).norm(dim=-2)
+
+
+def _all_pairs(structures: Structures, reach: float) -> tuple[Tensor, Tensor, Tensor]:
+    """All N x N pairs with the nearest image of each; right for cells wider than twice the reach."""
+    N, x, cells = structures.n_atoms, structures.positions, structures.cells
+    pairs = x[:, None, :, :] - x[:, :, None, :]  # (B, i, j, 3) = r_j - r_i
+    shifts = torch.zeros_like(pairs)
+    if any(structures.pbc):
+        shifts = -torch.round(pairs @ torch.linalg.inv(cells)[:, None])
+        pairs = pairs + shifts @ cells[:, None]
+    near = pairs.square().sum(-1) < reach**2
+    near.diagonal(dim1=1, dim2=2).fill_(False)
+    b, i, j = near.nonzero(as_tuple=True)
+    return b * N + i, b * N + j, shifts[b, i, j].T
+
+
+def _linked_cells(structures: Structures, reach: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs from vesin's linked cells, one structure at a time, any cell and any number of images."""
+    search = NeighborList(cutoff=reach, full_list=True, sorted=True)
+    N, found = structures.n_atoms, []
+    for b, (x, h) in enumerate(zip(structures.positions.cpu(), structures.cells.cpu(), strict=True)):
+        i, j, S = search.compute(x.numpy(), h.numpy(), np.asarray(structures.pbc), quantities="ijS")
+        found.append((b * N + i.astype(np.int64), b * N + j.astype(np.int64), S.astype(float).T))
+    device = structures.positions.device
+    center, neighbor, shifts = (
+        torch.as_tensor(np.concatenate(parts, axis=-1), device=device) for parts in zip(*found, strict=True)
+    )
+    return center, neighbor, shifts
+
+
+def _table(
+    center: Tensor,
+    neighbor: Tensor,
+    shifts: Tensor,
+    A: int,
+    cutoff: float,
+    skin: float,
+    structures: Structures,
+) -> Edges:
+    """Sort a pair list (sorted by center) into padded rows; the padding points at the center itself."""
+    counts = torch.bincount(center, minlength=A)
+    K = max(1, int(counts.max()))
+    column = torch.arange(len(center), device=center.device) - (counts.cumsum(0) - counts)[center]
+    table = torch.arange(A, device=center.device)[:, None].repeat(1, K)
+    table[center, column] = neighbor
+    table_shifts = shifts.new_zeros(3, A, K)
+    table_shifts[:, center, column] = shifts
+    real = torch.arange(K, device=center.device) < counts[:, None]
+    return Edges(table, table_shifts, real, cutoff, skin, structures)
+
+
+def _refuse_overlaps(edges: Edges, structures: Structures) -> None:
+    distances = edges.vectors(structures).square().sum(0).sqrt()
+    if float(distances.min()) < OVERLAP:
+        row, column = divmod(int(distances.argmin()), distances.shape[1])
+        b, i = divmod(row, structures.n_atoms)
+        j = int(edges.neighbor[row, column]) % structures.n_atoms
+        raise ValueError(
+            f"structure {b}: atoms {i} and {j} overlap, {float(distances.min()):.2e} A apart; "
+            "remove the duplicate atom or correct the cell"
+        )

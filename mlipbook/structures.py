@@ -1,0 +1,107 @@
+"""Atomic structures as tensors with a leading batch (replica) axis, and the way from and to ASE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import atomic_masses, chemical_symbols
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Structures:
+    """B structures of the same N atoms in the same order; only positions and cells differ.
+
+    positions: (B, N, 3) angstrom, float64. cells: (B, 3, 3) angstrom, rows are the lattice vectors.
+    species: (N,) atomic numbers. pbc: periodic along each lattice vector.
+
+    Raises ValueError for wrong shapes, NaN or infinite coordinates, and flat periodic cells; the
+    message names the structure and the atom.
+    """
+
+    positions: Tensor
+    cells: Tensor
+    species: Tensor
+    pbc: tuple[bool, bool, bool] = (True, True, True)
+
+    def __post_init__(self) -> None:
+        B, N = self.positions.shape[0], self.species.shape[0]
+        if self.positions.shape != (B, N, 3) or self.cells.shape != (B, 3, 3):
+            raise ValueError(
+                f"positions {tuple(self.positions.shape)} and cells {tuple(self.cells.shape)} do not fit "
+                f"species ({N},): expected (B, {N}, 3) and (B, 3, 3)"
+            )
+        finite = torch.isfinite(self.positions).all(-1)
+        if not bool(finite.all()):
+            b, i = torch.nonzero(~finite)[0].tolist()
+            raise ValueError(
+                f"structure {b}, atom {i}: position is {self.positions[b, i].tolist()}, not finite"
+            )
+        volumes = self.cells.det().abs()
+        if all(self.pbc) and bool((volumes < 1e-6).any() | ~torch.isfinite(volumes).all()):
+            b = int(torch.nonzero(~(volumes >= 1e-6))[0])
+            raise ValueError(
+                f"structure {b}: periodic cell has volume {float(volumes[b])} A^3; set the cell, or pbc=False"
+            )
+
+    def __len__(self) -> int:
+        return self.positions.shape[0]
+
+    @property
+    def n_atoms(self) -> int:
+        return self.species.shape[0]
+
+    @property
+    def volumes(self) -> Tensor:
+        """(B,) A^3."""
+        return self.cells.det().abs()
+
+    @property
+    def masses(self) -> Tensor:
+        """(N,) amu, the standard atomic weights of ASE."""
+        return torch.as_tensor(atomic_masses)[self.species.cpu()].to(self.positions)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return tuple(chemical_symbols[z] for z in self.species.tolist())
+
+    def to(self, device: str | torch.device) -> Structures:
+        """The same structures on another device."""
+        return Structures(self.positions.to(device), self.cells.to(device), self.species.to(device), self.pbc)
+
+    @staticmethod
+    def from_ase(frames: Atoms | Sequence[Atoms], device: str | torch.device = "cpu") -> Structures:
+        """Batch of ASE structures. Raises ValueError if species, their order or pbc differ."""
+        frames = [frames] if isinstance(frames, Atoms) else list(frames)
+        if not frames:
+            raise ValueError("no structures given")
+        first = frames[0]
+        for b, atoms in enumerate(frames):
+            if not np.array_equal(atoms.numbers, first.numbers) or not np.array_equal(atoms.pbc, first.pbc):
+                raise ValueError(
+                    f"structure {b} ({atoms.get_chemical_formula()}, pbc {atoms.pbc.tolist()}) has other "
+                    f"atoms, other order or pbc than structure 0 ({first.get_chemical_formula()}, pbc "
+                    f"{first.pbc.tolist()}): one batch holds one composition; make a batch for each"
+                )
+        return Structures(
+            torch.as_tensor(np.stack([atoms.positions for atoms in frames]), device=device),
+            torch.as_tensor(np.stack([atoms.cell.array for atoms in frames]), device=device),
+            torch.as_tensor(first.numbers.astype(np.int64), device=device),
+            (bool(first.pbc[0]), bool(first.pbc[1]), bool(first.pbc[2])),
+        )
+
+    def to_ase(self) -> list[Atoms]:
+        """One ase.Atoms per structure (angstrom)."""
+        return [
+            Atoms(
+                numbers=self.species.cpu().numpy(),
+                positions=x.cpu().numpy(),
+                cell=h.cpu().numpy(),
+                pbc=self.pbc,
+            )
+            for x, h in zip(self.positions, self.cells, strict=True)
+        ]

@@ -1,0 +1,300 @@
+"""Training on energies, forces and virials: the cost function of Eq. 3 on stored descriptor derivatives.
+
+Descriptors do not learn. With dG/dr and dG/dstrain computed once per structure, forces and virials are
+linear in s = d(eps)/dG, the gradient of the small networks alone:
+
+    g_e = sum_n s_n dG_n/dr_e,     W = sum_i sum_n s_in B_in,     B_in = - sum_e r_e (x) dG_n/dr_e
+
+so that virials cost next to nothing, and all members of a committee train in the same matrix products.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import cos, pi
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from mlipbook.ann import ANNPotential
+from mlipbook.checkpoint import Checkpoint
+from mlipbook.derivative_cache import Batch, Prepared, make_batches, normalize, prepare_all, shortest_of
+
+Schedule = float | Callable[[float], float]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost function, Eq. 3:
+
+        C =   p_U/2 <(dU/N)^2> + p_F/2 <1/(3N) sum |dF|^2> + p_W/2 <1/6 sum_j (dW_j/N)^2>
+
+    with the mean over structures, U and W in eV, F in eV/A, N the number of atoms. Each mean runs over
+    the structures that carry the label. Weights are numbers, or functions of the progress 0..1 of the
+    fit. p_W = 0 is the EF-fit, p_W > 0 the EFP-fit.
+    """
+
+    p_U: Schedule = 1.0
+    p_F: Schedule = 1.0
+    p_W: Schedule = 1.0
+
+    def weights(self, progress: float = 1.0) -> tuple[float, float, float]:
+        p_U, p_F, p_W = (p(progress) if callable(p) else p for p in (self.p_U, self.p_F, self.p_W))
+        values = (p_U, p_F, p_W)
+        if min(values) < 0 or max(values) == 0:
+            raise ValueError(f"cost weights p_U, p_F, p_W are {values}; none may be negative, nor all zero")
+        return values
+
+    def __call__(self, squares: Tensor, counts: Tensor, progress: float = 1.0) -> Tensor:
+        """(members,) from the sums of squares per structure, (3, members, I), and label counts (3,)."""
+        p = squares.new_tensor(self.weights(progress))
+        return (0.5 * p / counts.clamp(min=1)) @ squares.sum(-1)
+
+
+def residuals(potential: ANNPotential, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Predicted minus target: dU (members, I) eV, dF (members, A, 3) eV/A, dW (members, I, 6) eV."""
+    M, A, I = potential.members, len(batch.frame), len(batch.n_atoms)  # noqa: E741
+    features = batch.features.expand(M, -1, -1).detach().requires_grad_()
+    with torch.enable_grad():
+        energies = potential.network_energies(features, batch.species)  # (M, A)
+        s = torch.autograd.grad(energies.sum(), features, create_graph=True)[0]  # d(eps)/dG
+    rows = 3 * batch.moves.shape[1], 6
+    motion, strain = (batch.derivatives @ s.permute(1, 2, 0)).split(rows, dim=1)  # (A, ..., M)
+    forces = s.new_zeros(A, 3, M).index_add(0, batch.moves.flatten(), motion.reshape(-1, 3, M), alpha=-1)
+    virials = s.new_zeros(I, 6, M).index_add(0, batch.frame, strain)
+    total = s.new_zeros(M, I).index_add(1, batch.frame, energies)
+    return total - batch.U, forces.permute(2, 0, 1) - batch.F, virials.permute(2, 0, 1) - batch.W
+
+
+def squares(potential: ANNPotential, batch: Batch) -> Tensor:
+    """The three squared errors of Eq. 3 per structure, (3, members, I); 0 where the label is missing."""
+    dU, dF, dW = residuals(potential, batch)
+    per_frame = dU.new_zeros(dU.shape).index_add(1, batch.frame, dF.square().sum(-1))
+    N = batch.n_atoms
+    terms = torch.stack([(dU / N) ** 2, per_frame / (3 * N), (dW / N[:, None]).square().mean(-1)])
+    return terms * batch.present[:, None]
+
+
+@dataclass
+class History:
+    """What a fit did; lists have one entry per epoch, arrays one column per member.
+
+    train_cost (members,): Eq. 3 averaged over the epoch's batches, with the weights of that epoch.
+    valid_cost (members,), valid_rmse (3, members): Eq. 3 with the final weights and the errors of U/N
+    (eV/atom), F (eV/A), W/N (eV/atom), on the validation set at the end of the epoch.
+    summary: the data and labels that were used. seconds: time spent training.
+    """
+
+    summary: str
+    train_cost: list[np.ndarray] = field(default_factory=list)
+    valid_cost: list[np.ndarray] = field(default_factory=list)
+    valid_rmse: list[np.ndarray] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def best_epoch(self) -> np.ndarray:
+        """(members,) epoch whose parameters each member kept."""
+        return np.argmin(np.array(self.valid_cost), axis=0)
+
+
+def fit(
+    potential: ANNPotential,
+    train: Sequence[Atoms],
+    valid: Sequence[Atoms],
+    cost: Cost | None = None,
+    *,
+    optimizer: str = "adam",
+    epochs: int = 200,
+    batch_size: int = 4,
+    learning_rate: float = 5e-3,
+    patience: int | None = None,
+    reference_energies: dict[str, float] | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> History:
+    """Train all members of a potential in place; every member keeps the parameters of its best epoch.
+
+    train, valid: frames with energy (free energy first), forces and stress in their calculators; any mixture
+    of sizes and compositions. cost: Eq. 3, default p_U = p_F = p_W = 1. optimizer: "adam" (the learning rate
+    rises over a tenth of the epochs and falls as a cosine) or "lbfgs" (full batch, member by member, an epoch
+    is ten iterations). patience: stop when no member's validation cost fell for so many epochs.
+    reference_energies: E_atom in eV (default: least squares on the training energies). checkpoint: a file
+    written after every epoch; if it exists, the fit goes on from there to the result it would have had.
+
+    A potential that was fitted before keeps its normalization and reference energies (warm start).
+    Raises ValueError for species outside the descriptor, labels that are not finite, a cost weight without
+    any label to act on, and a checkpoint that is damaged or of another fit.
+    """
+    cost = cost or Cost()
+    if optimizer not in ("adam", "lbfgs"):
+        raise ValueError(f"optimizer {optimizer!r}: choose adam or lbfgs")
+    sets = {
+        part: prepare_all(potential, frames, part) for part, frames in (("train", train), ("valid", valid))
+    }
+    check_labels(cost, sets)
+    if not potential.shortest:
+        normalize(potential, sets["train"], reference_energies)
+    potential.shortest = shortest_of(sets["train"], potential.shortest or {})
+    history = History(summarize(potential, sets))
+    order = np.random.default_rng(seed).permutation(len(train))
+    batches = make_batches(potential, [sets["train"][i] for i in order], batch_size)
+    held_out = make_batches(potential, sets["valid"], batch_size)
+    learners = make_learners(potential, optimizer)
+    settings = (
+        potential.descriptor.settings,
+        optimizer,
+        epochs,
+        batch_size,
+        learning_rate,
+        seed,
+        history.summary,
+    )
+    saved = Checkpoint(checkpoint, repr((settings, [cost.weights(x / 8) for x in range(9)])))
+    start = saved.load(learners, history)
+    bar = tqdm(range(start, epochs), initial=start, total=epochs, desc="fit", disable=not progress)
+    for epoch in bar:
+        began = time.perf_counter()
+        for group in (
+            g for learner in learners for g in learner.optimizer.param_groups if optimizer == "adam"
+        ):
+            group["lr"] = learning_rate * one_cycle(epoch / epochs)
+        shuffle = np.random.default_rng((seed, epoch)).permutation(len(batches))
+        train_epoch = adam_epoch if optimizer == "adam" else lbfgs_epoch
+        parts = [
+            train_epoch(learner, [batches[i] for i in shuffle], cost, epoch / epochs) for learner in learners
+        ]
+        history.train_cost.append(np.concatenate(parts))
+        validate(learners, held_out, cost, history)
+        history.seconds += time.perf_counter() - began
+        saved.save(learners, history)
+        U, F, W = 1e3 * np.median(history.valid_rmse[-1], axis=1)
+        bar.set_postfix_str(f"valid U {U:.2f} meV/atom, F {F:.1f} meV/A, W {W:.2f} meV/atom")
+        if patience is not None and epoch - history.best_epoch.max() >= patience:
+            break
+    keep_best(potential, learners)
+    return history
+
+
+def check_labels(cost: Cost, sets: dict[str, list[Prepared]]) -> None:
+    """Raise ValueError if a weight of the cost has no label to act on."""
+    for part, prepared in sets.items():
+        have = torch.stack([p.present for p in prepared]).sum(0).tolist()
+        for p, name, count in zip(cost.weights(), ("energy", "forces", "stress"), have, strict=True):
+            if p > 0 and count == 0:
+                raise ValueError(
+                    f"the cost weighs the {name} by {p:g}, but none of the {len(prepared)} {part} frames "
+                    f"has a {name} label; add labels, or set the weight to 0 (p_W = 0 is the EF-fit)"
+                )
+
+
+def summarize(potential: ANNPotential, sets: dict[str, list[Prepared]]) -> str:
+    """The structures and labels of a fit in words."""
+    lines = [f"{potential.members} member(s), {sum(p.numel() for p in potential.parameters())} parameters"]
+    for part, prepared in sets.items():
+        atoms = sum(len(p.species) for p in prepared)
+        U, F, W = torch.stack([p.present for p in prepared]).sum(0).tolist()
+        lines.append(
+            f"{part}: {len(prepared)} frames, {atoms} atoms; {U} with energy, {F} forces, {W} stress"
+        )
+        if len(prepared) > W:
+            lines.append(f"{len(prepared) - W} {part} frames have no stress: they count in U and F only")
+    return "; ".join(lines)
+
+
+# ---- one epoch ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Learner:
+    """A potential in training (all members with Adam, one with L-BFGS) and the best parameters so far."""
+
+    potential: ANNPotential
+    optimizer: torch.optim.Optimizer
+    best: list[Tensor]
+    best_cost: Tensor  # (members,)
+
+
+def make_learners(potential: ANNPotential, optimizer: str) -> list[Learner]:
+    """One learner for all members, or one each for L-BFGS, whose line search must not couple them."""
+    adam = optimizer == "adam"
+    parts = [potential] if adam else [potential.member(m) for m in range(potential.members)]
+    learners = []
+    for part in parts:
+        parameters = list(part.parameters())
+        method: torch.optim.Optimizer = (
+            torch.optim.Adam(parameters)
+            if adam
+            else torch.optim.LBFGS(
+                parameters, lr=1, max_iter=10, history_size=20, line_search_fn="strong_wolfe"
+            )
+        )
+        best_cost = torch.full((part.members,), torch.inf).to(part.energy_scale)
+        learners.append(Learner(part, method, [p.detach().clone() for p in parameters], best_cost))
+    return learners
+
+
+def one_cycle(progress: float) -> float:
+    """Learning-rate factor: a linear rise over the first tenth, then a cosine down to a thousandth."""
+    falling = (1 + cos(pi * (progress - 0.1) / 0.9)) / 2
+    return 0.1 + 9 * progress if progress < 0.1 else 0.001 + 0.999 * falling
+
+
+def counts_of(batches: Sequence[Batch]) -> Tensor:
+    """How many structures carry U, F and W labels, (3,)."""
+    return torch.stack([batch.present.sum(-1) for batch in batches]).sum(0)
+
+
+def adam_epoch(learner: Learner, batches: Sequence[Batch], cost: Cost, progress: float) -> np.ndarray:
+    counts, total = counts_of(batches), torch.zeros_like(learner.best_cost)
+    for batch in batches:
+        members = cost(squares(learner.potential, batch), counts, progress)
+        learner.optimizer.zero_grad()
+        (len(batches) * members.sum()).backward()  # the members' gradients do not mix
+        learner.optimizer.step()
+        total += members.detach()
+    return total.cpu().numpy()
+
+
+def lbfgs_epoch(learner: Learner, batches: Sequence[Batch], cost: Cost, progress: float) -> np.ndarray:
+    counts = counts_of(batches)
+
+    def closure() -> float:
+        learner.optimizer.zero_grad()
+        total = 0.0
+        for batch in batches:
+            part = cost(squares(learner.potential, batch), counts, progress).sum()
+            part.backward()
+            total += float(part.detach())
+        return total
+
+    return np.atleast_1d(float(learner.optimizer.step(closure)))
+
+
+@torch.no_grad()
+def validate(learners: Sequence[Learner], held_out: Sequence[Batch], cost: Cost, history: History) -> None:
+    """Append validation errors to the history and keep the parameters of members that improved."""
+    counts, costs, rmses = counts_of(held_out), [], []
+    for learner in learners:
+        total = torch.stack([squares(learner.potential, batch).sum(-1) for batch in held_out]).sum(0)
+        members = cost(total[..., None], counts)
+        better = members < learner.best_cost
+        learner.best_cost = torch.where(better, members, learner.best_cost)
+        for best, p in zip(learner.best, learner.potential.parameters(), strict=True):
+            best[better] = p.detach()[better]
+        costs.append(members)
+        rmses.append((total / counts[:, None]).sqrt())
+    history.valid_cost.append(torch.cat(costs).cpu().numpy())
+    history.valid_rmse.append(torch.cat(rmses, dim=1).cpu().numpy())
+
+
+@torch.no_grad()
+def keep_best(potential: ANNPotential, learners: Sequence[Learner]) -> None:
+    for k, p in enumerate(potential.parameters()):
+        p.copy_(torch.cat([learner.best[k] for learner in learners]))
