@@ -6,7 +6,7 @@ Units at every public boundary: eV, angstrom, amu and ASE's time unit; see `mlip
 import ctypes
 import sys
 
-from mlipbook import datasets, heat, neighbors, potentials, units
+from mlipbook import datasets, heat, neighbors, plotting, potentials, units
 from mlipbook.accuracy import ErrorTable, errors, predict
 from mlipbook.ann import ANNPotential, load
 from mlipbook.calculator import Calculator
@@ -31,6 +31,7 @@ __all__ = [
     "heat",
     "load",
     "neighbors",
+    "plotting",
     "potentials",
     "predict",
     "units",

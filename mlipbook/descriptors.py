@@ -16,6 +16,7 @@ linear in the moments M_mp = sum_j f_j e_m(x_j, y_j) T_p(z_j): one small matrix 
 
 from __future__ import annotations
 
+from functools import partial
 from math import factorial, pi
 
 import numpy as np
@@ -194,7 +195,7 @@ def _angular_tables(order: int) -> tuple[Tensor, Tensor]:
         for m in range(l + 1):
             derivative = leg.legder(np.eye(order + 1)[l], m)
             norm = np.sqrt((2 - (m == 0)) * factorial(l - m) / factorial(l + m))
-            series = norm * cheb.chebinterpolate(lambda z, d=derivative: leg.legval(z, d), order)
+            series = norm * cheb.chebinterpolate(partial(leg.legval, c=derivative), order)
             harmonics[m, l] = series
             if m:
                 harmonics[order + m, l] = series
