@@ -36,9 +36,9 @@ class Ledger(GeneratedPage):
 
 
 def drop_thebe(app) -> None:
-    """Jupyter Book always loads sphinx-thebe, which names a CDN on every page and declares its constants twice."""
+    """Unload sphinx-thebe, which Jupyter Book always loads: it names a CDN on every page, and fails there."""
     for listeners in app.events.listeners.values():
-        listeners[:] = [entry for entry in listeners if not entry.handler.__module__.startswith("sphinx_thebe")]
+        listeners[:] = [entry for entry in listeners if "sphinx_thebe" not in entry.handler.__module__]
 
 
 def setup(app) -> dict:

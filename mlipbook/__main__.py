@@ -1,8 +1,9 @@
 """``python -m mlipbook``: data sets, labels, fits; running, checking and blessing the chapters."""
 
-import argparse
 import json
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -19,11 +20,11 @@ def main() -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m mlipbook", description=__doc__)
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="python -m mlipbook", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(function, *names: str, help: str) -> argparse.ArgumentParser:
+    def command(function: Callable, *names: str, help: str) -> ArgumentParser:
         sub = commands.add_parser(function.__name__.strip("_").replace("_", "-"), help=help, description=help)
         sub.set_defaults(command=function)
         if "notebooks" in names:
@@ -56,14 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def datasets(arguments) -> None:
+def datasets(arguments: Namespace) -> None:
     import mlipbook as mb
 
     for line in mb.datasets.available():
         print(line)
 
 
-def label(arguments) -> None:
+def label(arguments: Namespace) -> None:
     from importlib import import_module
 
     import ase.io
@@ -76,7 +77,7 @@ def label(arguments) -> None:
     ase.io.write(arguments.output, frames)
 
 
-def fit(arguments) -> None:
+def fit(arguments: Namespace) -> None:
     import mlipbook as mb
 
     frames = {part: mb.datasets.load(arguments.dataset, part) for part in ("train", "valid", "test")}
@@ -90,14 +91,14 @@ def fit(arguments) -> None:
     potential.save(arguments.output)
 
 
-def new_chapter(arguments) -> None:
+def new_chapter(arguments: Namespace) -> None:
     path = notebooks.BOOK / f"{Path(arguments.notebook).stem}.ipynb"
     draft = arguments.text or Path(frame.__file__).parent / "chapter.txt"
     path.write_text(json.dumps(frame.from_text(draft.read_text()), indent=1, ensure_ascii=False) + "\n")
     print(f"wrote {path}")
 
 
-def run(arguments) -> None:
+def run(arguments: Namespace) -> None:
     for path in notebooks.paths(arguments.notebooks):
         executed, seconds = notebooks.run(path, arguments.profile, arguments.live)
         if arguments.profile == notebooks.own_profile(path):
@@ -106,19 +107,19 @@ def run(arguments) -> None:
         print(f"{executed}: {seconds:.1f} s")
 
 
-def check(arguments) -> int:
+def check(arguments: Namespace) -> int:
     paths = notebooks.paths(arguments.notebooks)
     found = [what for path in paths for what in [*notebooks.problems(path), *frame.problems(path)]]
     print("\n".join(found) or f"{len(paths)} chapters are as they should be")
     return len(found) > 0
 
 
-def bless(arguments) -> None:
+def bless(arguments: Namespace) -> None:
     for path in notebooks.paths(arguments.notebooks):
         print(f"wrote {expected.bless(path, arguments.profile, arguments.reason)}")
 
 
-def test_notebooks(arguments) -> int:
+def test_notebooks(arguments: Namespace) -> int:
     paths = notebooks.paths(arguments.notebooks)
     jobs = [(path, arguments.profile) for path in paths]
     with ProcessPoolExecutor(arguments.workers) as pool:

@@ -7,7 +7,7 @@ the site: ``notebooks`` (run, stamp, gate), ``frame`` (lint), ``expected`` (comp
 from .profiles import PROFILES, chapters, profile
 from .records import check, claim, record, summary
 from .results import paper_scale, provenance, save_result
-from .slider import slider
+from .sliders import slider
 
 __all__ = [
     "PROFILES",

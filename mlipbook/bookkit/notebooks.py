@@ -135,6 +135,7 @@ def run(path: Path, profile: str = "colab", live: bool = False) -> tuple[Path, f
         cwd=path.parent,
         kernel_name="python3",
         progress_bar=False,
+        extra_arguments=["--IPKernelApp.log_level=40"],  # no warning about a local kernel's TCP ports
         **streams,
     )
     seconds = time.perf_counter() - start

@@ -32,7 +32,10 @@ def ledger(paths: list[Path]) -> str:
         if id not in decided:
             parts.append(f"  *Not yet tested*; planned for chapter {entry['chapter']}.\n")
         for path, item in decided.get(id, []):
-            numbers = "; ".join(f"{r['name']}: {format_value(r['value'], r['sem'])} {r['unit']}" for r in item["records"])
+            numbers = "; ".join(
+                f"{number['name']}: {format_value(number['value'], number['sem'])} {number['unit']}"
+                for number in item["records"]
+            )
             verdict = f"**{item['status'].capitalize()}** ({_link(path)}): {item['sentence']}"
             parts.append(f"  {verdict} *Recorded:* {numbers}.\n")
     return "\n".join(parts)

@@ -70,7 +70,7 @@ def record(name: str, value: Any, sem: Any = None, n: int | None = None, unit: s
     `value` and `sem` may be Python, NumPy or torch scalars. Raises ValueError if one of them is not a
     finite scalar, or if the error is negative.
     """
-    item = {
+    item: dict[str, Any] = {
         "name": name,
         "value": _scalar(name, "value", value),
         "sem": None if sem is None else _scalar(name, "sem", sem),

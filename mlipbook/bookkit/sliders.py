@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
 from io import BytesIO
+from typing import Any
 
 from .records import show
 
@@ -47,7 +48,7 @@ def slider(
     show(f"[slider] {title}: {labels[0]} to {labels[-1]}. {caption}", html)
 
 
-def _data_uri(frame, dpi: int) -> str:
+def _data_uri(frame: Any, dpi: int) -> str:
     content = frame if isinstance(frame, bytes) else _draw(frame, dpi)
     if content.startswith(b"\x89PNG"):
         kind = "png"
@@ -58,7 +59,7 @@ def _data_uri(frame, dpi: int) -> str:
     return f"data:image/{kind};base64,{b64encode(content).decode()}"
 
 
-def _draw(figure, dpi: int) -> bytes:
+def _draw(figure: Any, dpi: int) -> bytes:
     import matplotlib.pyplot as plt
 
     buffer = BytesIO()

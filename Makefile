@@ -1,0 +1,46 @@
+# make book    environment, EF and EFP fits live on real data, the HTML book      (the first command)
+# make test    everything that CI checks                                          (the second)
+# make serve   open the book; make lab opens JupyterLab on the chapters
+#
+# PYTHON=python3.13 chooses the interpreter (3.11 or newer), PIP_ARGS adds pip options. On Linux, PyPI's torch
+# comes with several GB of CUDA libraries; give PyTorch's CPU index (pytorch.org, "Start locally") to avoid it:
+#   make book PIP_ARGS="--extra-index-url <PyTorch's CPU index>"
+
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV ?= .venv
+PORT ?= 8000
+BIN := $(VENV)/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+
+book: $(VENV)/installed
+	@echo "== training EF and EFP potentials on first-principles sodium (chapter 0, profile smoke)"
+	python -m mlipbook run --profile smoke --live ch00_teaser
+	@echo "== building the book from the stored notebooks"
+	jupyter-book build . -W -n --keep-going -q
+	@echo "Open $(abspath _build/html/index.html) in a browser, or: make serve"
+
+html: $(VENV)/installed
+	jupyter-book build . -W -n --keep-going -q
+
+serve: $(VENV)/installed
+	python -m webbrowser "http://127.0.0.1:$(PORT)/book/index.html" || true
+	python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+lab: $(VENV)/installed
+	jupyter lab --notebook-dir book
+
+test: $(VENV)/installed
+	python scripts/test.py
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "mlipbook needs Python 3.11 or newer; choose one with: make PYTHON=python3.13 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf _build
+
+.PHONY: book html serve lab test clean

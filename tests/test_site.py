@@ -1,0 +1,199 @@
+"""The built site: nothing from elsewhere, and in a browser typeset equations, working sliders, no errors.
+
+Build it first: ``jupyter-book build . -W -n --keep-going``.
+"""
+
+import os
+import re
+import shutil
+import threading
+from functools import partial
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+HTML = Path(__file__).parents[1] / "_build" / "html"
+PAGES = sorted(path for path in HTML.glob("book/*.html"))
+CHAPTERS = [path for path in PAGES if path.name.startswith("ch")]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+
+
+def missing(what: str) -> None:
+    """Skip on a user's machine; CI must have it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built():
+    if not CHAPTERS:
+        missing("no built site: run make html")
+
+
+# ---- static
+
+
+class Loads(HTMLParser):
+    """Addresses that a page loads by itself, and the text of its scripts."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.in_script = [], False
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.in_script = tag == "script"
+        if tag in ("script", "link", "img", "iframe", "source", "video", "audio", "object", "embed"):
+            address = values.get("src") or values.get("href") or values.get("data") or ""
+            if re.match(r"(https?:)?//", address):
+                self.found.append(f"<{tag}> {address}")
+
+    def handle_data(self, data):
+        if self.in_script:
+            self.found += [f"script text {address}" for address in re.findall(r"https?://[^\"' ]+", data)]
+
+    def handle_endtag(self, tag):
+        self.in_script = False
+
+
+def test_no_page_loads_anything_from_elsewhere():
+    found = []
+    for page in HTML.rglob("*.html"):
+        parser = Loads()
+        parser.feed(page.read_text())
+        found += [f"{page.relative_to(HTML)}: {what}" for what in parser.found]
+    for sheet in HTML.rglob("*.css"):
+        addresses = re.findall(r"(?:url\(|@import )[\"']?((?:https?:)?//[^\"')]+)", sheet.read_text())
+        found += [f"{sheet.relative_to(HTML)}: {address}" for address in addresses]
+    assert found == []
+
+
+def test_a_page_that_does_load_from_elsewhere_would_be_found():
+    parser = Loads()
+    parser.feed('<script src="//cdn.example/x.js"></script><script>import("https://cdn.example/y.js")</script>')
+    parser.feed('<a href="https://example.org">a link is allowed</a><img src="data:image/png;base64,AA==">')
+    assert parser.found == ["<script> //cdn.example/x.js", "script text https://cdn.example/y.js"]
+
+
+def test_every_image_has_alternative_text():
+    for page in CHAPTERS:
+        images = re.findall(r"<img [^>]*>", page.read_text())
+        bare = [image[:120] for image in images if not re.search(r'alt="[^"]{10,}"', image)]
+        assert bare == [], page.name
+
+
+def test_chapters_open_in_colab():
+    for page in CHAPTERS:
+        address = "https://colab.research.google.com/github/mlipbook/mlipbook/blob/main/book/"
+        assert f'href="{address}{page.stem}.ipynb"' in page.read_text()
+
+
+# ---- in a browser
+
+
+@pytest.fixture(scope="session")
+def browser():
+    executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not executable:
+        missing("no Chromium: install it, or name one in the variable CHROMIUM")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The site on a loopback server, where nothing but the site can be reached."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=HTML))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def visit(browser, site):
+    """A function that opens a page, waits for its equations, and returns it with the errors it reported."""
+    contexts = []
+    own = (site, "data:", "blob:")
+
+    def open_page(path, width=1280, scheme="light"):
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))
+        page, errors = contexts[-1].new_page(), []
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda r: None if r.url.startswith(own) else errors.append(r.url))
+        page.on("requestfailed", lambda request: errors.append(f"failed: {request.url}"))
+        page.goto(f"{site}/{path.relative_to(HTML)}", wait_until="load")
+        if page.locator(".math").count():
+            page.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise")
+            page.evaluate("MathJax.startup.promise.then(() => true)")
+        return page, errors
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+
+
+@pages
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_reports_no_error_and_typesets_its_equations(path, scheme, visit):
+    page, errors = visit(path, scheme=scheme)
+    assert errors == []
+    formulas = page.locator("span.math, div.math")
+    assert page.locator("mjx-container").count() >= formulas.count()
+    assert page.locator("mjx-merror").count() == 0
+    raw = [text for text in formulas.all_inner_texts() if re.search(r"\\[a-zA-Z(\[]|\$", text)]
+    assert raw == []
+
+
+@pages
+def test_page_fits_a_telephone(path, visit):
+    page, _ = visit(path, width=400)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+VISIBLE = """() => [...document.querySelectorAll('figure.mlip-slider')].map(figure => {
+  const seen = [...figure.querySelectorAll('img')].filter(m => m.offsetWidth > 0 && m.naturalWidth > 0);
+  return seen.map(m => m.alt).join('|') + ' / ' + figure.querySelector('output').textContent;
+})"""
+SLIDERS = [path for path in CHAPTERS if "mlip-slider" in path.read_text()]
+
+
+def test_some_chapter_has_a_slider():
+    assert SLIDERS
+
+
+@pytest.mark.parametrize("path", SLIDERS, ids=lambda path: path.stem)
+def test_sliders_change_their_own_frame(path, visit):
+    page, errors = visit(path)
+    figures = page.locator("figure.mlip-slider")
+
+    def state():
+        return page.evaluate(VISIBLE)
+
+    for k in range(figures.count()):
+        slider = figures.nth(k).locator("input[type=range]")
+        before = state()
+        slider.focus()
+        key = "ArrowLeft" if slider.input_value() == slider.get_attribute("max") else "ArrowRight"
+        page.keyboard.press(key)
+        after = state()
+        changed = [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+        assert changed == [k]
+        assert after[k].count("|") == 0 and not after[k].startswith(" /")
+        assert slider.get_attribute("aria-valuetext") == after[k].split(" / ")[-1]
+    assert errors == []
