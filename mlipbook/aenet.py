@@ -120,7 +120,7 @@ def read(files: Mapping[str, FilePath]) -> ANNPotential:
         potential.reference_energies[element] = _atomic_energy(network)
     potential.energy_scale.fill_(first.energy_scale)
     potential.energy_shift.fill_(first.energy_shift)
-    potential.aenet = networks
+    potential.aenet = networks  # type: ignore[assignment]
     return potential
 
 

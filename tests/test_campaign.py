@@ -45,6 +45,16 @@ def slow(job: dict) -> dict:
     return {"x": job["x"], "pid": os.getpid()}
 
 
+def interrupted(job: dict) -> int:
+    """The user interrupts the run at job 2, once."""
+    mark = Path(job["folder"], "interrupted")
+    if job["x"] == 2 and not mark.exists():
+        mark.touch()
+        raise KeyboardInterrupt
+    Path(job["folder"], f"ran-{job['x']}-{len(list(Path(job['folder']).glob('interrupted')))}").touch()
+    return job["x"]
+
+
 def jobs(log: Path, n: int = 6, **extra) -> list[dict]:
     return [{"x": x, "log": str(log), **extra} for x in range(n)]
 
@@ -87,6 +97,15 @@ def test_failed_jobs_do_not_stop_the_others(tmp_path, executor):
     with pytest.raises(campaign.CampaignError):
         campaign.run(square, jobs(log, bad=2), executor, tmp_path / "store")
     assert sorted(log.read_text().split()) == list("0122345")  # only the failed one was tried again
+
+
+def test_interrupted_run_continues(tmp_path):
+    work = [{"x": x, "folder": str(tmp_path)} for x in range(4)]
+    with pytest.raises(KeyboardInterrupt):
+        campaign.run(interrupted, work, store=tmp_path / "store")
+    assert campaign.run(interrupted, work, store=tmp_path / "store") == [0, 1, 2, 3]
+    ran = sorted(path.name for path in tmp_path.glob("ran-*"))
+    assert ran == ["ran-0-0", "ran-1-0", "ran-2-1", "ran-3-1"]
 
 
 def test_dead_process_costs_no_job(tmp_path):
