@@ -112,7 +112,7 @@ def fit(
     optimizer: str = "adam",
     epochs: int = 200,
     batch_size: int = 4,
-    learning_rate: float = 5e-3,
+    learning_rate: float = 2e-2,
     patience: int | None = None,
     reference_energies: dict[str, float] | None = None,
     checkpoint: str | os.PathLike | None = None,
