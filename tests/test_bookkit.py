@@ -237,6 +237,30 @@ def test_the_gate_refuses(fault, changed):
     assert len(found) == 1 and fault in found[0]
 
 
+def test_progress_bars_are_no_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(notebooks, "EXECUTED", tmp_path)
+    draft = """
+%% parameters
+%% code
+from tqdm import tqdm as text_bar
+from tqdm.notebook import tqdm as widget_bar
+print("before")
+for k in text_bar(range(3)):
+    pass
+for k in widget_bar(range(3)):
+    pass
+%% code
+import sys
+print("a warning", file=sys.stderr)
+"""
+    path = tmp_path / "bars.ipynb"
+    path.write_text(json.dumps(frame.from_text(draft)))
+    executed, _ = notebooks.run(path, "colab")
+    outputs = [cell["outputs"] for cell in notebooks.read(executed)["cells"]]
+    assert [output["text"] for output in outputs[1]] == [["before\n"]]
+    assert outputs[2][0]["name"] == "stderr"
+
+
 def test_the_gate_does_not_mind_text(changed):
     def edit(notebook):
         notebook["cells"][0]["source"] = ["# Another title\n", "\n", "Another hook."]

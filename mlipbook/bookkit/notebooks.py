@@ -18,7 +18,7 @@ BOOK = ROOT / "book"
 EXECUTED = ROOT / "_build" / "notebooks"
 MAX_BYTES = 1_500_000
 MACHINE_PATH = re.compile(r"(?<![\w/.])/(home|root|tmp|var|content|usr|opt|work|Users)/\w|[A-Z]:\\\\?Users")
-NOT_TEXT = ("image/", "application/vnd.jupyter.widget")
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def paths(names: list[str] | None = None) -> list[Path]:
@@ -124,8 +124,6 @@ def run(path: Path, profile: str = "colab", live: bool = False) -> tuple[Path, f
 
     executed = EXECUTED / profile / path.name
     executed.parent.mkdir(parents=True, exist_ok=True)
-    if not live:
-        os.environ["TQDM_DISABLE"] = "1"  # the kernel inherits it: progress bars are no results
     streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr} if live else {}
     start = time.perf_counter()
     papermill.execute_notebook(
@@ -172,11 +170,21 @@ def _metadata(notebook: dict) -> dict:
 
 def _clean(notebook: dict) -> dict:
     """Drop what differs from machine to machine and run to run without being a result."""
+    for cell in code_cells(notebook):
+        cell["outputs"] = [output for output in cell["outputs"] if not _is_progress(output)]
     for cell in notebook["cells"]:
         cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k not in ("papermill", "execution")}
         if not cell["metadata"].get("tags", ["?"]):
             del cell["metadata"]["tags"]
     return notebook
+
+
+def _is_progress(output: dict) -> bool:
+    """Whether an output is tqdm's bar: text that is redrawn, or a widget."""
+    if output.get("name") == "stderr":
+        text = "".join(output["text"])
+        return "\r" in text or not text.strip()
+    return WIDGET in output.get("data", {}) and "%|" in "".join(output["data"].get("text/plain", ""))
 
 
 def _write(path: Path, notebook: dict) -> None:
@@ -221,9 +229,9 @@ def _output_problems(output: dict) -> list[str]:
     data = output.get("data", {})
     if CHECK in data and not data[CHECK]["passed"]:
         found.append(f"check {data[CHECK]['name']!r} failed")
-    if any(mime.startswith("application/vnd.jupyter.widget") for mime in data):
+    if WIDGET in data:
         found.append("a live widget; use bookkit.slider")
-    parts = [part for mime, part in data.items() if not mime.startswith(NOT_TEXT)] + [output.get("text", "")]
+    parts = [part for mime, part in data.items() if not mime.startswith("image/")] + [output.get("text", "")]
     for part in parts:
         text = json.dumps(part) if isinstance(part, dict) else "".join(part)
         place = MACHINE_PATH.search(re.sub(r"base64,[A-Za-z0-9+/=]*", "", text))

@@ -64,6 +64,7 @@ def _draw(figure: Any, dpi: int) -> bytes:
 
     buffer = BytesIO()
     # No tight bounding box: frames of one size do not jump under the slider.
-    figure.savefig(buffer, format="webp", dpi=dpi, facecolor="white", pil_kwargs={"lossless": True})
+    with plt.rc_context({"savefig.bbox": None}):
+        figure.savefig(buffer, format="webp", dpi=dpi, facecolor="white", pil_kwargs={"lossless": True})
     plt.close(figure)
     return buffer.getvalue()
