@@ -1,0 +1,68 @@
+"""Batches of structures: shapes, units, the way from and to ASE, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.data import atomic_masses
+from conftest import SKEW, scattered
+
+import mlipbook as mb
+
+
+def test_ase_round_trip():
+    frames = [scattered("Ag3Se2", SKEW, seed=seed) for seed in (0, 1)]
+    structures = mb.Structures.from_ase(frames)
+    assert structures.positions.shape == (2, 5, 3) and structures.positions.dtype == torch.float64
+    assert structures.to_ase() == frames
+    assert len(structures) == 2 and structures.n_atoms == 5
+    assert structures.symbols == ("Ag", "Ag", "Ag", "Se", "Se")
+
+
+def test_volumes_and_masses():
+    frames = [scattered("AgSe", scale * SKEW, seed=0) for scale in (1.0, -1.0)]  # a left-handed cell too
+    structures = mb.Structures.from_ase(frames)
+    np.testing.assert_allclose(structures.volumes, [frame.cell.volume for frame in frames], rtol=1e-14)
+    np.testing.assert_array_equal(structures.masses, atomic_masses[[47, 34]])
+
+
+def test_frames_of_one_batch_agree():
+    na = bulk("Na", cubic=True)
+    with pytest.raises(ValueError, match=r"structure 1 \(Na\d*, pbc \[True, True, True\]\) has other atoms"):
+        mb.Structures.from_ase([na, na * (2, 1, 1)])
+    with pytest.raises(ValueError, match="other order or pbc than structure 0"):
+        mb.Structures.from_ase([Atoms("NaK", cell=9 * np.eye(3)), Atoms("KNa", cell=9 * np.eye(3))])
+    with pytest.raises(ValueError, match="pbc"):
+        mb.Structures.from_ase([na, Atoms("Na2", na.positions, cell=na.cell)])
+    with pytest.raises(ValueError, match="no structures given"):
+        mb.Structures.from_ase([])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_positions_that_are_not_finite_are_refused(value):
+    frames = [bulk("Na", cubic=True) for _ in range(3)]
+    frames[2].positions[1, 0] = value
+    with pytest.raises(ValueError, match="structure 2, atom 1: position is .*not finite"):
+        mb.Structures.from_ase(frames)
+
+
+@pytest.mark.parametrize(
+    "cell", [np.zeros((3, 3)), [[3, 0, 0], [0, 3, 0], [3, 3, 0]], np.full((3, 3), np.nan)]
+)
+def test_flat_periodic_cells_are_refused(cell):
+    good = Atoms("Na", cell=4 * np.eye(3), pbc=True)
+    with pytest.raises(
+        ValueError, match="structure 1: periodic cell has volume .* set the cell, or pbc=False"
+    ):
+        mb.Structures.from_ase([good, Atoms("Na", cell=cell, pbc=True)])
+
+
+def test_wrong_shapes_are_refused():
+    structures = mb.Structures.from_ase(bulk("Na", cubic=True))
+    with pytest.raises(ValueError, match=r"expected \(B, 2, 3\) and \(B, 3, 3\)"):
+        replace(structures, cells=structures.cells[0])
+    with pytest.raises(ValueError, match=r"positions \(1, 2, 3\) .* do not fit species \(3,\)"):
+        replace(structures, species=torch.tensor([11, 11, 11]))
