@@ -36,14 +36,17 @@ def _parser() -> ArgumentParser:
     command(datasets, help="list the bundled data sets")
     sub = command(label, help="label the structures of an extxyz file with another calculator")
     sub.add_argument("structures", help="extxyz file")
-    sub.add_argument("calculator", help="an ASE calculator as module:function")
-    sub.add_argument("output", help="labelled extxyz file")
+    sub.add_argument("calculator", help="what makes it, as module:name (ase.calculators.emt:EMT)")
+    sub.add_argument("output", help="labeled extxyz file")
+    sub.add_argument("--store", help="folder that keeps finished labels, to go on from after a stop")
     sub = command(fit, help="fit a potential to a bundled data set")
     sub.add_argument("dataset", nargs="?", default="na-gamma")
     sub.add_argument("--cost", choices=("EF", "EFP"), default="EFP")
+    sub.add_argument("--epochs", type=int, default=200)
     sub.add_argument("--members", type=int, default=5)
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--output", default="potential.npz")
+    sub.add_argument("--checkpoint", help="file written after every epoch, to go on from after a stop")
     sub = command(new_chapter, help="start a chapter from the template, or from a text draft")
     sub.add_argument("notebook", help="chNN_name")
     sub.add_argument("--text", type=Path, help="draft, with cells that start with '%%%% md' or '%%%% code'")
@@ -60,8 +63,8 @@ def _parser() -> ArgumentParser:
 def datasets(arguments: Namespace) -> None:
     import mlipbook as mb
 
-    for line in mb.datasets.available():
-        print(line)
+    for name, line in mb.datasets.available().items():
+        print(f"{name}: {line}")
 
 
 def label(arguments: Namespace) -> None:
@@ -69,12 +72,12 @@ def label(arguments: Namespace) -> None:
 
     import ase.io
 
-    import mlipbook as mb
+    from mlipbook import labels
 
-    module, _, function = arguments.calculator.partition(":")
-    calculator = getattr(import_module(module), function)()
-    frames = mb.labels.label(ase.io.read(arguments.structures, ":"), calculator)
-    ase.io.write(arguments.output, frames)
+    module, _, name = arguments.calculator.partition(":")
+    calculator = getattr(import_module(module), name)
+    frames = labels.label(ase.io.read(arguments.structures, ":"), calculator, arguments.store)
+    ase.io.write(arguments.output, frames, format="extxyz")
 
 
 def fit(arguments: Namespace) -> None:
@@ -86,7 +89,9 @@ def fit(arguments: Namespace) -> None:
         species=tuple(species), radial_cutoff=6.5, radial_order=16, angular_cutoff=6.5, angular_order=4
     )
     potential = mb.ANNPotential(descriptor, members=arguments.members, seed=arguments.seed)
-    mb.fit(potential, frames["train"], frames["valid"], mb.Cost(p_W=1.0 if arguments.cost == "EFP" else 0.0))
+    cost = mb.Cost(p_W=1.0 if arguments.cost == "EFP" else 0.0)
+    options = {name: getattr(arguments, name) for name in ("epochs", "checkpoint", "seed")}
+    print(mb.fit(potential, frames["train"], frames["valid"], cost, **options).summary)
     print(mb.errors(potential, frames["test"]))
     potential.save(arguments.output)
 
