@@ -15,7 +15,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     try:
         return arguments.command(arguments) or 0
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, RuntimeError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -137,7 +137,7 @@ def _test_notebook(job: tuple[Path, str]) -> list[str]:
     path, profile = job
     try:
         executed, seconds = notebooks.run(path, profile)
-    except Exception as error:
+    except RuntimeError as error:
         return [f"{path.stem} ({profile}): {error}"]
     print(f"{path.stem}: {seconds:.1f} s", flush=True)
     return expected.compare(executed, profile)

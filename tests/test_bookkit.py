@@ -261,6 +261,14 @@ print("a warning", file=sys.stderr)
     assert outputs[2][0]["name"] == "stderr"
 
 
+def test_a_failing_cell_stops_the_run_with_its_traceback(tmp_path, monkeypatch):
+    monkeypatch.setattr(notebooks, "EXECUTED", tmp_path / "executed")
+    path = tmp_path / "broken.ipynb"
+    path.write_text(json.dumps(frame.from_text("%% parameters\n%% code\n1 / 0\n")))
+    with pytest.raises(RuntimeError, match=r"broken.ipynb stopped(.|\n)*ZeroDivisionError"):
+        notebooks.run(path, "colab")
+
+
 def test_the_gate_does_not_mind_text(changed):
     def edit(notebook):
         notebook["cells"][0]["source"] = ["# Another title\n", "\n", "Another hook."]

@@ -118,7 +118,7 @@ def run(path: Path, profile: str = "colab", live: bool = False) -> tuple[Path, f
     """Execute a copy of a chapter with papermill, and stamp it; returns the copy's path and the seconds.
 
     The copy is in ``_build/notebooks/<profile>/``. `live` shows the chapter's own progress in the
-    terminal. Raises PapermillExecutionError where a cell fails; the copy holds the traceback.
+    terminal. Raises RuntimeError with the cell's traceback where one fails.
     """
     import papermill
 
@@ -126,16 +126,19 @@ def run(path: Path, profile: str = "colab", live: bool = False) -> tuple[Path, f
     executed.parent.mkdir(parents=True, exist_ok=True)
     streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr} if live else {}
     start = time.perf_counter()
-    papermill.execute_notebook(
-        path,
-        executed,
-        parameters={} if profile == own_profile(path) else {"profile": profile},
-        cwd=path.parent,
-        kernel_name="python3",
-        progress_bar=False,
-        extra_arguments=["--IPKernelApp.log_level=40"],  # no warning about a local kernel's TCP ports
-        **streams,
-    )
+    try:
+        papermill.execute_notebook(
+            path,
+            executed,
+            parameters={} if profile == own_profile(path) else {"profile": profile},
+            cwd=path.parent,
+            kernel_name="python3",
+            progress_bar=False,
+            extra_arguments=["--IPKernelApp.log_level=40"],  # no warning about a local kernel's TCP ports
+            **streams,
+        )
+    except papermill.PapermillExecutionError as error:
+        raise RuntimeError(f"{path.name} stopped; the executed part is {executed}\n{error}") from None
     seconds = time.perf_counter() - start
     notebook = read(executed)
     stamp = {
