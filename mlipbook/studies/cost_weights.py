@@ -61,6 +61,7 @@ def fit_map(
     *,
     members: int,
     epochs: int,
+    batch_size: int = 4,
     learning_rate: float = 1e-2,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
@@ -83,6 +84,7 @@ def fit_map(
         valid,
         CostPerMember(each=each),
         epochs=epochs,
+        batch_size=batch_size,
         learning_rate=learning_rate,
         seed=seed,
         checkpoint=checkpoint,
@@ -175,9 +177,12 @@ def main() -> None:
     arguments = parser.parse_args()
     size, began = bookkit.profile("training", arguments.profile), time.perf_counter()
     frames = {part: datasets.load("na-gamma", part) for part in datasets.SPLITS}
-    settings: dict[str, Any] = {"members": size.members, "epochs": size.epochs, "device": arguments.device}
-    errors = cost_map(size.p_U, size.p_W, frames, checkpoint=arguments.checkpoint, **settings)
-    curve = learning_curve(size.sizes, list(MARKED.values()), frames, **settings)
+    settings: dict[str, Any] = {"members": size.members, "device": arguments.device}
+    settings |= {"batch_size": size.batch_size, "learning_rate": size.learning_rate}
+    errors = cost_map(
+        size.p_U, size.p_W, frames, epochs=size.epochs, checkpoint=arguments.checkpoint, **settings
+    )
+    curve = learning_curve(size.sizes, list(MARKED.values()), frames, epochs=size.curve_epochs, **settings)
     device = torch.cuda.get_device_name() if "cuda" in arguments.device else arguments.device
     arrays = {"p_U": size.p_U, "p_W": size.p_W, "sizes": size.sizes}
     arrays |= {
