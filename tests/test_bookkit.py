@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -398,6 +399,20 @@ def test_ledger_lists_every_claim_and_the_verdicts(changed):
     assert all(f"**{id}**" in page for id in records.claims())
     assert page.count("Not yet tested") == len(records.claims()) - 1
     assert "**Reproduced** ({doc}`ch99_template`): Off by it." in page and "-0.0600 ± 0.0010 GPa" in page
+
+
+@pytest.mark.parametrize("on_colab", [True, False])
+def test_setup_installs_on_colab_only_and_never_numpy_or_torch(on_colab, monkeypatch):
+    commands = []
+    monkeypatch.setattr("subprocess.run", lambda command, check: commands.append(command))
+    if on_colab:
+        monkeypatch.setitem(sys.modules, "google.colab", object())
+    names = {}
+    exec(frame.SETUP, names)
+    assert names["bookkit"] is bookkit and len(commands) == on_colab
+    for command in commands:
+        assert "--no-deps" in command
+        assert not {"numpy", "torch"} & set(command)
 
 
 def test_drafts_with_unknown_cells_are_refused():
