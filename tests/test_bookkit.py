@@ -139,7 +139,14 @@ def test_every_claim_of_the_paper_is_complete():
 
 def test_check_says_what_to_try(shown):
     bookkit.check("energy", torch.tensor(False), "mind the sign")
-    assert shown[0][0] == "✗ energy: mind the sign" and shown[0][2] == {"name": "energy", "passed": False}
+    bookkit.check("energy", np.bool_(True), "mind the sign")
+    bookkit.check("energy", None, "mind the sign")
+    assert [plain for plain, _, _ in shown] == [
+        "✗ energy: mind the sign",
+        "✓ energy",
+        "○ energy: not answered yet",
+    ]
+    assert [data["passed"] for _, _, data in shown] == [False, True, None]
 
 
 # ---- slider

@@ -230,7 +230,7 @@ def _output_problems(output: dict) -> list[str]:
     if output.get("name") == "stderr":
         found.append(f"prints to stderr: {''.join(output['text'])[:80]!r}")
     data = output.get("data", {})
-    if CHECK in data and not data[CHECK]["passed"]:
+    if CHECK in data and data[CHECK]["passed"] is False:
         found.append(f"check {data[CHECK]['name']!r} failed")
     if WIDGET in data:
         found.append("a live widget; use bookkit.slider")

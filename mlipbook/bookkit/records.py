@@ -127,9 +127,12 @@ def claim(id: str, status: str, sentence: str, records: list[str]) -> None:
     show(f"Claim {id}: {statement}\n{status}: {sentence}", html, CLAIM, data)
 
 
-def check(name: str, ok: Any, hint: str = "") -> None:
-    """Tell a reader whether an exercise's answer is right; the gate refuses a stored check that failed."""
-    passed = bool(ok)
-    plain = f"✓ {name}" if passed else f"✗ {name}" + (f": {hint}" if hint else "")
+def check(name: str, ok: Any, hint: str) -> None:
+    """Tell a reader whether an exercise's answer is right; the gate refuses a stored check that failed.
+
+    None stands for an answer that is still to come, and may be stored.
+    """
+    passed = None if ok is None else bool(ok)
+    plain = {True: f"✓ {name}", False: f"✗ {name}: {hint}", None: f"○ {name}: not answered yet"}[passed]
     html = f'<div class="mlip-check" data-passed="{str(passed).lower()}">{escape(plain)}</div>'
     show(plain, html, CHECK, {"name": name, "passed": passed})
