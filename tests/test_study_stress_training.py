@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ase.build import bulk
 
 import mlipbook as mb
 from mlipbook.derivative_cache import prepare_all
@@ -65,10 +66,10 @@ def test_volume_shift_is_the_error_over_the_bulk_modulus():
 
 def test_equation_of_state_finds_what_went_in():
     V = np.linspace(36, 41, 9)
-    amplitude = np.sin(np.arange(9.0))
+    shell = np.sin(np.arange(9.0))
     x = np.log(V / 38.0)
-    P = -5.5 * x + 9.0 * x**2 + 0.3 * (amplitude - amplitude.mean())
-    V0, B, _ = study.equation_of_state(V, np.stack([P, P + 0.05]), amplitude)
+    P = -5.5 * x + 9.0 * x**2 + 0.3 * (shell - shell.mean())
+    V0, B, _ = study.equation_of_state(V, np.stack([P, P + 0.05]), shell)
     assert V0[0] == pytest.approx(38.0, abs=1e-6) and B[0] == pytest.approx(5.5, abs=1e-6)
     assert V0[1] / 38.0 - 1 == pytest.approx(0.05 / 5.5, rel=0.05)
 
@@ -87,4 +88,10 @@ def test_comparison_gives_a_record_for_every_question():
     assert found.curves["full"]["EF, p_U = 1"].shape == (2, 1, len(study.STRETCH))
     results = study.records(found)
     assert all(np.isfinite([item["value"], item["sem"]]).all() for item in results.values())
-    assert 5.0 < results["bulk modulus, labels"]["value"] < 6.2
+    assert 6.0 < results["bulk modulus, labels"]["value"] < 8.0
+
+
+def test_nearest_shell_of_bcc_does_not_change_with_the_cell():
+    bcc = bulk("Na", "bcc", a=4.2, cubic=True) * (3, 3, 3)
+    expected = 3**0.5 / 2 * 2 ** (1 / 3)
+    np.testing.assert_allclose(study.nearest_shell([bcc, study.scaled(bcc, 0.1)]), expected, rtol=1e-9)

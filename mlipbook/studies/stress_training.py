@@ -156,20 +156,20 @@ def volume_shift(
 
 
 def equation_of_state(
-    volumes: np.ndarray, pressures: np.ndarray, amplitude: np.ndarray
+    volumes: np.ndarray, pressures: np.ndarray, shell: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Equilibrium volume (...,) A^3, bulk modulus (...,) GPa, coefficients c (..., 4) GPa of like frames.
 
-    volumes, amplitude: (frames,); pressures: (..., frames) GPa, labeled or predicted. Least squares of
+    volumes, shell: (frames,); pressures: (..., frames) GPa, labeled or predicted. Least squares of
 
-        P = c0 + c1 x + c2 x^2 + c3 (amplitude - mean),     x = ln(V / mean V)
+        P = c0 + c1 x + c2 x^2 + c3 (shell - mean),     x = ln(V / mean V)
 
-    where the amplitude, the mean square force, stands for how far the atoms are displaced.
-    V0 is where the parabola in x vanishes, B = -dP/dlnV there.
+    shell (see `nearest_shell`) stands for the thermal displacements. It does not change where atoms move
+    with the cell, so that the parabola in x is P(V) of scaled copies; V0 is its zero, B = -dP/dlnV there.
     """
     center = volumes.mean()
     x = np.log(volumes / center)
-    A = np.stack([np.ones_like(x), x, x * x, amplitude - amplitude.mean()], 1)
+    A = np.stack([np.ones_like(x), x, x * x, shell - shell.mean()], 1)
     shape = pressures.shape[:-1]
     c = np.linalg.lstsq(A, pressures.reshape(-1, len(x)).T, rcond=None)[0]
     root = -2 * c[0] / (c[1] - np.sqrt(c[1] ** 2 - 4 * c[2] * c[0]))
@@ -177,9 +177,10 @@ def equation_of_state(
     return V0.reshape(shape), B.reshape(shape), c.T.reshape(*shape, 4)
 
 
-def mean_square_force(frames: Sequence[Atoms]) -> np.ndarray:
-    """Of the labels, (frames,) (eV/A)^2."""
-    return np.array([(atoms.get_forces() ** 2).mean() for atoms in frames])
+def nearest_shell(frames: Sequence[Atoms]) -> np.ndarray:
+    """Mean distance to the 8 nearest atoms (a shell of bcc) over the cube root of V, (frames,)."""
+    distances = [np.sort(atoms.get_all_distances(mic=True), axis=1)[:, 1:9].mean() for atoms in frames]
+    return np.array(distances) / np.cbrt(volumes(frames))
 
 
 # ---- training sets with and without volume fluctuations -----------------------------------------------
@@ -282,11 +283,11 @@ def untrained_solid() -> list[Atoms]:
 
 def labeled_equation_of_state(frames: Sequence[Atoms], samples: int = 200) -> dict[str, dict]:
     """Records of V0 and B there of like frames from their labels alone; errors by bootstrap over frames."""
-    V, P, amplitude = volumes(frames), pressures(frames), mean_square_force(frames)
+    V, P, shell = volumes(frames), pressures(frames), nearest_shell(frames)
     rng, n = np.random.default_rng(0), len(frames)
     draws = rng.integers(n, size=(samples, n))
-    spread = np.array([equation_of_state(V[k], P[k], amplitude[k])[:2] for k in draws]).std(0, ddof=1)
-    V0, B, _ = equation_of_state(V, P, amplitude)
+    spread = np.array([equation_of_state(V[k], P[k], shell[k])[:2] for k in draws]).std(0, ddof=1)
+    V0, B, _ = equation_of_state(V, P, shell)
     return {
         "equilibrium volume, labels": {"value": float(V0), "sem": float(spread[0]), "n": n, "unit": "A^3"},
         "bulk modulus, labels": {"value": float(B), "sem": float(spread[1]), "n": n, "unit": "GPa"},
@@ -301,7 +302,7 @@ def shifts(found: Comparison) -> dict[str, dict[str, tuple[np.ndarray, np.ndarra
     """
     solid, scaled_frames = of_phase(datasets.load("na-gamma"), "solid"), of_phase(found.frames, "solid")
     V, labels = volumes(scaled_frames), pressures(scaled_frames)
-    c = equation_of_state(volumes(solid), pressures(solid), mean_square_force(solid))[2]
+    c = equation_of_state(volumes(solid), pressures(solid), nearest_shell(solid))[2]
     B = -(c[1] + 2 * c[2] * np.log(V / volumes(solid).mean()))
     out: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     for name, curves in found.curves.items():
@@ -322,6 +323,8 @@ def records(found: Comparison) -> dict[str, dict]:
         for q in ("energy", "force", "stress"):
             out[f"{q} error, {short}"] = statistics(rmse(full[kind][q]), UNITS[q])
         out[f"pressure bias, {short}"] = statistics(full[kind]["pressure"].mean(1), "GPa")
+        share = rmse(full[kind]["pressure"]) ** 2 / 2 / rmse(full[kind]["stress"]) ** 2
+        out[f"pressure part of the squared stress error, {short}"] = statistics(100 * share, "%")
     for q in ("force", "stress"):
         difference = rmse(full[plain["EF"]][q]) - rmse(full[plain["EFP"]][q])
         out[f"{q} error, EF minus EFP"] = statistics(difference, UNITS[q])
@@ -341,7 +344,7 @@ def records(found: Comparison) -> dict[str, dict]:
     out |= labeled_equation_of_state(of_phase(datasets.load("na-gamma"), "solid"))
     solid, shifted = untrained_solid(), shifts(found)["full"]
     for short, kind in plain.items():
-        V0, _, _ = equation_of_state(volumes(solid), found.solid[kind], mean_square_force(solid))
+        V0, _, _ = equation_of_state(volumes(solid), found.solid[kind], nearest_shell(solid))
         out[f"equilibrium volume, {short}"] = statistics(V0, "A^3")
         for name, x in zip(("eps_P/B", "volume shift"), shifted[kind], strict=True):
             out[f"{name}, {short}"] = statistics(100 * x, "%")
