@@ -164,6 +164,8 @@ def test_page_reports_no_error_and_typesets_its_equations(path, scheme, visit):
 def test_page_fits_a_telephone(path, visit):
     page, _ = visit(path, width=400)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    begins = "[...document.querySelectorAll('div.math mjx-math')].map(m => m.getBoundingClientRect().left)"
+    assert min(page.evaluate(begins), default=0) >= 0
 
 
 VISIBLE = """() => [...document.querySelectorAll('figure.mlip-slider')].map(figure => {
