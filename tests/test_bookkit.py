@@ -312,6 +312,7 @@ LINT = {
     "template-explore: no closed solution": replace("{solution-start} template-explore", "{note}"),
     "fewer calls of bookkit.check": replace("bookkit.check(", "print("),
     "nothing cited": replace("{cite:t}", ""),
+    "outputs share one caption": lambda n: code(n, "x**2")["outputs"].extend(code(n, '"mean"')["outputs"]),
     "no alternative text": lambda n: code(n, "x**2")["metadata"]["mystnb"].pop("image"),
     "no caption or name": lambda n: code(n, "x**2")["metadata"]["mystnb"].pop("figure"),
     "records nothing": lambda n: code(n, "bookkit.record(").update(outputs=[]),

@@ -151,8 +151,9 @@ def _figures(cells: list[dict]) -> list[str]:
         images = _images(cell)
         about = cell["metadata"].get("mystnb", {})
         where = f"figure of the cell {cell['source'][:40]!r}"
-        if len(images) > 1:
-            found.append(f"{where}: {len(images)} images in one cell; caption and number need one each")
+        shown = sum("data" in output for output in cell.get("outputs", []))
+        if images and shown > 1:
+            found.append(f"{where}: {shown} outputs share one caption; give each a cell of its own")
         if images and len(about.get("image", {}).get("alt", "")) < 20:
             found.append(f"{where}: no alternative text (metadata mystnb.image.alt, 20 characters or more)")
         if images and not {"caption", "name"} <= about.get("figure", {}).keys():
