@@ -57,6 +57,7 @@ def _parser() -> ArgumentParser:
     sub.add_argument("--reason", required=True)
     sub = command(test_notebooks, "notebooks", "profile", help="run copies of the chapters and compare")
     sub.add_argument("--workers", type=int, default=2)
+    sub.set_defaults(profile="smoke")
     return parser
 
 
