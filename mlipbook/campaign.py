@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from ase.io import jsonio
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from mlipbook.archive import replacing
 

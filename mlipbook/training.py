@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from mlipbook.ann import ANNPotential
 from mlipbook.checkpoint import Checkpoint
