@@ -110,7 +110,7 @@ def test_a_saved_potential_comes_back_exactly(tmp_path, members, repulsion):
         repulsion=repulsion,
         activation={"Ag": ["mtanh", "twist"], "Se": ["tanh", "sigmoid"]},
     )
-    potential.shortest = {("Ag", "Ag"): 1.1, ("Ag", "Se"): 1.2}
+    potential.shortest = {("Ag", "Ag"): 1.1, ("Ag", "Se"): 1.2, ("Se", "Se"): 1.3}
     potential.save(tmp_path / "p.npz")
     again = mb.load(tmp_path / "p.npz")
     a, b = potential.evaluate(structures), again.evaluate(structures)
