@@ -351,13 +351,16 @@ def test_same_seed_same_result(few, optimizer):
         assert not torch.equal(result(0, 0), result(0, 1))
 
 
-@pytest.mark.parametrize("optimizer, epochs", [("adam", 6), ("lbfgs", 4)])
-def test_a_killed_fit_resumes_to_the_same_result(few, tmp_path, monkeypatch, optimizer, epochs):
-    """Killed by an interrupt after two epochs; started again in a new process's place: bitwise the same."""
-    settings = {"optimizer": optimizer, "epochs": epochs, "learning_rate": 1e-2}
+@pytest.mark.parametrize("optimizer, epochs, rate", [("adam", 6, 1e-2), ("adam", 6, 3.0), ("lbfgs", 4, 1.0)])
+def test_a_killed_fit_resumes_to_the_same_result(few, tmp_path, monkeypatch, optimizer, epochs, rate):
+    """Killed by an interrupt after two epochs and started again: bitwise the same, also where the best epoch
+    (the one that is kept) was before the kill, as with the absurd learning rate.
+    """
+    settings = {"optimizer": optimizer, "epochs": epochs, "learning_rate": rate}
     cost = mb.Cost(1, lambda x: 1 - 0.5 * x, 1)
     whole = argon_potential(members=2)
     uninterrupted = fit(whole, few, cost, **settings)
+    assert (uninterrupted.best_epoch.max() < 2) == (rate == 3.0)
     saved, save = [], Checkpoint.save
 
     def save_and_die(*arguments):
