@@ -119,6 +119,11 @@ class ANNPotential(EdgePotential):
         self.reference_energies = dict.fromkeys(descriptor.species, 0.0)  # E_atom, eV
         self.shortest = {}
 
+    @property
+    def normalized(self) -> bool:
+        """True once feature statistics are set, by a fit or from a file; the weights then mean something."""
+        return any(bool((network.mean != 0).any()) for network in self.networks.values())
+
     def check(self, structures: Structures) -> None:
         self.descriptor.check_species(structures)
 
@@ -187,7 +192,9 @@ def _restore(arrays: dict, metadata: dict) -> ANNPotential:
         members=metadata["members"],
         repulsion=metadata["repulsion"],
     )
-    potential.load_state_dict({k: torch.as_tensor(v) for k, v in arrays.items()}, strict=False)
+    state = {k: torch.as_tensor(v) for k, v in arrays.items()}
+    tables = {k: v for k, v in potential.state_dict().items() if k.startswith("descriptor.")}
+    potential.load_state_dict(state | tables)
     potential.reference_energies = dict(metadata["reference_energies"])
     potential.shortest = {(a, b): distance for a, b, distance in metadata["shortest"]}
     return potential
@@ -195,4 +202,8 @@ def _restore(arrays: dict, metadata: dict) -> ANNPotential:
 
 def load(path: str | os.PathLike) -> ANNPotential:
     """Read a potential written by `ANNPotential.save`. Raises ValueError for other or damaged files."""
-    return _restore(*archive.load(path))
+    arrays, metadata = archive.load(path, kind="ANNPotential", version=1)
+    try:
+        return _restore(arrays, metadata)
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"{path}: potential with parts missing: {error}; restore it from a copy") from error

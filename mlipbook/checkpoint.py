@@ -10,13 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from ase import Atoms
 
+from mlipbook.ann import ANNPotential
 from mlipbook.archive import replacing
+from mlipbook.derivative_cache import labels_of
 
 if TYPE_CHECKING:
     from mlipbook.training import History, Learner
 
 SERIES = ("train_cost", "valid_cost", "valid_rmse")
+
+
+def digest(potential: ANNPotential, frames: Sequence[Atoms]) -> str:
+    """Fingerprint of the starting weights and of all structures and labels of a fit."""
+    found = hashlib.sha256()
+    for p in potential.parameters():
+        found.update(p.detach().cpu().numpy().tobytes())
+    for atoms in frames:
+        for values in (atoms.numbers, atoms.positions, atoms.cell.array, *labels_of(atoms)):
+            found.update(np.asarray(values).tobytes())
+    return found.hexdigest()
 
 
 class Checkpoint:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from functools import partial
 from math import factorial, pi
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,6 +66,13 @@ class Chebyshev(nn.Module):
         self.register_buffer("legendre", legendre)  # c_nl (n, l)
         self.register_buffer("harmonics", harmonics)  # Q_lm in Chebyshev polynomials of z, (m, l, p)
         self.register_buffer("weights", self._species_weights())  # (Z center, Z neighbor)
+
+    def _apply(self, *arguments: Any, **keywords: Any) -> Chebyshev:
+        """Move or cast from exact tables: those that were cast to float32 before stay rounded in float64."""
+        self.legendre, self.harmonics = (
+            t.to(self.weights.device) for t in _angular_tables(self.angular_order)
+        )
+        return super()._apply(*arguments, **keywords)
 
     def _check(self) -> None:
         unknown = [s for s in self.species if s not in atomic_numbers]

@@ -97,8 +97,8 @@ class EdgePotential(nn.Module):
 
         definition: "I", "II" or "III", the atomic virial of Eq. 12, 13 or 14. edges: a neighbor list to
         reuse (default: a new one). Distances are taken in float64, then cast to the potential's dtype.
-        Raises ValueError for unknown species, definitions, overlapping atoms. Warns CloserThanTrained
-        if a pair is closer than in the training set.
+        Raises ValueError for unknown species, definitions, overlapping atoms, lists that are too short.
+        Warns CloserThanTrained if a pair is closer than in the training set, or of a kind never met there.
         """
         if definition not in DEFINITIONS:
             raise ValueError(
@@ -107,13 +107,18 @@ class EdgePotential(nn.Module):
         self.check(structures)
         if edges is None:
             edges = neighbors.build(structures, self.cutoff)
+        elif edges.cutoff < self.cutoff:
+            raise ValueError(
+                f"the neighbor list reaches {edges.cutoff} A, the potential {self.cutoff} A; build it with "
+                "the potential's cutoff"
+            )
         species = edges.species(structures)
         vectors = edges.vectors(structures).to(self.dtype).requires_grad_()
         if self.shortest:
             report_close_pairs(vectors.detach(), edges, structures, self.shortest)
         with torch.enable_grad():
             energies = self.atomic_energies(vectors, *species)
-        g = edge_gradients(energies, vectors)
+            g = edge_gradients(energies, vectors)
         forces, virials = scatter(g.double(), vectors.detach().double(), edges, definition)
         shape = (*energies.shape[:-1], len(structures), structures.n_atoms)
         return Evaluation(
@@ -177,10 +182,12 @@ def report_close_pairs(
     vectors: Tensor, edges: Edges, structures: Structures, shortest: dict[tuple[str, str], float]
 ) -> None:
     for pair, distance in shortest_distances(vectors, edges, structures).items():
-        if distance < shortest.get(pair, 0.0):
+        known = shortest.get(pair, edges.cutoff)
+        if distance < known:
+            reason = f"below {known:.3f} A, the shortest" if pair in shortest else "but no such pair was"
             warnings.warn(
-                f"{pair[0]}-{pair[1]} distance {distance:.3f} A is below {shortest[pair]:.3f} A, the "
-                "shortest in the training set: energies and forces are extrapolated; label such structures",
+                f"{pair[0]}-{pair[1]} distance {distance:.3f} A, {reason} in the training set: "
+                "energies and forces are extrapolated; label such structures",
                 CloserThanTrained,
                 stacklevel=3,
             )

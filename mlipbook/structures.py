@@ -35,6 +35,11 @@ class Structures:
                 f"positions {tuple(self.positions.shape)} and cells {tuple(self.cells.shape)} do not fit "
                 f"species ({N},): expected (B, {N}, 3) and (B, 3, 3)"
             )
+        if self.positions.dtype != torch.float64 or self.cells.dtype != torch.float64:
+            raise ValueError(
+                f"positions are {self.positions.dtype}, cells {self.cells.dtype}: both must be float64 "
+                "(a potential casts distances to its own dtype)"
+            )
         finite = torch.isfinite(self.positions).all(-1)
         if not bool(finite.all()):
             b, i = torch.nonzero(~finite)[0].tolist()
@@ -47,6 +52,14 @@ class Structures:
             raise ValueError(
                 f"structure {b}: periodic cell has volume {float(volumes[b])} A^3; set the cell, or pbc=False"
             )
+        if any(self.pbc) and not all(self.pbc):
+            lengths = self.cells[:, torch.tensor(self.pbc)].norm(dim=-1)  # of the periodic vectors
+            if not bool((lengths > 1e-2).all()):
+                b = int(torch.nonzero(~(lengths > 1e-2))[0, 0])
+                raise ValueError(
+                    f"structure {b}: a periodic lattice vector is zero or not finite, cell "
+                    f"{self.cells[b].tolist()}; set the cell, or pbc=False"
+                )
 
     def __len__(self) -> int:
         return self.positions.shape[0]

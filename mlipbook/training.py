@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mlipbook.ann import ANNPotential
-from mlipbook.checkpoint import Checkpoint
+from mlipbook.checkpoint import Checkpoint, digest
 from mlipbook.derivative_cache import Batch, Prepared, make_batches, normalize, prepare_all, shortest_of
 
 Schedule = float | Callable[[float], float]
@@ -139,7 +139,7 @@ def fit(
         part: prepare_all(potential, frames, part) for part, frames in (("train", train), ("valid", valid))
     }
     check_labels(cost, sets)
-    if not potential.shortest:
+    if not potential.normalized:
         normalize(potential, sets["train"], reference_energies)
     potential.shortest = shortest_of(sets["train"], potential.shortest or {})
     history = History(summarize(potential, sets))
@@ -149,6 +149,9 @@ def fit(
     learners = make_learners(potential, optimizer)
     settings = (
         potential.descriptor.settings,
+        {s: (network.sizes, network.activations) for s, network in potential.networks.items()},
+        (potential.repulsion_cutoff, reference_energies),
+        digest(potential, [*train, *valid]),
         optimizer,
         epochs,
         batch_size,
@@ -160,6 +163,8 @@ def fit(
     start = saved.load(learners, history)
     bar = tqdm(range(start, epochs), initial=start, total=epochs, desc="fit", disable=not progress)
     for epoch in bar:
+        if patience is not None and epoch and epoch - 1 - history.best_epoch.max() >= patience:
+            break
         began = time.perf_counter()
         for group in (
             g for learner in learners for g in learner.optimizer.param_groups if optimizer == "adam"
@@ -173,13 +178,22 @@ def fit(
         history.train_cost.append(np.concatenate(parts))
         validate(learners, held_out, cost, history)
         history.seconds += time.perf_counter() - began
+        check_finite(history)
         saved.save(learners, history)
         U, F, W = 1e3 * np.median(history.valid_rmse[-1], axis=1)
         bar.set_postfix_str(f"valid U {U:.2f} meV/atom, F {F:.1f} meV/A, W {W:.2f} meV/atom")
-        if patience is not None and epoch - history.best_epoch.max() >= patience:
-            break
     keep_best(potential, learners)
     return history
+
+
+def check_finite(history: History) -> None:
+    """Raise ValueError if the fit diverged; the checkpoint of the epoch before stays."""
+    for m, cost in enumerate(history.valid_cost[-1]):
+        if not np.isfinite(cost):
+            raise ValueError(
+                f"epoch {len(history.valid_cost) - 1}: the validation cost of member {m} is not finite, "
+                "the fit diverged; lower the learning rate, and look for wrong labels"
+            )
 
 
 def check_labels(cost: Cost, sets: dict[str, list[Prepared]]) -> None:

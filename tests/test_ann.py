@@ -9,6 +9,7 @@ import torch
 from conftest import CASES, ann, features
 
 import mlipbook as mb
+from mlipbook import archive
 from mlipbook.ann import ACTIVATIONS, Network
 
 
@@ -172,3 +173,18 @@ def test_wrong_settings_are_refused():
         mb.ANNPotential(descriptor, activation="relu")
     with pytest.raises(ValueError, match=r"repulsion reaches 5.0 A, farther than the descriptor \(4.5 A\)"):
         mb.ANNPotential(descriptor, repulsion=5.0)
+
+
+def test_files_of_another_kind_are_refused(tmp_path):
+    archive.save(tmp_path / "x.npz", {"a": np.ones(2)}, {"kind": "Something", "version": 1})
+    with pytest.raises(ValueError, match=r"x\.npz: holds a 'Something', expected a 'ANNPotential'"):
+        mb.load(tmp_path / "x.npz")
+
+
+def test_files_without_all_arrays_are_refused(tmp_path):
+    potential = ann(CASES["one species"])
+    arrays, metadata = potential._state()
+    del arrays["networks.Na.weights.1"]
+    archive.save(tmp_path / "x.npz", arrays, metadata)
+    with pytest.raises(ValueError, match=r"(?s)x\.npz: .*parts missing.*networks.Na.weights.1"):
+        mb.load(tmp_path / "x.npz")

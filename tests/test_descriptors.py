@@ -284,3 +284,11 @@ def test_cases_reach_the_corners():
     rows = torch.arange(len(edges.neighbor))[:, None]
     assert bool((edges.real & (edges.neighbor == rows)).any())
     assert int(edges.real.sum(1).max()) > 2 * tiny.n_atoms
+
+
+def test_a_trip_through_single_precision_leaves_no_trace():
+    """Tables are made again, not rounded: training in float32, evaluation in float64."""
+    structures = CASES["triclinic"]
+    descriptor = mb.Chebyshev(("Ag", "Se"), 4.5, 6, 4.1, 5)
+    before = features(descriptor, structures)
+    assert torch.equal(features(descriptor.to(torch.float32).double(), structures), before)

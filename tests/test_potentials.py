@@ -311,7 +311,7 @@ def test_pairs_closer_than_trained_are_reported():
         potential.evaluate(structures)
     potential.shortest[("Ag", "Se")] = nearest + 1e-3
     with pytest.warns(
-        CloserThanTrained, match=rf"Ag-Se distance {nearest:.3f} A is below .* shortest in the training"
+        CloserThanTrained, match=rf"Ag-Se distance {nearest:.3f} A, below .* shortest in the training"
     ):
         potential.evaluate(structures)
 
@@ -323,3 +323,25 @@ def test_single_precision(structures):
     assert b.energies.dtype == b.forces.dtype == b.virials.dtype == torch.float64
     for exact, rounded in ((a.energies, b.energies), (a.forces, b.forces), (a.virials, b.virials)):
         assert 0 < float((exact - rounded).abs().max()) < 2e-5 * max(1, float(exact.abs().max()))
+
+
+def test_evaluate_needs_no_gradients_from_outside(structures):
+    potential = ann(structures)
+    expected = potential.evaluate(structures).forces
+    with torch.no_grad():
+        assert torch.equal(potential.evaluate(structures).forces, expected)
+
+
+def test_lists_that_are_too_short_are_refused():
+    structures = CASES["two species"]
+    edges = mb.neighbors.build(structures, 4.0)
+    with pytest.raises(ValueError, match=r"neighbor list reaches 4.0 A, the potential 4.5 A"):
+        ann(structures).evaluate(structures, edges=edges)
+
+
+def test_pairs_never_seen_in_training_are_reported():
+    structures = CASES["two species"]
+    potential = ann(structures)
+    potential.shortest = {("Ag", "Ag"): 0.1, ("Ag", "Se"): 0.1}
+    with pytest.warns(CloserThanTrained, match="Se-Se distance .* but no such pair was in the training set"):
+        potential.evaluate(structures)

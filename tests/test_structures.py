@@ -8,7 +8,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.data import atomic_masses
-from conftest import SKEW, scattered
+from conftest import SKEW, ann, scattered
 
 import mlipbook as mb
 
@@ -66,3 +66,23 @@ def test_wrong_shapes_are_refused():
         replace(structures, cells=structures.cells[0])
     with pytest.raises(ValueError, match=r"positions \(1, 2, 3\) .* do not fit species \(3,\)"):
         replace(structures, species=torch.tensor([11, 11, 11]))
+
+
+def test_flat_cells_of_slabs_are_refused():
+    with pytest.raises(ValueError, match="structure 0"):
+        mb.Structures.from_ase(Atoms("Na", cell=[0, 4, 4], pbc=(True, True, False)))
+    with pytest.raises(ValueError, match="structure 0"):
+        mb.Structures.from_ase(Atoms("Na", cell=[np.nan, 4, 4], pbc=(True, True, False)))
+
+
+def test_slab_without_a_third_vector():
+    a = Atoms("Na2", [[0, 0, 0], [1, 1, 2.0]], cell=[4, 4, 0], pbc=(True, True, False))
+    b = Atoms("Na2", [[0, 0, 0], [1, 1, 2.0]], cell=[4, 4, 30], pbc=(True, True, False))
+    s, t = mb.Structures.from_ase(a), mb.Structures.from_ase(b)
+    p = ann(t)
+    assert torch.equal(p.evaluate(s).energy, p.evaluate(t).energy)
+
+
+def test_single_precision_positions_are_refused():
+    with pytest.raises(ValueError, match="float64"):
+        mb.Structures(torch.zeros(1, 1, 3), torch.eye(3)[None], torch.tensor([11]))

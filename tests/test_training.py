@@ -533,3 +533,45 @@ def test_damaged_and_foreign_checkpoints_are_refused(few, tmp_path):
             ValueError, match=r"fit\.pt: not a checkpoint of a fit, or damaged .*delete it to start again"
         ):
             fit(argon_potential(), few, checkpoint=path, epochs=2)
+
+
+def test_checkpoints_of_other_data_or_potentials_are_refused(few, tmp_path):
+    path = tmp_path / "fit.pt"
+    train, valid = few
+    fit(argon_potential(), few, checkpoint=path, epochs=1)
+    other = [with_labels(f, **f.calc.results) for f in train]
+    other[3].calc.results["energy"] += 1e-6
+    attempts = [
+        (argon_potential(seed=1), few, {}),
+        (argon_potential(activation="sigmoid"), few, {}),
+        (argon_potential().to(torch.float32), few, {}),
+        (argon_potential(), (other, valid), {}),
+        (argon_potential(), few, {"reference_energies": {"Ar": 1.0}}),
+    ]
+    for potential, data, settings in attempts:
+        with pytest.raises(ValueError, match=r"fit\.pt: checkpoint of another fit"):
+            fit(potential, data, checkpoint=path, epochs=1, **settings)
+
+
+def test_a_stopped_fit_stays_stopped(few, tmp_path):
+    """Started again, a fit that early stopping ended gives its result, not one epoch more."""
+    settings = {"epochs": 300, "patience": 3, "learning_rate": 0.3, "checkpoint": tmp_path / "fit.pt"}
+    first, again = argon_potential(), argon_potential()
+    epochs = [len(fit(potential, few, **settings).valid_cost) for potential in (first, again)]
+    assert epochs[0] == epochs[1] < 300
+    assert torch.equal(parameters(first), parameters(again))
+
+
+def test_a_diverging_fit_is_reported(few):
+    with pytest.raises(ValueError, match="not finite"):
+        fit(argon_potential(), few, epochs=4, learning_rate=1e200)
+
+
+def test_a_fit_goes_on_from_an_aenet_potential_instead_of_normalizing_it_anew(argon, few):
+    """Weights mean something only with their own feature statistics and energy scale."""
+    potential = argon_potential(members=1)
+    fit(potential, few, epochs=1)
+    before = potential.energy_scale.clone()
+    potential.shortest = {}  # aenet's files store no distances
+    fit(potential, (argon[0][:7], argon[1][:3]), epochs=1)
+    assert torch.equal(potential.energy_scale, before) and potential.shortest
