@@ -10,10 +10,11 @@ from mlipbook import aenet, campaign, datasets, heat, labels, neighbors, plottin
 from mlipbook.accuracy import ErrorTable, errors, predict
 from mlipbook.ann import ANNPotential, load
 from mlipbook.calculator import Calculator
+from mlipbook.cost import Cost
 from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials import Evaluation
 from mlipbook.structures import Structures
-from mlipbook.training import Cost, History, fit
+from mlipbook.training import History, fit
 
 __version__ = "0.1.0"
 __all__ = [

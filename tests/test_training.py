@@ -12,10 +12,11 @@ from conftest import BOX, SKEW, TINY, ann, scattered
 
 import mlipbook as mb
 from mlipbook.checkpoint import Checkpoint
+from mlipbook.cost import counts_of, residuals, squares
 from mlipbook.derivative_cache import VOIGT, make_batches, normalize, prepare_all
 from mlipbook.descriptors import cutoff_function
 from mlipbook.potentials import CloserThanTrained, EdgePotential, PairPotential, scatter
-from mlipbook.training import counts_of, one_cycle, residuals, squares
+from mlipbook.training import one_cycle
 
 
 def with_labels(atoms: Atoms, **labels) -> Atoms:

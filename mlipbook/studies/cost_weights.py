@@ -23,9 +23,10 @@ from torch import Tensor
 
 from mlipbook import bookkit, datasets
 from mlipbook.ann import ANNPotential
+from mlipbook.cost import Cost, residuals
 from mlipbook.derivative_cache import make_batches, prepare_all
 from mlipbook.descriptors import Chebyshev
-from mlipbook.training import Cost, History, fit, residuals
+from mlipbook.training import History, fit
 from mlipbook.units import GPa, meV
 
 Weights = tuple[float, float, float]  # p_U, p_F, p_W

@@ -20,10 +20,11 @@ from ase import Atoms
 
 from mlipbook import bookkit, datasets
 from mlipbook.ann import ANNPotential
+from mlipbook.cost import residuals
 from mlipbook.derivative_cache import Prepared, make_batches, prepare_all
 from mlipbook.descriptors import Chebyshev
 from mlipbook.studies.cost_weights import CostPerMember, Weights
-from mlipbook.training import fit, residuals
+from mlipbook.training import fit
 from mlipbook.units import GPa, meV
 
 UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa", "pressure": "GPa"}
