@@ -11,7 +11,7 @@ from ase import Atoms
 from torch import Tensor
 
 from mlipbook.derivative_cache import VOIGT, labels_of
-from mlipbook.potentials import EdgePotential
+from mlipbook.potentials import EdgePotential, Mixture
 from mlipbook.structures import Structures
 from mlipbook.units import GPa, meV
 
@@ -58,7 +58,7 @@ def _text(values: np.ndarray) -> str:
     return f"{values.mean():.4g} ± {values.std(ddof=1):.2g}"
 
 
-def predict(potential: EdgePotential, frames: Sequence[Atoms]) -> list[dict[str, np.ndarray]]:
+def predict(potential: EdgePotential | Mixture, frames: Sequence[Atoms]) -> list[dict[str, np.ndarray]]:
     """Per frame: energy (members,) eV, forces (members, N, 3) eV/A, stress (members, 6) eV/A^3."""
     device, results = next(potential.buffers(), torch.empty(0)).device, []
     for atoms in frames:
@@ -72,11 +72,12 @@ def predict(potential: EdgePotential, frames: Sequence[Atoms]) -> list[dict[str,
     return results
 
 
-def errors(potential: EdgePotential, frames: Sequence[Atoms]) -> ErrorTable:
+def errors(potential: EdgePotential | Mixture, frames: Sequence[Atoms]) -> ErrorTable:
     """RMSE, MAE and bias of energies per atom, force components, stress components and pressure.
 
     Frames may lack labels; what is missing is left out. Raises ValueError if no frame has any label.
     """
+    frames = [frames] if isinstance(frames, Atoms) else frames
     differences: dict[str, list[np.ndarray]] = {name: [] for name in UNITS}
     for atoms, found in zip(frames, predict(potential, frames), strict=True):
         U, F, W = labels_of(atoms)

@@ -106,9 +106,18 @@ class ANNPotential(EdgePotential):
                 f"repulsion reaches {repulsion} A, farther than the descriptor ({self.cutoff} A)"
             )
         self.networks: dict[str, Network] = nn.ModuleDict()  # type: ignore[assignment]
+        if self.members < 1 or (repulsion is not None and not repulsion > 0):
+            raise ValueError(f"members {members}, repulsion {repulsion}: use positive ones, or no repulsion")
         for element in descriptor.species:
+            for name, setting in (("hidden", hidden), ("activation", activation)):
+                if isinstance(setting, dict) and element not in setting:
+                    raise ValueError(
+                        f"{name} lacks {element}; give it for each of {', '.join(descriptor.species)}"
+                    )
             layers = tuple(hidden[element] if isinstance(hidden, dict) else hidden)
             names = activation[element] if isinstance(activation, dict) else [activation] * len(layers)
+            if len(names) != len(layers):
+                raise ValueError(f"{element}: {len(names)} activations for {len(layers)} hidden layers")
             self.networks[element] = Network((descriptor.n_features, *layers, 1), names, self.members)
         for m in range(self.members):
             generator = torch.Generator().manual_seed(seed + m)

@@ -11,7 +11,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from mlipbook import neighbors
 from mlipbook.neighbors import Edges
-from mlipbook.potentials import EdgePotential
+from mlipbook.potentials import EdgePotential, Mixture
 from mlipbook.structures import Structures
 
 
@@ -25,7 +25,7 @@ class Calculator(ase_calculator.Calculator):
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]
 
-    def __init__(self, potential: EdgePotential, skin: float = 0.8, **kwargs: Any):
+    def __init__(self, potential: EdgePotential | Mixture, skin: float = 0.8, **kwargs: Any):
         super().__init__(**kwargs)
         self.potential, self.skin = potential, skin
         self.edges: Edges | None = None

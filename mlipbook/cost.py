@@ -40,8 +40,10 @@ class Cost:
     def weights(self, progress: float = 1.0) -> tuple[float, float, float]:
         p_U, p_F, p_W = (p(progress) if callable(p) else p for p in (self.p_U, self.p_F, self.p_W))
         values = (p_U, p_F, p_W)
-        if min(values) < 0 or max(values) == 0:
-            raise ValueError(f"cost weights p_U, p_F, p_W are {values}; none may be negative, nor all zero")
+        if not all(0 <= p < float("inf") for p in values) or max(values) == 0:
+            raise ValueError(
+                f"cost weights {values}: p_U, p_F, p_W are finite, not negative, and not all zero"
+            )
         return values
 
     def __call__(self, squares: Tensor, counts: Tensor, progress: float = 1.0) -> Tensor:

@@ -105,12 +105,13 @@ def prepare(potential: ANNPotential, atoms: Atoms, name: str) -> Prepared:
 def labels_of(atoms: Atoms) -> tuple[Tensor, Tensor, Tensor]:
     """Labels U () eV, F (N, 3) eV/A, W = -volume * stress (6,) eV of a frame; NaN where there is none.
 
-    Reads the results of the frame's calculator, the free energy before the energy. Raises ValueError for
+    Reads the results of the frame's calculator, the free energy before the energy; only structures that are
+    periodic in all directions have a stress. Raises ValueError for
     labels that are not finite or have a wrong shape.
     """
     found = atoms.calc.results if atoms.calc is not None else {}
     energy = found.get("free_energy", found.get("energy"))
-    W = -atoms.cell.volume * np.asarray(found["stress"]) if "stress" in found else None
+    W = -atoms.cell.volume * np.asarray(found["stress"]) if "stress" in found and all(atoms.pbc) else None
     shapes = {"energy": (energy, ()), "forces": (found.get("forces"), (len(atoms), 3)), "stress": (W, (6,))}
     labels = []
     for key, (value, shape) in shapes.items():
@@ -163,8 +164,10 @@ def make_batches(potential: ANNPotential, prepared: Sequence[Prepared], size: in
 
 def prepare_all(potential: ANNPotential, frames: Sequence[Atoms], part: str) -> list[Prepared]:
     """All frames of the `part` ("train", "valid") of a data set; raises ValueError naming the frame."""
-    if not frames:
-        raise ValueError(f"the {part} set is empty")
+    if isinstance(frames, Atoms) or not len(frames):
+        raise ValueError(
+            f"the {part} set is {'one structure' if len(frames) else 'empty'}; give a list of frames"
+        )
     names = [f"{part} frame {k} ({atoms.info.get('frame', 'no name')})" for k, atoms in enumerate(frames)]
     return [prepare(potential, atoms, name) for atoms, name in zip(frames, names, strict=True)]
 
@@ -203,6 +206,11 @@ def normalize(
     U = torch.stack([p.U for p in labeled])
     solution = torch.linalg.lstsq(composition, U[:, None], driver="gelsd").solution[:, 0].tolist()
     potential.reference_energies = reference_energies or dict(zip(elements, solution, strict=True))
+    missing = [s for s in elements if s not in potential.reference_energies]
+    if missing:
+        raise ValueError(
+            f"reference_energies lack {missing[0]}; give E_atom of each of {', '.join(elements)}"
+        )
     E_atom = torch.tensor([potential.reference_energies[s] for s in elements], dtype=torch.float64)
     cohesive = (U - composition @ E_atom) / composition.sum(1)
     low, high = cohesive.min(), cohesive.max()

@@ -55,7 +55,7 @@ class Chebyshev(nn.Module):
         environments: dict[str, tuple[str, ...]] | None = None,
     ):
         super().__init__()
-        self.species = tuple(species)
+        self.species = (species,) if isinstance(species, str) else tuple(species)
         self.radial_cutoff, self.radial_order = float(radial_cutoff), int(radial_order)
         self.angular_cutoff, self.angular_order = float(angular_cutoff), int(angular_order)
         self.environments = {s: tuple((environments or {}).get(s, self.species)) for s in self.species}
@@ -78,10 +78,8 @@ class Chebyshev(nn.Module):
         unknown = [s for s in self.species if s not in atomic_numbers]
         if unknown or not self.species or len(set(self.species)) != len(self.species):
             raise ValueError(f"species {self.species}: give each element symbol once (unknown: {unknown})")
-        if (
-            min(self.radial_cutoff, self.angular_cutoff) <= 0
-            or min(self.radial_order, self.angular_order) < 0
-        ):
+        cutoffs, orders = (self.radial_cutoff, self.angular_cutoff), (self.radial_order, self.angular_order)
+        if not all(0 < cutoff < float("inf") for cutoff in cutoffs) or min(orders) < 0:
             raise ValueError("cutoffs must be positive (angstrom) and orders not negative")
         for center, order in self.environments.items():
             if sorted(order) != sorted(self.species):

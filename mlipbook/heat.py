@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from mlipbook.potentials import EdgePotential
+from mlipbook.potentials import EdgePotential, Mixture
 from mlipbook.structures import Structures
 
 
@@ -16,7 +17,10 @@ def convective_flux(energies: Tensor, masses: Tensor, velocities: Tensor) -> Ten
 
 
 def flux(
-    potential: EdgePotential, structures: Structures, velocities: Tensor, definition: str = "I"
+    potential: EdgePotential | Mixture,
+    structures: Structures,
+    velocities: Tensor | np.ndarray,
+    definition: str = "I",
 ) -> Tensor:
     """Total heat flux Omega*J = sum_i (t_i + eps_i + W_i) v_i of Eq. 11, (B, 3), eV A per ASE time unit.
 
@@ -24,6 +28,7 @@ def flux(
     the time derivative of sum r_i E_i. A member axis stands in front if the potential has members.
     Raises ValueError for unknown definitions or species, or velocities of another shape.
     """
+    velocities = torch.as_tensor(velocities).to(structures.positions)
     if velocities.shape != structures.positions.shape:
         raise ValueError(
             f"velocities {tuple(velocities.shape)} do not fit positions {tuple(structures.positions.shape)}"

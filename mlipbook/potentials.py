@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from ase.data import chemical_symbols
@@ -23,7 +24,7 @@ from mlipbook import neighbors
 from mlipbook.descriptors import cutoff_function
 from mlipbook.neighbors import Edges
 from mlipbook.structures import Structures
-from mlipbook.units import coulomb_constant
+from mlipbook.units import bohr, coulomb_constant
 
 DEFINITIONS = ("I", "II", "III")
 
@@ -184,10 +185,11 @@ def report_close_pairs(
     for pair, distance in shortest_distances(vectors, edges, structures).items():
         known = shortest.get(pair, edges.cutoff)
         if distance < known:
-            reason = f"below {known:.3f} A, the shortest" if pair in shortest else "but no such pair was"
+            # The text is the same at every step of a run, so that Python shows it once.
+            met = f" closer than {known:.3f} A" if pair in shortest else ""
             warnings.warn(
-                f"{pair[0]}-{pair[1]} distance {distance:.3f} A, {reason} in the training set: "
-                "energies and forces are extrapolated; label such structures",
+                f"{pair[0]}-{pair[1]} pairs{met} were not in the training set: energies and forces are "
+                "extrapolated; label such structures",
                 CloserThanTrained,
                 stacklevel=3,
             )
@@ -212,48 +214,59 @@ class PairPotential(EdgePotential):
 
 def LennardJones(epsilon: float, sigma: float, cutoff: float) -> PairPotential:
     """4 epsilon ((sigma/r)^12 - (sigma/r)^6), shifted to zero at the cutoff; eV, angstrom."""
+    return PairPotential(partial(shifted_lennard_jones, epsilon=epsilon, sigma=sigma, cutoff=cutoff), cutoff)
 
-    def plain(r: Tensor) -> Tensor:
-        x = (sigma / r) ** 6
-        return 4 * epsilon * (x * x - x)
 
-    at_cutoff = plain(torch.tensor(cutoff, dtype=torch.float64))
-    return PairPotential(lambda r, *_: plain(r) - at_cutoff.to(r), cutoff)
+def shifted_lennard_jones(r: Tensor, *_: Tensor, epsilon: float, sigma: float, cutoff: float) -> Tensor:
+    x, x_cutoff = (sigma / r) ** 6, (sigma / cutoff) ** 6
+    return 4 * epsilon * (x * x - x - (x_cutoff**2 - x_cutoff))
 
 
 def Repulsion(cutoff: float) -> PairPotential:
     """Fixed short-range repulsion to put under a network: screened nuclei times fc(r)^2.
 
-    Ziegler, Biersack, Littmark (1985): u = Z Z' e^2/r phi(r/a), a = 0.8854 bohr / (Z^0.23 + Z'^0.23).
     Choose the cutoff (angstrom) near the shortest distances of the training data, so that the network
     learns the difference where there are data and the nuclei rule where there are none.
     """
+    return PairPotential(partial(screened_nuclei, cutoff=cutoff), cutoff)
+
+
+def screened_nuclei(r: Tensor, z: Tensor, z_neighbor: Tensor, cutoff: float) -> Tensor:
+    """Z Z' e^2/r phi(r/a) fc(r)^2 in eV, a = 0.8854 bohr / (Z^0.23 + Z'^0.23), phi the universal screening
+    function of Ziegler, Biersack, Littmark (1985)."""
     strengths, decays = (0.18175, 0.50986, 0.28022, 0.02817), (3.19980, 0.94229, 0.40290, 0.20162)
-
-    def energy(r: Tensor, z: Tensor, z_neighbor: Tensor) -> Tensor:
-        z, z_neighbor = z.to(r.dtype), z_neighbor.to(r.dtype)
-        x = r * (z**0.23 + z_neighbor**0.23) / (0.8854 * 0.529177)
-        screening = torch.stack([c * torch.exp(-d * x) for c, d in zip(strengths, decays, strict=True)]).sum(
-            0
-        )
-        return coulomb_constant * z * z_neighbor / r * screening * cutoff_function(r, cutoff) ** 2
-
-    return PairPotential(energy, cutoff)
+    z, z_neighbor = z.to(r.dtype), z_neighbor.to(r.dtype)
+    x = r * (z**0.23 + z_neighbor**0.23) / (0.8854 * bohr)
+    screening = torch.stack([c * torch.exp(-d * x) for c, d in zip(strengths, decays, strict=True)]).sum(0)
+    return coulomb_constant * z * z_neighbor / r * screening * cutoff_function(r, cutoff) ** 2
 
 
-class Mixture:
+class Mixture(nn.Module):
     """U(lambda) = lambda U_a + (1 - lambda) U_b (Eq. 5). lam: a number, or (B,) one per structure."""
 
-    def __init__(self, a: EdgePotential | Mixture, b: EdgePotential | Mixture, lam: float | Tensor):
-        self.a, self.b, self.lam = a, b, torch.as_tensor(lam, dtype=torch.float64)
+    cutoff: float
+    lam: Tensor
 
-    def evaluate(self, structures: Structures, definition: str = "I") -> Evaluation:
-        """Both potentials, mixed; shapes and errors as in EdgePotential.evaluate."""
-        a, b = (potential.evaluate(structures, definition) for potential in (self.a, self.b))
-        lam = self.lam.to(a.energies.device)
+    def __init__(self, a: EdgePotential | Mixture, b: EdgePotential | Mixture, lam: float | Tensor):
+        super().__init__()
+        self.a, self.b, self.cutoff = a, b, max(a.cutoff, b.cutoff)
+        self.register_buffer("lam", torch.as_tensor(lam, dtype=torch.float64))
+
+    def evaluate(
+        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+    ) -> Evaluation:
+        """Both potentials, mixed; shapes and errors as in EdgePotential.evaluate.
+
+        Raises ValueError if there are several lambdas, but not one for each structure.
+        """
+        if self.lam.ndim and self.lam.shape != (len(structures),):
+            raise ValueError(
+                f"{tuple(self.lam.shape)} lambdas for {len(structures)} structures; give one each"
+            )
+        a, b = (potential.evaluate(structures, definition, edges) for potential in (self.a, self.b))
 
         def mix(x: Tensor, y: Tensor, extra: int) -> Tensor:
-            weight = lam.view(-1, *[1] * (extra + 1)) if lam.ndim else lam
+            weight = self.lam.view(-1, *[1] * (extra + 1)) if self.lam.ndim else self.lam
             return weight * x + (1 - weight) * y
 
         return Evaluation(

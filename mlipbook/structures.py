@@ -40,6 +40,11 @@ class Structures:
                 f"positions are {self.positions.dtype}, cells {self.cells.dtype}: both must be float64 "
                 "(a potential casts distances to its own dtype)"
             )
+        if B == 0 or N == 0 or self.species.dtype != torch.int64:
+            raise ValueError(
+                f"{B} structures of {N} atoms, species of type {self.species.dtype}: give at "
+                "least one structure and one atom, and atomic numbers as int64"
+            )
         finite = torch.isfinite(self.positions).all(-1)
         if not bool(finite.all()):
             b, i = torch.nonzero(~finite)[0].tolist()

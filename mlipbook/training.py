@@ -5,41 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from math import cos, pi
 
 import numpy as np
 import torch
 from ase import Atoms
-from torch import Tensor
 from tqdm import tqdm
 
 from mlipbook.ann import ANNPotential
-from mlipbook.checkpoint import Checkpoint, digest
+from mlipbook.checkpoint import Checkpoint, History, Learner, digest_frames
 from mlipbook.cost import Cost, counts_of, squares
 from mlipbook.derivative_cache import Batch, Prepared, make_batches, normalize, prepare_all, shortest_of
-
-
-@dataclass
-class History:
-    """What a fit did; lists have one entry per epoch, arrays one column per member.
-
-    train_cost (members,): Eq. 3 averaged over the epoch's batches, with the weights of that epoch.
-    valid_cost (members,), valid_rmse (3, members): Eq. 3 with the final weights and the errors of U/N
-    (eV/atom), F (eV/A), W/N (eV/atom), on the validation set at the end of the epoch.
-    summary: the data and labels that were used. seconds: time spent training.
-    """
-
-    summary: str
-    train_cost: list[np.ndarray] = field(default_factory=list)
-    valid_cost: list[np.ndarray] = field(default_factory=list)
-    valid_rmse: list[np.ndarray] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def best_epoch(self) -> np.ndarray:
-        """(members,) epoch whose parameters each member kept."""
-        return np.argmin(np.array(self.valid_cost), axis=0)
 
 
 def fit(
@@ -74,6 +50,10 @@ def fit(
     cost = cost or Cost()
     if optimizer not in ("adam", "lbfgs"):
         raise ValueError(f"optimizer {optimizer!r}: choose adam or lbfgs")
+    if epochs < 1 or batch_size < 1 or not learning_rate > 0:
+        raise ValueError(
+            f"epochs {epochs}, batch_size {batch_size}, learning_rate {learning_rate}: use positive ones"
+        )
     sets = {
         part: prepare_all(potential, frames, part) for part, frames in (("train", train), ("valid", valid))
     }
@@ -90,7 +70,7 @@ def fit(
         potential.descriptor.settings,
         {s: (network.sizes, network.activations) for s, network in potential.networks.items()},
         (potential.repulsion_cutoff, reference_energies),
-        digest(potential, [*train, *valid]),
+        digest_frames([*train, *valid]),
         optimizer,
         epochs,
         batch_size,
@@ -98,30 +78,28 @@ def fit(
         seed,
         history.summary,
     )
-    saved = Checkpoint(checkpoint, repr((settings, [cost.weights(x / 8) for x in range(9)])))
+    saved = Checkpoint(checkpoint, repr((settings, [cost.weights(x / 8) for x in range(9)])), learners)
     start = saved.load(learners, history)
+    train_epoch = adam_epoch if optimizer == "adam" else lbfgs_epoch
     bar = tqdm(range(start, epochs), initial=start, total=epochs, desc="fit", disable=not progress)
-    for epoch in bar:
-        if patience is not None and epoch and epoch - 1 - history.best_epoch.max() >= patience:
-            break
-        began = time.perf_counter()
-        for group in (
-            g for learner in learners for g in learner.optimizer.param_groups if optimizer == "adam"
-        ):
-            group["lr"] = learning_rate * one_cycle(epoch / epochs)
-        shuffle = np.random.default_rng((seed, epoch)).permutation(len(batches))
-        train_epoch = adam_epoch if optimizer == "adam" else lbfgs_epoch
-        parts = [
-            train_epoch(learner, [batches[i] for i in shuffle], cost, epoch / epochs) for learner in learners
-        ]
-        history.train_cost.append(np.concatenate(parts))
-        validate(learners, held_out, cost, history)
-        history.seconds += time.perf_counter() - began
-        check_finite(history)
-        saved.save(learners, history)
-        U, F, W = 1e3 * np.median(history.valid_rmse[-1], axis=1)
-        bar.set_postfix_str(f"valid U {U:.2f} meV/atom, F {F:.1f} meV/A, W {W:.2f} meV/atom")
-    keep_best(potential, learners)
+    try:
+        for epoch in bar:
+            if patience is not None and epoch and epoch - 1 - history.best_epoch.max() >= patience:
+                break
+            began = time.perf_counter()
+            shuffle = np.random.default_rng((seed, epoch)).permutation(len(batches))
+            shuffled = [batches[i] for i in shuffle]
+            rate = learning_rate * one_cycle(epoch / epochs)
+            parts = [train_epoch(learner, shuffled, cost, epoch / epochs, rate) for learner in learners]
+            history.train_cost.append(np.concatenate(parts))
+            validate(learners, held_out, cost, history)
+            history.seconds += time.perf_counter() - began
+            check_finite(history)
+            saved.save(learners, history)
+            U, F, W = 1e3 * np.median(history.valid_rmse[-1], axis=1)
+            bar.set_postfix_str(f"valid U {U:.2f} meV/atom, F {F:.1f} meV/A, W {W:.2f} meV/atom")
+    finally:  # an interrupted potential holds its best weights, too
+        keep_best(potential, learners)
     return history
 
 
@@ -136,14 +114,15 @@ def check_finite(history: History) -> None:
 
 
 def check_labels(cost: Cost, sets: dict[str, list[Prepared]]) -> None:
-    """Raise ValueError if a weight of the cost has no label to act on."""
+    """Raise ValueError if a weight of the cost, at any time of the fit, has no label to act on."""
+    largest = np.max([cost.weights(x / 8) for x in range(9)], axis=0)
     for part, prepared in sets.items():
         have = torch.stack([p.present for p in prepared]).sum(0).tolist()
-        for p, name, count in zip(cost.weights(), ("energy", "forces", "stress"), have, strict=True):
+        for p, name, count in zip(largest, ("energy", "force", "stress"), have, strict=True):
             if p > 0 and count == 0:
                 raise ValueError(
                     f"the cost weighs the {name} by {p:g}, but none of the {len(prepared)} {part} frames "
-                    f"has a {name} label; add labels, or set the weight to 0 (p_W = 0 is the EF-fit)"
+                    f"has {name} labels; add some, or set the weight to 0 (p_W = 0 is the EF-fit)"
                 )
 
 
@@ -157,21 +136,11 @@ def summarize(potential: ANNPotential, sets: dict[str, list[Prepared]]) -> str:
             f"{part}: {len(prepared)} frames, {atoms} atoms; {U} with energy, {F} forces, {W} stress"
         )
         if len(prepared) > W:
-            lines.append(f"{len(prepared) - W} {part} frames have no stress: they count in U and F only")
+            lines.append(f"{part} frames without stress, counting in U and F only: {len(prepared) - W}")
     return "; ".join(lines)
 
 
 # ---- one epoch ---------------------------------------------------------------------------------------
-
-
-@dataclass
-class Learner:
-    """A potential in training (all members with Adam, one with L-BFGS) and the best parameters so far."""
-
-    potential: ANNPotential
-    optimizer: torch.optim.Optimizer
-    best: list[Tensor]
-    best_cost: Tensor  # (members,)
 
 
 def make_learners(potential: ANNPotential, optimizer: str) -> list[Learner]:
@@ -199,7 +168,12 @@ def one_cycle(progress: float) -> float:
     return 0.1 + 9 * progress if progress < 0.1 else 0.001 + 0.999 * falling
 
 
-def adam_epoch(learner: Learner, batches: Sequence[Batch], cost: Cost, progress: float) -> np.ndarray:
+def adam_epoch(
+    learner: Learner, batches: Sequence[Batch], cost: Cost, progress: float, rate: float
+) -> np.ndarray:
+    """One step per batch; returns the cost averaged over the epoch, (members,)."""
+    for group in learner.optimizer.param_groups:
+        group["lr"] = rate
     counts, total = counts_of(batches), torch.zeros_like(learner.best_cost)
     for batch in batches:
         members = cost(squares(learner.potential, batch), counts, progress)
@@ -210,7 +184,10 @@ def adam_epoch(learner: Learner, batches: Sequence[Batch], cost: Cost, progress:
     return total.cpu().numpy()
 
 
-def lbfgs_epoch(learner: Learner, batches: Sequence[Batch], cost: Cost, progress: float) -> np.ndarray:
+def lbfgs_epoch(
+    learner: Learner, batches: Sequence[Batch], cost: Cost, progress: float, _rate: float
+) -> np.ndarray:
+    """Ten iterations on all batches (the line search finds the step); returns the cost before, (1,)."""
     counts = counts_of(batches)
 
     def closure() -> float:

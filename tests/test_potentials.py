@@ -215,7 +215,7 @@ def test_known_energies():
     dimer = mb.Structures.from_ase(Atoms("Ar2", [[0, 0, 0], [2 ** (1 / 6) * 3.4, 0, 0]]))
     energies = LennardJones(0.01, 3.4, 8.0).evaluate(dimer).energies
     np.testing.assert_allclose(energies, [[(-0.01 - shifted) / 2] * 2], rtol=1e-12)
-    x = 1.0 / (0.8854 * 0.529177 / (2 * 29**0.23))
+    x = 1.0 / (0.8854 * 0.529177210903 / (2 * 29**0.23))
     terms = ((0.18175, 3.19980), (0.50986, 0.94229), (0.28022, 0.40290), (0.02817, 0.20162))
     phi = sum(c * np.exp(-d * x) for c, d in terms)
     taper = ((np.cos(np.pi / 2.2) + 1) / 2) ** 2
@@ -310,9 +310,7 @@ def test_pairs_closer_than_trained_are_reported():
         warnings.simplefilter("error")
         potential.evaluate(structures)
     potential.shortest[("Ag", "Se")] = nearest + 1e-3
-    with pytest.warns(
-        CloserThanTrained, match=rf"Ag-Se distance {nearest:.3f} A, below .* shortest in the training"
-    ):
+    with pytest.warns(CloserThanTrained, match=r"Ag-Se pairs closer than .* were not in the training set"):
         potential.evaluate(structures)
 
 
@@ -343,5 +341,5 @@ def test_pairs_never_seen_in_training_are_reported():
     structures = CASES["two species"]
     potential = ann(structures)
     potential.shortest = {("Ag", "Ag"): 0.1, ("Ag", "Se"): 0.1}
-    with pytest.warns(CloserThanTrained, match="Se-Se distance .* but no such pair was in the training set"):
+    with pytest.warns(CloserThanTrained, match="Se-Se pairs were not in the training set"):
         potential.evaluate(structures)

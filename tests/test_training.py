@@ -234,7 +234,7 @@ def test_weights_follow_schedules():
     counts = torch.tensor([2.0, 2.0, 1.0], dtype=torch.float64)
     assert float(cost(terms, counts, 0.5)) == pytest.approx(0.5 * (5.5 + 0.5 + 2 * 0.5))
     for wrong in ((-1, 1, 1), (0, 0, 0)):
-        with pytest.raises(ValueError, match="none may be negative, nor all zero"):
+        with pytest.raises(ValueError, match="finite, not negative, and not all zero"):
             mb.Cost(*wrong).weights()
 
 
@@ -472,14 +472,12 @@ def test_missing_stress(argon):
     for atoms in train[5:]:
         del atoms.calc.results["stress"]
     history = fit(argon_potential(), (train, argon[1]), epochs=1)
-    assert "35 train frames have no stress: they count in U and F only" in history.summary
+    assert "train frames without stress, counting in U and F only: 35" in history.summary
     for atoms in train[:5]:
         del atoms.calc.results["stress"]
-    with pytest.raises(
-        ValueError, match="weighs the stress by 1, but none of the 40 train frames has a stress label"
-    ):
+    with pytest.raises(ValueError, match="weighs the stress by 1, but none of the 40 train frames has stress"):
         fit(argon_potential(), (train, argon[1]), epochs=1)
-    with pytest.raises(ValueError, match="none of the 40 valid frames has a stress label"):
+    with pytest.raises(ValueError, match="none of the 40 valid frames has stress labels"):
         fit(argon_potential(), (argon[0], train), epochs=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -576,3 +574,35 @@ def test_a_fit_goes_on_from_an_aenet_potential_instead_of_normalizing_it_anew(ar
     potential.shortest = {}  # aenet's files store no distances
     fit(potential, (argon[0][:7], argon[1][:3]), epochs=1)
     assert torch.equal(potential.energy_scale, before) and potential.shortest
+
+
+def test_an_interrupted_fit_goes_on_with_the_same_object(few, tmp_path, monkeypatch):
+    """As in a notebook: interrupt, then the cell again, twice; the result is that of a fit left alone."""
+    whole, potential = argon_potential(members=2), argon_potential(members=2)
+    fit(whole, few, epochs=6)
+    settings = {"epochs": 6, "checkpoint": tmp_path / "fit.pt"}
+    with monkeypatch.context() as patch:
+
+        def interrupt(progress: float) -> float:
+            if progress > 0.5:
+                raise KeyboardInterrupt
+            return one_cycle(progress)
+
+        patch.setattr("mlipbook.training.one_cycle", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fit(potential, few, **settings)
+    for _ in range(2):
+        assert len(fit(potential, few, **settings).valid_cost) == 6
+        for a, b in zip(whole.parameters(), potential.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_a_checkpoint_with_one_wrong_byte_is_refused(few, tmp_path):
+    path = tmp_path / "fit.pt"
+    potential = argon_potential(members=1)
+    fit(potential, few, epochs=1, checkpoint=path)
+    content = bytearray(path.read_bytes())
+    content[content.index(next(potential.parameters()).detach().numpy().tobytes()) + 5] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match="fit.pt: .*damaged"):
+        fit(argon_potential(members=1), few, epochs=1, checkpoint=path)
