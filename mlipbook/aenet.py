@@ -90,9 +90,9 @@ def descriptor(setups: Iterable[Setup]) -> Chebyshev:
 def read(files: Mapping[str, FilePath]) -> ANNPotential:
     """The potential of aenet's networks, {element: path of its binary .nn file}.
 
-    The files stay with it as `potential.aenet`, {element: NetworkFile} (but not in what `potential.save` writes
-    or `member` copies). Raises ValueError naming file and
-    record if one is damaged, belongs to another element, or does not go with the others (see `descriptor`).
+    The files stay with it as `potential.aenet`, {element: NetworkFile}; what `save` writes and `member` copies
+    is without them. Raises ValueError naming file and record if one is damaged, belongs to another element,
+    or does not go with the others (see `descriptor`).
     """
     if not files:
         raise ValueError('no files: give {element: path}, such as {"Na": "Na.nn"}')
@@ -126,7 +126,7 @@ def read(files: Mapping[str, FilePath]) -> ANNPotential:
 
 
 def write(potential: ANNPotential, folder: FilePath, member: int = 0) -> list[Path]:
-    """Write <element>.nn of one member (default: the first) for each element into a folder; returns the paths.
+    """Write <element>.nn for each element, of one member, into a folder; returns the paths.
 
     A potential that `read` made keeps all records that it does not use, so that an unchanged one gives the
     same bytes. Of a potential trained here aenet uses the weights, the normalization and the descriptor; what

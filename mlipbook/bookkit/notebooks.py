@@ -122,6 +122,8 @@ def run(path: Path, profile: str = "colab", live: bool = False) -> tuple[Path, f
     """
     import papermill
 
+    # More threads only wait for each other in matrices this small; one makes results repeatable.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     executed = EXECUTED / profile / path.name
     executed.parent.mkdir(parents=True, exist_ok=True)
     streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr} if live else {}
