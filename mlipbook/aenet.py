@@ -90,9 +90,9 @@ def descriptor(setups: Iterable[Setup]) -> Chebyshev:
 def read(files: Mapping[str, FilePath]) -> ANNPotential:
     """The potential of aenet's networks, {element: path of its binary .nn file}.
 
-    The files stay with it as `potential.aenet`, {element: NetworkFile}; what `save` writes and `member` copies
-    is without them. Raises ValueError naming file and record if one is damaged, belongs to another element,
-    or does not go with the others (see `descriptor`).
+    The files stay with it as `potential.aenet`, {element: NetworkFile}; what `save` writes and `member`
+    copies is without them. Raises ValueError naming file and record if one is damaged, belongs to another
+    element, or does not go with the others (see `descriptor`).
     """
     if not files:
         raise ValueError('no files: give {element: path}, such as {"Na": "Na.nn"}')

@@ -475,7 +475,7 @@ def test_missing_stress(argon):
     assert "train frames without stress, counting in U and F only: 35" in history.summary
     for atoms in train[:5]:
         del atoms.calc.results["stress"]
-    with pytest.raises(ValueError, match="weighs the stress by 1, but none of the 40 train frames has stress"):
+    with pytest.raises(ValueError, match="stress by 1, but none of the 40 train frames has stress"):
         fit(argon_potential(), (train, argon[1]), epochs=1)
     with pytest.raises(ValueError, match="none of the 40 valid frames has stress labels"):
         fit(argon_potential(), (argon[0], train), epochs=1)
