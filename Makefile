@@ -3,8 +3,8 @@
 # make serve   open the book; make lab opens JupyterLab on the chapters
 #
 # PYTHON=python3.13 chooses the interpreter (3.11 or newer), PIP_ARGS adds pip options. On Linux, PyPI's torch
-# comes with several GB of CUDA libraries; give PyTorch's CPU index (pytorch.org, "Start locally") to avoid it:
-#   make book PIP_ARGS="--extra-index-url <PyTorch's CPU index>"
+# comes with several GB of CUDA libraries; PyTorch's own index has builds without them:
+#   make book PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 
 PYTHON ?= python3
 PIP_ARGS ?=
