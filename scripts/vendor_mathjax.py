@@ -2,7 +2,7 @@
 
     python scripts/vendor_mathjax.py
 
-Needs npm. Writes extra/vendor/manifest.json with version, licence and sha256 of every file; the tests
+Needs npm. Writes extra/vendor/manifest.json with version, license and sha256 of every file; the tests
 compare the folder with it.
 """
 
