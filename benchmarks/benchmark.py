@@ -230,7 +230,7 @@ def training(table: Table, device: str, n: int = 16) -> None:
         [learner] = make_learners(ours, "adam")
         batches = make_batches(ours, prepared, 4)
         share = n * MEMBERS
-        found = measure(lambda a=learner, b=batches: adam_epoch(a, b, Cost(), 0.5), device, 11)
+        found = measure(lambda a=learner, b=batches: adam_epoch(a, b, Cost(), 0.5, 1e-3), device, 11)
         key = f"training, {str(dtype).removeprefix('torch.')}"
         table.add(key, (found[0] / share, found[1] / share), doubled, 11, "ms", GOALS[key])
 
