@@ -66,19 +66,8 @@ def fit(
     batches = make_batches(potential, [sets["train"][i] for i in order], batch_size)
     held_out = make_batches(potential, sets["valid"], batch_size)
     learners = make_learners(potential, optimizer)
-    settings = (
-        potential.descriptor.settings,
-        {s: (network.sizes, network.activations) for s, network in potential.networks.items()},
-        (potential.repulsion_cutoff, reference_energies),
-        digest_frames([*train, *valid]),
-        optimizer,
-        epochs,
-        batch_size,
-        learning_rate,
-        seed,
-        history.summary,
-    )
-    saved = Checkpoint(checkpoint, repr((settings, [cost.weights(x / 8) for x in range(9)])), learners)
+    settings = (optimizer, epochs, batch_size, learning_rate, seed, reference_energies, history.summary)
+    saved = Checkpoint(checkpoint, identity(potential, cost, [*train, *valid], settings), learners)
     start = saved.load(learners, history)
     train_epoch = adam_epoch if optimizer == "adam" else lbfgs_epoch
     bar = tqdm(range(start, epochs), initial=start, total=epochs, desc="fit", disable=not progress)
@@ -101,6 +90,14 @@ def fit(
     finally:  # an interrupted potential holds its best weights, too
         keep_best(potential, learners)
     return history
+
+
+def identity(potential: ANNPotential, cost: Cost, frames: Sequence[Atoms], settings: tuple) -> str:
+    """All that tells one fit from another, but for the starting weights."""
+    networks = {s: (network.sizes, network.activations) for s, network in potential.networks.items()}
+    weights = [cost.weights(x / 8) for x in range(9)]
+    shape = (potential.descriptor.settings, networks, potential.repulsion_cutoff)
+    return repr((shape, settings, weights, digest_frames(frames)))
 
 
 def check_finite(history: History) -> None:

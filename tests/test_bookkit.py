@@ -426,3 +426,10 @@ def test_setup_installs_on_colab_only_and_never_numpy_or_torch(on_colab, monkeyp
 def test_drafts_with_unknown_cells_are_refused():
     with pytest.raises(ValueError, match="cell 2: unknown kind 'raw'"):
         frame.from_text("%% md\n# Title\n%% raw\nx\n")
+
+
+def test_provenance_names_the_code_that_ran_and_no_folder_of_this_machine(monkeypatch):
+    monkeypatch.setattr(results, "COMMIT", "abc")  # as read when the process began
+    monkeypatch.setattr("sys.argv", [str(Path("study.py").absolute()), "--out", "results/x.json"])
+    found = results.provenance(1.0, 0)
+    assert found["commit"] == "abc" and found["command"] == "study.py --out results/x.json"

@@ -18,10 +18,13 @@ PROVENANCE = ("commit", "command", "device", "seconds", "seed", "versions", "dat
 
 
 def provenance(seconds: float, seed: int, device: str = "cpu") -> dict[str, Any]:
-    """Where a result came from: commit, command, device, seconds, seed, versions, date."""
+    """Where a result came from: commit (at the start of the process: the code that ran, also if the
+    repository moved on meanwhile), command (without folders of this machine), device, seconds, seed,
+    versions, date.
+    """
     return {
-        "commit": _commit(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": COMMIT,
+        "command": " ".join(Path(word).name if Path(word).is_absolute() else word for word in sys.argv),
         "device": device,
         "seconds": round(seconds, 1),
         "seed": seed,
@@ -39,6 +42,9 @@ def _commit() -> str:
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "mlipbook") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+COMMIT = _commit()
 
 
 def _versions() -> dict[str, str]:
