@@ -1,0 +1,1 @@
+"""Plane-wave density functional theory in PyTorch, in Hartree atomic units inside."""

@@ -1,0 +1,224 @@
+"""Norm-conserving pseudopotentials: UPF files in, radial functions of the wave number q out.
+
+Hartree atomic units. Every radial function is a form factor without structure factor and without
+1/volume. The integrals are Simpson sums on the mesh of the file, cut near 10 bohr, where the
+exact tail -Z/r is noise: the convention of Quantum ESPRESSO, so that the numbers can be compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from math import pi, sqrt
+from pathlib import Path
+from xml.etree import ElementTree
+
+import torch
+from torch import Tensor
+
+from mlipbook.dft.functionals import functional_name
+
+R_CUT = 10.0  # bohr, end of the radial integrals
+DQ = 0.01  # 1/bohr, spacing of the tables: interpolation right to some 1e-9
+ELL_MAX = 2
+
+
+@dataclass(frozen=True)
+class Table:
+    """A radial function of q on a uniform grid, cubic in each interval, value and slope exact at the nodes.
+
+    coefficients: (n, 4), of 1, t, t^2, t^3 with t = q/DQ - interval.
+    """
+
+    coefficients: Tensor
+
+    def __call__(self, q: Tensor) -> Tensor:
+        """Values at wave numbers q >= 0 (1/bohr, any shape). ValueError beyond the end of the table."""
+        n = len(self.coefficients)
+        if q.numel() and (largest := float(q.detach().max())) > n * DQ:
+            raise ValueError(
+                f"the radial tables end at {n * DQ:g} 1/bohr, {largest:g} was asked for: "
+                "give read_upf a larger q_max"
+            )
+        x = q / DQ
+        interval = x.detach().long().clamp(max=n - 1)
+        t = x - interval
+        c0, c1, c2, c3 = self.coefficients[interval].unbind(-1)
+        return c0 + t * (c1 + t * (c2 + t * c3))
+
+    def to(self, device: torch.device | str) -> Table:
+        return Table(self.coefficients.to(device))
+
+
+@dataclass(frozen=True)
+class Pseudopotential:
+    """What a plane-wave calculation needs to know of an element.
+
+    valence: number of electrons Z. functional: key of functionals.FUNCTIONALS.
+    projectors: (l, beta) with beta_l(q) = 4 pi int r^2 beta(r) j_l(qr) dr; strengths: (P, P) hartree, so that
+    V_NL = sum_ij |beta_i> strengths_ij <beta_j| with every m of a projector.
+    local: 4 pi int r^2 [V(r) + Z erf(r/width)/r] j_0(qr) dr, hartree bohr^3.
+    alpha: 4 pi int r^2 [V(r) + Z/r] dr; N alpha/volume is the energy per atom in a uniform density N/volume.
+    core: charge of the nonlinear core correction, None without. density: of the free atom; density(0) = Z
+    but for the little beyond R_CUT.
+    """
+
+    symbol: str
+    valence: float
+    functional: str
+    projectors: tuple[tuple[int, Table], ...]
+    strengths: Tensor
+    local: Table
+    alpha: float
+    width: float
+    core: Table | None
+    density: Table
+    sha256: str
+
+    def local_potential(self, q: Tensor) -> Tensor:
+        """V(q) in hartree bohr^3; at q = 0, where other charges cancel -4 pi Z/q^2, the rest alpha."""
+        q_safe = torch.where(q > 0, q, 1.0)
+        tail = -4 * pi * self.valence * torch.exp(-((q * self.width / 2) ** 2)) / q_safe**2
+        return torch.where(q > 0, self.local(q) + tail, self.alpha)
+
+    def to(self, device: torch.device | str) -> Pseudopotential:
+        return replace(
+            self,
+            projectors=tuple((ell, beta.to(device)) for ell, beta in self.projectors),
+            strengths=self.strengths.to(device),
+            local=self.local.to(device),
+            core=self.core and self.core.to(device),
+            density=self.density.to(device),
+        )
+
+
+def read_upf(path: str | Path, q_max: float = 12.0, width: float = 1.0) -> Pseudopotential:
+    """Read a norm-conserving, scalar relativistic pseudopotential from a UPF file of version 2.
+
+    q_max: end of the tables, 1/bohr: the radius sqrt(2 ecut_density) of the density's sphere, with room for
+    strain. width: of the charge that carries the long range, bohr; 1 is Quantum ESPRESSO's.
+    Raises FileNotFoundError, and ValueError with the file's name for what this code does not do.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no pseudopotential file {path}")
+    content = path.read_bytes()
+    root = _parse(path, content.decode(errors="replace"))
+    header = _header(path, root)
+    Z, functional = float(header["z_valence"]), functional_name(header["functional"], where=str(path))
+    betas = [element for element in root.findall("PP_NONLOCAL/*") if element.tag.startswith("PP_BETA")]
+    angular = [int(beta.attrib["angular_momentum"]) for beta in betas]
+    if max(angular, default=0) > ELL_MAX:
+        raise ValueError(f"{path} has a projector of l = {max(angular)}; only l <= {ELL_MAX} is implemented")
+
+    mesh = _numbers(path, root, "PP_MESH/PP_R")
+    beyond = int((mesh <= R_CUT).sum())
+    points = min(beyond, len(mesh) - 1) | 1  # at most one beyond R_CUT; odd, for Simpson's rule
+
+    def field(tag: str) -> Tensor:
+        return _numbers(path, root, tag)[:points]
+
+    r, dr = field("PP_MESH/PP_R"), _simpson(field("PP_MESH/PP_RAB"))
+    q = DQ * torch.arange(int(q_max / DQ + 1.5), dtype=torch.float64)
+    j = spherical_bessel(ELL_MAX + 1, q[:, None] * r)
+
+    def table(integrand: Tensor, ell: int = 0) -> Table:
+        slope = ((ell * j[ell - 1] if ell else 0.0) - (ell + 1) * j[ell + 1]) / (2 * ell + 1)  # j_l'
+        return _hermite(j[ell] @ (dr * integrand), slope @ (dr * r * integrand))
+
+    rV = r * field("PP_LOCAL") / 2  # Ry to hartree
+    return Pseudopotential(
+        symbol=header["element"].strip(),
+        valence=Z,
+        functional=functional,
+        projectors=tuple(
+            (ell, table(4 * pi * r * field(f"PP_NONLOCAL/{beta.tag}"), ell))
+            for ell, beta in zip(angular, betas, strict=True)
+        ),
+        strengths=_numbers(path, root, "PP_NONLOCAL/PP_DIJ").reshape(len(betas), len(betas)) / 2,
+        local=table(4 * pi * r * (rV + Z * torch.erf(r / width))),
+        alpha=float(dr @ (4 * pi * r * (rV + Z))),
+        width=width,
+        core=table(4 * pi * r**2 * field("PP_NLCC")) if _true(header, "core_correction") else None,
+        density=table(field("PP_RHOATOM")),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def spherical_bessel(ell_max: int, x: Tensor) -> list[Tensor]:
+    """j_0(x) .. j_ell_max(x), x >= 0, by upward recurrence; by power series below 1, where that cancels."""
+    small, safe = x.clamp(max=1.0), x.clamp(min=1.0)
+    sine, cosine = torch.sin(safe) / safe, torch.cos(safe) / safe
+    large, result = [sine, sine / safe - cosine], []
+    leading = torch.ones_like(x)  # x^l/(2l+1)!!
+    for ell in range(ell_max + 1):
+        if ell > 1:
+            large.append((2 * ell - 1) / safe * large[-1] - large[-2])
+        series = torch.ones_like(x)
+        for k in range(9, 0, -1):
+            series = 1 - series * small**2 / (2 * k * (2 * (ell + k) + 1))
+        result.append(torch.where(x < 1, leading * series, large[ell]))
+        leading = leading * small / (2 * ell + 3)
+    return result
+
+
+def real_spherical_harmonics(ell: int, unit_vectors: Tensor) -> Tensor:
+    """Y_lm, m = -l..l, of unit vectors (..., 3): (2l+1, ...), l <= 2; for l > 0 polynomials that vanish at 0."""
+    x, y, z = unit_vectors.unbind(-1)
+    if ell == 0:
+        return torch.full_like(x, sqrt(1 / (4 * pi)))[None]
+    if ell == 1:
+        return sqrt(3 / (4 * pi)) * torch.stack((y, z, x))
+    if ell == 2:
+        d = (x * y, y * z, (2 * z * z - x * x - y * y) / sqrt(12), z * x, (x * x - y * y) / 2)
+        return sqrt(15 / (4 * pi)) * torch.stack(d)
+    raise ValueError(f"spherical harmonics of l = {ell}; only l <= {ELL_MAX} is implemented")
+
+
+def _hermite(values: Tensor, slopes: Tensor) -> Table:
+    """The table through values and slopes at the nodes, both (n + 1,)."""
+    f, g, s, u = values[:-1], values[1:], DQ * slopes[:-1], DQ * slopes[1:]
+    return Table(torch.stack((f, s, 3 * (g - f) - 2 * s - u, 2 * (f - g) + s + u), dim=-1))
+
+
+def _simpson(rab: Tensor) -> Tensor:
+    """Weights of Simpson's rule on an odd number of points, 1, 4, 2, 4, ..., 4, 1 thirds of dr."""
+    factors = torch.full_like(rab, 2.0)
+    factors[1::2], factors[0], factors[-1] = 4.0, 1.0, 1.0
+    return factors * rab / 3
+
+
+def _parse(path: Path, text: str) -> ElementTree.Element:
+    if not re.search(r'<UPF\s+version\s*=\s*"2', text):
+        raise ValueError(f"{path} is no UPF file of version 2: convert it with Quantum ESPRESSO's upfconv.x")
+    text = re.sub(r"<PP_INFO>.*?</PP_INFO>", "", text, flags=re.DOTALL)  # for people, and often no XML
+    try:
+        return ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def _header(path: Path, root: ElementTree.Element) -> dict[str, str]:
+    element = root.find("PP_HEADER")
+    if element is None:
+        raise ValueError(f"{path} is damaged: it has no PP_HEADER")
+    header = element.attrib
+    refused = [flag for flag in ("is_ultrasoft", "is_paw", "is_coulomb", "has_so") if _true(header, flag)]
+    if header["pseudo_type"].strip() != "NC" or refused:
+        raise ValueError(
+            f"{path} is of type {', '.join([header['pseudo_type'], *refused])}: "
+            "take a norm-conserving, scalar relativistic pseudopotential (type NC)"
+        )
+    return header
+
+
+def _true(header: dict[str, str], flag: str) -> bool:
+    return header.get(flag, "").strip(" .").upper().startswith("T")
+
+
+def _numbers(path: Path, root: ElementTree.Element, tag: str) -> Tensor:
+    element = root.find(tag)
+    if element is None:
+        raise ValueError(f"{path} is damaged: it has no {tag}")
+    return torch.tensor([float(word) for word in (element.text or "").split()], dtype=torch.float64)
