@@ -39,7 +39,7 @@ def exchange(n: Tensor) -> Tensor:
 
 
 def correlation(n: Tensor) -> Tensor:
-    """Correlation energy per electron of the uniform gas: Perdew, Wang, Phys. Rev. B 45, 13244 (1992), Eq. 10."""
+    """Correlation energy per electron of the uniform gas, Perdew and Wang, Phys. Rev. B 45, 13244 (1992)."""
     A, alpha, b1, b2, b3, b4 = 0.031091, 0.21370, 7.5957, 3.5876, 1.6382, 0.49294
     r_s = (3 / (4 * pi * n)) ** (1 / 3)
     x = r_s.sqrt()
@@ -62,7 +62,7 @@ NAMES = {"PBE": "PBE", "SLA PW PBX PBC": "PBE", "LDA": "LDA", "PW": "LDA", "SLA 
 
 
 def functional_name(name: str, where: str) -> str:
-    """Key in FUNCTIONALS, from the name in a UPF file. ValueError, naming the file `where`, if there is none."""
+    """Key in FUNCTIONALS, from the name in a UPF file. ValueError, naming that file, if there is none."""
     words = " ".join(name.upper().replace("-", " ").split())
     if words not in NAMES:
         ours = ", ".join(FUNCTIONALS)

@@ -164,7 +164,7 @@ def spherical_bessel(ell_max: int, x: Tensor) -> list[Tensor]:
 
 
 def real_spherical_harmonics(ell: int, unit_vectors: Tensor) -> Tensor:
-    """Y_lm, m = -l..l, of unit vectors (..., 3): (2l+1, ...), l <= 2; for l > 0 polynomials that vanish at 0."""
+    """Y_lm, m = -l..l, of unit vectors (..., 3): (2l+1, ...), l <= 2; at 0 all but l = 0 vanish."""
     x, y, z = unit_vectors.unbind(-1)
     if ell == 0:
         return torch.full_like(x, sqrt(1 / (4 * pi)))[None]
