@@ -12,7 +12,7 @@ from math import pi, sqrt
 import torch
 from torch import Tensor
 
-HIGHEST_OCCUPATION = 1e-3  # largest that the highest band may have: bands left out would hold less each
+HIGHEST_OCCUPATION = 2e-2  # of the highest band, at most: the bands left out would hold less each
 
 
 def occupations(
