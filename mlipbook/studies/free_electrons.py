@@ -1,0 +1,91 @@
+"""Electrons without atoms in a periodic cubic box: what a k mesh does when nothing else does anything.
+
+A mesh of k points in a box of edge L sees the states k = 2 pi (m + shift)/(n L), m integer. Energies in eV,
+lengths in angstrom, pressures in eV/A^3; Fermi-Dirac occupations of width kT, two electrons a state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from math import pi
+
+import numpy as np
+from scipy.integrate import quad
+from scipy.optimize import brentq
+from scipy.special import expit
+
+from mlipbook.units import bohr, hartree
+
+HALF_HBAR2_PER_MASS = hartree * bohr**2 / 2  # eV A^2, of an electron
+CONVERGED = 6  # a shifted mesh of 6x6x6 points: with some 100 electrons right to 0.01 meV per electron
+
+
+@dataclass(frozen=True)
+class Gas:
+    """Free energy F = E - TS and pressure -dF/dOmega at fixed kT and number of electrons."""
+
+    free_energy: float
+    pressure: float
+    fermi_level: float
+
+
+def gas(electrons: float, edge: float, mesh: int, shift: float, kT: float) -> Gas:
+    """Free electrons in a box of this edge with mesh^3 k points, moved by `shift` spacings (0 or 0.5).
+
+    The pressure is 2/3 of the kinetic energy per volume, for any set of k points that scales with the box.
+    """
+    fermi = HALF_HBAR2_PER_MASS * (3 * pi**2 * electrons) ** (2 / 3) / edge**2
+    levels, states = _levels(edge, mesh, shift, fermi + 40 * kT)
+
+    def excess(mu: float) -> float:
+        return states @ expit((mu - levels) / kT) - electrons
+
+    mu = brentq(excess, -kT * 40, fermi + 40 * kT, xtol=1e-13)
+    grand = -kT * (states @ np.logaddexp(0, (mu - levels) / kT))
+    kinetic = states @ (levels * expit((mu - levels) / kT))
+    return Gas(grand + mu * electrons, 2 / 3 * kinetic / edge**3, mu)
+
+
+def mesh_error(electrons: float, edge: float, mesh: int, shift: float, kT: float) -> tuple[float, float]:
+    """Free energy per electron (eV) and pressure (eV/A^3) with a mesh minus those of a converged one."""
+    here, converged = (gas(electrons, edge, *m, kT) for m in ((mesh, shift), (CONVERGED, 0.5)))
+    return (here.free_energy - converged.free_energy) / electrons, here.pressure - converged.pressure
+
+
+def shell_energy(distance: float, edge: float, fermi_level: float, kT: float) -> float:
+    """Contribution (eV, the box's) of one translation of length `distance` (A) to the grand potential.
+
+    Poisson's sum turns the states of the box into its translations R, each with the Fourier coefficient
+
+        edge^3 2 int d3k/(2 pi)^3 g(k) sin(kR)/(kR),    g = -kT ln(1 + exp((mu - e_k)/kT))
+
+    The sum over R != 0 is the error of the Gamma point, at fixed mu.
+    """
+    top = np.sqrt((fermi_level + 40 * kT) / HALF_HBAR2_PER_MASS)
+
+    def integrand(k: float) -> float:
+        return -kT * np.logaddexp(0, (fermi_level - HALF_HBAR2_PER_MASS * k * k) / kT) * k
+
+    value = quad(integrand, 0, top, weight="sin", wvar=distance, limit=400)[0]
+    return edge**3 / (pi**2 * distance) * value
+
+
+def shells(reach: int) -> dict[int, np.ndarray]:
+    """Integer vectors (n, 3) of a simple cubic lattice by their squared length, without 0, up to reach^2."""
+    found: dict[int, list] = {}
+    for m in product(range(-reach, reach + 1), repeat=3):
+        if 0 < (length := sum(x * x for x in m)) <= reach**2:
+            found.setdefault(length, []).append(m)
+    return {length: np.array(found[length]) for length in sorted(found)}
+
+
+def _levels(edge: float, mesh: int, shift: float, top: float) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct energies up to `top`, and the number of electrons that each can hold per box."""
+    spacing = 2 * pi / (mesh * edge)
+    reach = int(np.sqrt(top / HALF_HBAR2_PER_MASS) / spacing) + 2
+    x2 = (np.arange(-reach, reach + 1) + shift) ** 2
+    squares = (x2[:, None, None] + x2[:, None] + x2).round(9)
+    values, counts = np.unique(squares, return_counts=True)
+    inside = values <= reach**2
+    return HALF_HBAR2_PER_MASS * spacing**2 * values[inside], 2 * counts[inside] / mesh**3

@@ -1,0 +1,167 @@
+"""How labels change with the k points: the same structures, labeled with several meshes.
+
+`compare` takes frames of several settings and pairs them by their name (info["frame"]); `records` gives the
+numbers of chapter 1, and `main` writes them for all bundled sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from mlipbook import bookkit, datasets
+from mlipbook.studies import free_electrons
+from mlipbook.units import GPa, Ry, meV
+
+WIDTH = 0.01 * Ry  # kT of the bundled labels
+SETS = {"Gamma": "na-gamma", "4k": "na-4k", "8k": "na-8k", "32k": "na-32k"}
+MESHES = {"Gamma": (1, 0.0), "4k": (2, 0.5), "8k": (2, 0.0), "32k": (4, 0.5)}  # points per axis, shift
+UNITS = {
+    "energy": "meV/atom",
+    "pressure": "GPa",
+    "force (RMS)": "meV/A",
+    "deviatoric stress (RMS)": "GPa",
+}
+
+
+@dataclass(frozen=True)
+class Differences:
+    """One setting minus another on the same structures; `values` maps a key of UNITS to (frames,)."""
+
+    frames: list[str]
+    solid: np.ndarray  # (frames,) bool
+    edges: np.ndarray  # (frames,) A, cube root of the cell's volume
+    electrons: np.ndarray  # (frames,) one an atom
+    values: dict[str, np.ndarray]
+
+
+def bundled() -> dict[str, list[Atoms]]:
+    """The labels that come with the package, by the name of their k points."""
+    return {name: datasets.load(entry) for name, entry in SETS.items() if entry in datasets.available()}
+
+
+def compare(a: Sequence[Atoms], b: Sequence[Atoms]) -> Differences:
+    """a minus b over the frames that both have, in the order of b.
+
+    energy: of F per atom; pressure: of -Tr(stress)/3; force: root mean square over the components of a frame;
+    deviatoric stress: the same of the six components without the pressure. Raises ValueError where no frame
+    is common, or where frames of one name differ by more than 1e-4 A in a position or in the cell.
+    """
+    named = {atoms.info["frame"]: atoms for atoms in a}
+    pairs = [(named[atoms.info["frame"]], atoms) for atoms in b if atoms.info["frame"] in named]
+    if not pairs:
+        raise ValueError("no frame has a namesake in the other set: compare labels of the same structures")
+    for first, second in pairs:
+        _same_structure(first, second)
+    energy = np.array([(x.get_potential_energy() - y.get_potential_energy()) / len(y) for x, y in pairs])
+    stress = np.array([x.get_stress() - y.get_stress() for x, y in pairs]) / GPa
+    pressure = -stress[:, :3].mean(1)
+    deviatoric = stress + pressure[:, None] * np.array([1, 1, 1, 0, 0, 0])
+    return Differences(
+        frames=[y.info["frame"] for _, y in pairs],
+        solid=np.array([y.info["phase"] == "solid" for _, y in pairs]),
+        edges=np.cbrt([y.cell.volume for _, y in pairs]),
+        electrons=np.array([len(y) for _, y in pairs]),
+        values={
+            "energy": energy / meV,
+            "pressure": pressure,
+            "force (RMS)": np.array([_rms(x.get_forces() - y.get_forces()) for x, y in pairs]) / meV,
+            "deviatoric stress (RMS)": np.array([_rms(x) for x in deviatoric]),
+        },
+    )
+
+
+def without_atoms(found: Differences, a: str, b: str, kT: float = WIDTH) -> dict[str, np.ndarray]:
+    """What free electrons in the frames' volumes would differ by: energy and pressure (frames,) as in UNITS."""
+
+    def errors(setting: str) -> np.ndarray:
+        sizes = zip(found.electrons, found.edges, strict=True)
+        return np.array([free_electrons.mesh_error(n, edge, *MESHES[setting], kT) for n, edge in sizes])
+
+    energy, pressure = (errors(a) - errors(b)).T
+    return {"energy": energy / meV, "pressure": pressure / GPa}
+
+
+def records(sets: Mapping[str, Sequence[Atoms]], reference: str = "4k") -> dict[str, dict]:
+    """Every setting minus the reference: name -> value, standard error over frames, n, unit.
+
+    "Gamma minus 4k, solid: energy" and so on, and "Gamma minus 4k, liquid minus solid: energy" as the
+    difference of the phases' means: as it is, and after the difference that free electrons would have in
+    the frames' volumes is subtracted.
+    """
+    out: dict[str, dict] = {}
+    for name in sets:
+        if name == reference:
+            continue
+        found = compare(sets[name], sets[reference])
+        pair = f"{name} minus {reference}"
+        phases = {"solid": found.solid, "liquid": ~found.solid}
+        for phase, here in phases.items():
+            for quantity, unit in UNITS.items():
+                out[f"{pair}, {phase}: {quantity}"] = mean(found.values[quantity][here], unit)
+        free = without_atoms(found, name, reference)
+        for quantity in free:
+            x = found.values[quantity]
+            title = f"{pair}, liquid minus solid: {quantity}"
+            out[title] = shift(x, found.solid, UNITS[quantity])
+            out[f"{title} beyond free electrons"] = shift(x - free[quantity], found.solid, UNITS[quantity])
+    return out
+
+
+def mean(samples: np.ndarray, unit: str) -> dict:
+    """A record: mean and its standard error. Raises ValueError for fewer than two samples."""
+    if len(samples) < 2:
+        raise ValueError(f"a standard error needs two frames or more of each phase, got {len(samples)}")
+    sem = samples.std(ddof=1) / len(samples) ** 0.5
+    return {"value": float(samples.mean()), "sem": float(sem), "n": len(samples), "unit": unit}
+
+
+def shift(samples: np.ndarray, solid: np.ndarray, unit: str) -> dict:
+    """A record: mean over the liquid minus mean over the solid frames."""
+    one, other = mean(samples[~solid], unit), mean(samples[solid], unit)
+    sem = float(np.hypot(one["sem"], other["sem"]))
+    return {"value": one["value"] - other["value"], "sem": sem, "n": len(samples), "unit": unit}
+
+
+def _rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(x**2)))
+
+
+def _same_structure(a: Atoms, b: Atoms) -> None:
+    apart = max(abs(a.positions - b.positions).max(), abs(a.cell.array - b.cell.array).max())
+    if len(a) != len(b) or apart > 1e-4:
+        raise ValueError(f"frames named {b.info['frame']!r} are different structures ({apart:.2g} A apart)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The k-point differences of all bundled labels.")
+    parser.add_argument("--out", default="results/full/k-points.json")
+    parser.add_argument("--reference", default="4k")
+    arguments = parser.parse_args()
+    began, sets = time.perf_counter(), bundled()
+    found = {
+        name: compare(frames, sets[arguments.reference])
+        for name, frames in sets.items()
+        if name != arguments.reference
+    }
+    arrays = {
+        name: {
+            "frames": x.frames,
+            "solid": x.solid.tolist(),
+            "edges": x.edges.tolist(),
+            **{key: value.tolist() for key, value in x.values.items()},
+        }
+        for name, x in found.items()
+    }
+    results = records(sets, arguments.reference)
+    seconds = time.perf_counter() - began
+    bookkit.save_result(arguments.out, results, seconds, 0, "cpu", differences=arrays)
+
+
+if __name__ == "__main__":
+    main()
