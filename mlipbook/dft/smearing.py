@@ -59,7 +59,7 @@ def fermi_dirac_entropy(x: Tensor) -> Tensor:
 
 
 def cold(x: Tensor) -> Tensor:
-    """Cold smearing: Marzari, Vanderbilt, De Vita, Payne, Phys. Rev. Lett. 82, 3296 (1999); up to 1.1."""
+    """Cold smearing: Marzari, Vanderbilt, De Vita, Payne, Phys. Rev. Lett. 82, 3296 (1999); up to 1.08."""
     y = x - 1 / sqrt(2)
     return (1 + torch.erf(y)) / 2 + torch.exp(-(y**2)) / sqrt(2 * pi)
 

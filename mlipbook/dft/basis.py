@@ -1,0 +1,239 @@
+"""Plane waves: k points, spheres of wavevectors, and the way between coefficients and real-space grids.
+
+Atomic units (bohr, hartree). A function with the lattice's period is  f(r) = sum_m f_m exp(i G_m.r),
+G_m = m B, with integer (Miller) indices m and the reciprocal lattice vectors in the rows of B.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+def reciprocal(cell: Tensor) -> Tensor:
+    """Rows b_i with a_i.b_j = 2 pi delta_ij; cell: (3, 3), rows a_i in bohr."""
+    return 2 * math.pi * torch.linalg.inv(cell).mT
+
+
+def wavevectors(miller: Tensor, cell: Tensor) -> Tensor:
+    """G (..., 3) in 1/bohr of Miller indices, differentiable with respect to the cell."""
+    return miller.to(cell.dtype) @ reciprocal(cell)
+
+
+def monkhorst_pack(mesh: tuple[int, int, int], shift: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """k points (K, 3) in units of the reciprocal vectors, and their weights (K,), which add up to 1.
+
+    k_i = (j + s_i/2)/n_i, j = 0 ... n_i - 1 (Monkhorst and Pack, Phys. Rev. B 13, 5188 (1976)); of a pair
+    (k, -k), equal by time reversal, one stays with twice the weight.
+    """
+    axes = [(torch.arange(n, dtype=torch.float64) + s / 2) / n for n, s in zip(mesh, shift, strict=True)]
+    points = torch.cartesian_prod(*axes)
+    points = points - torch.round(points - 1e-9)  # (-1/2, 1/2]
+    kept: list[Tensor] = []
+    weights: list[float] = []
+    for k in points:
+        for i, other in enumerate(kept):
+            if torch.allclose(k + other, torch.round(k + other), atol=1e-9):
+                weights[i] += 1 / len(points)
+                break
+        else:
+            kept.append(k)
+            weights.append(1 / len(points))
+    return torch.stack(kept), torch.tensor(weights, dtype=torch.float64)
+
+
+def sphere(cell: Tensor, cutoff: float, k: Tensor | None = None) -> Tensor:
+    """Miller indices m (n, 3) with (1/2)|(m + k) B|^2 <= cutoff (hartree), by increasing length."""
+    cell = cell.detach().cpu()
+    k = torch.zeros(3, dtype=torch.float64) if k is None else k.cpu()
+    # |m_i + k_i| = |a_i.G|/(2 pi) <= |a_i| G_max/(2 pi)
+    reach = (torch.linalg.norm(cell, dim=1) * math.sqrt(2 * cutoff) / (2 * math.pi) + 1).int().tolist()
+    m = torch.cartesian_prod(*[torch.arange(-n, n + 1) for n in reach])
+    energy = ((m + k) @ reciprocal(cell)).square().sum(1) / 2
+    inside = energy <= cutoff
+    order = torch.argsort(energy[inside].round(decimals=9), stable=True)
+    return m[inside][order]
+
+
+def grid_shape(cell: Tensor, cutoff: float) -> tuple[int, int, int]:
+    """Points per axis of a grid that holds the sphere of the cutoff (hartree); products of 2, 3 and 5.
+
+    The rule is Quantum ESPRESSO's, so that the two codes sum over the same points.
+    """
+    reach = torch.linalg.norm(cell.detach().cpu(), dim=1) * math.sqrt(2 * cutoff) / (2 * math.pi)
+    return tuple(_next_smooth(2 * (int(n) + 1) + 1) for n in reach)  # type: ignore[return-value]
+
+
+def _next_smooth(n: int) -> int:
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 1
+
+
+def flat_index(miller: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Place of each wavevector in a flattened FFT grid of this shape."""
+    x, y, z = torch.remainder(miller, torch.tensor(shape, device=miller.device)).unbind(-1)
+    return (x * shape[1] + y) * shape[2] + z
+
+
+def to_grid(coefficients: Tensor, miller: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Real field (..., *shape) of Hermitian coefficients (..., n) on a whole sphere."""
+    box = coefficients.new_zeros(*coefficients.shape[:-1], math.prod(shape))
+    box = box.index_copy(-1, flat_index(miller, shape), coefficients)
+    return torch.fft.ifftn(box.unflatten(-1, shape), dim=(-3, -2, -1), norm="forward").real
+
+
+def from_grid(field: Tensor, miller: Tensor) -> Tensor:
+    """Coefficients (..., n) of a field (..., *shape)."""
+    shape = tuple(field.shape[-3:])
+    return torch.fft.fftn(field, dim=(-3, -2, -1), norm="forward").flatten(-3)[..., flat_index(miller, shape)]
+
+
+def structure_factors(fractional: Tensor, miller: Tensor) -> Tensor:
+    """sum_a exp(-i G.R_a) (n,) of atoms at fractional coordinates (N, 3), differentiable.
+
+    exp(-i G.R) is a product over the three axes, so the sum over atoms is one matrix product.
+    """
+    reach = miller.abs().amax(0).tolist()
+    x, y, z = (phases(fractional[:, i], n) for i, n in enumerate(reach))
+    box = x.mT @ (y[:, :, None] * z[:, None, :]).flatten(1)
+    width_y, width_z = 2 * reach[1] + 1, 2 * reach[2] + 1
+    index = ((miller[:, 0] + reach[0]) * width_y + miller[:, 1] + reach[1]) * width_z + miller[:, 2] + reach[2]
+    return box.flatten()[index]
+
+
+def phases(fractional: Tensor, reach: int) -> Tensor:
+    """exp(-2 pi i m x) (N, 2 reach + 1), m = -reach ... reach."""
+    m = torch.arange(-reach, reach + 1, dtype=fractional.dtype, device=fractional.device)
+    return torch.polar(torch.ones_like(m), -2 * math.pi * fractional[:, None] * m)
+
+
+@dataclass(frozen=True)
+class Waves:
+    """The plane waves of a block of k points, and their grid.
+
+    Wavefunctions are vectors (K, bands, size) with the plain inner product. In general size counts the
+    (complex) coefficients of exp(i(k+G).r), padded with zeros to the largest of the K spheres. At the Gamma
+    point the functions can be taken as real: half a sphere of G suffices, and a vector holds the real amplitudes
+    of 1, sqrt(2) cos(G.r), -sqrt(2) sin(G.r). All linear algebra is the same for both, half as dear for the latter.
+    """
+
+    k: Tensor  # (K, 3) fractional
+    miller: Tensor  # (K, n, 3)
+    mask: Tensor  # (K, n) False where padded
+    shape: tuple[int, int, int]
+    real: bool
+
+    @staticmethod
+    def make(cell: Tensor, cutoff: float, k: Tensor, shape: tuple[int, int, int]) -> Waves:
+        """cutoff: hartree, for (1/2)|k+G|^2. One k point at the origin gives real waves."""
+        real = len(k) == 1 and not k.any()
+        spheres = [sphere(cell, cutoff, point) for point in k]
+        if real:
+            x, y, z = spheres[0].unbind(1)
+            spheres = [spheres[0][(z > 0) | (z == 0) & ((y > 0) | (y == 0) & (x >= 0))]]
+        # No sphere reaches the corner of the grid: padded entries point there.
+        corner = torch.tensor(shape) // 2
+        size = max(len(m) for m in spheres)
+        miller = torch.stack([torch.cat([m, corner.expand(size - len(m), 3)]) for m in spheres])
+        mask = torch.arange(size) < torch.tensor([len(m) for m in spheres])[:, None]
+        return Waves(k.to(cell.device), miller.to(cell.device), mask.to(cell.device), shape, real)
+
+    @property
+    def size(self) -> int:
+        n = self.miller.shape[1]
+        return 2 * n - 1 if self.real else n
+
+    def per_entry(self, values: Tensor) -> Tensor:
+        """Values (..., n) of the wavevectors for the entries (..., size) of a vector."""
+        return torch.cat([values, values[..., 1:]], -1) if self.real else values
+
+    def wavevectors(self, cell: Tensor) -> Tensor:
+        """k + G (K, n, 3) in 1/bohr, 0 where padded; differentiable with respect to the cell."""
+        return (self.miller + self.k[:, None]) * self.mask[..., None] @ reciprocal(cell)
+
+    def kinetic(self, cell: Tensor) -> Tensor:
+        """(1/2)|k+G|^2 (K, size) in hartree."""
+        return self.per_entry(self.wavevectors(cell).square().sum(-1) / 2)
+
+    def pack(self, coefficients: Tensor) -> Tensor:
+        """Vectors (..., size) of complex coefficients (..., n)."""
+        if not self.real:
+            return coefficients * self.mask[:, None]
+        first, rest = coefficients[..., :1].real, math.sqrt(2) * coefficients[..., 1:]
+        return torch.cat([first, rest.real, rest.imag], -1)
+
+    def unpack(self, vectors: Tensor) -> Tensor:
+        """Inverse of `pack`."""
+        if not self.real:
+            return vectors
+        n = self.miller.shape[1]
+        rest = torch.complex(vectors[..., 1:n], vectors[..., n:]) / math.sqrt(2)
+        return torch.cat([vectors[..., :1].to(rest.dtype), rest], -1)
+
+    def to_grid(self, vectors: Tensor) -> Tensor:
+        """Wavefunctions (K, bands, *shape), times exp(-i k.r); real at Gamma."""
+        coefficients = self.unpack(vectors)
+        shape = self._half_shape if self.real else self.shape
+        box = coefficients.new_zeros(*coefficients.shape[:-1], math.prod(shape))
+        box.scatter_(-1, self._index.expand_as(coefficients), coefficients)
+        if not self.real:
+            return torch.fft.ifftn(box.unflatten(-1, shape), dim=(-3, -2, -1), norm="forward")
+        plane, mirror = self._plane
+        box[..., mirror] = coefficients[..., plane].conj()
+        return torch.fft.irfftn(box.unflatten(-1, shape), s=self.shape, dim=(-3, -2, -1), norm="forward")
+
+    def from_grid(self, fields: Tensor) -> Tensor:
+        """Vectors (K, bands, size) of fields (K, bands, *shape): the projection onto the plane waves."""
+        transform = torch.fft.rfftn if self.real else torch.fft.fftn
+        box = transform(fields, dim=(-3, -2, -1), norm="forward").flatten(-3)
+        index = self._index.expand(*box.shape[:-1], -1)
+        return self.pack(box.gather(-1, index))
+
+    @property
+    def _half_shape(self) -> tuple[int, int, int]:
+        return (*self.shape[:2], self.shape[2] // 2 + 1)
+
+    @cached_property
+    def _index(self) -> Tensor:
+        """(K, 1, n) places in the flattened grid."""
+        x, y, z = torch.remainder(self.miller, torch.tensor(self.shape, device=self.k.device)).unbind(-1)
+        depth = self._half_shape[2] if self.real else self.shape[2]
+        return ((x * self.shape[1] + y) * depth + z)[:, None]
+
+    @cached_property
+    def _plane(self) -> tuple[Tensor, Tensor]:
+        """Wavevectors with m_z = 0, and the places of their opposites: a real FFT wants both."""
+        miller = self.miller[0]
+        plane = torch.nonzero((miller[:, 2] == 0) & (miller != 0).any(1))[:, 0]
+        x, y, _ = torch.remainder(-miller[plane], torch.tensor(self.shape, device=self.k.device)).unbind(-1)
+        return plane, (x * self.shape[1] + y) * self._half_shape[2]
+
+    def lowest(self, bands: int) -> Tensor:
+        """A start: the longest waves, with some noise so that no symmetry is missed."""
+        generator = torch.Generator().manual_seed(0)
+        n = self.size
+        noise = torch.randn(len(self.k), bands, n, generator=generator, dtype=torch.float64) 
+        v = torch.eye(bands, n, dtype=torch.float64) + 0.02 * noise / (1 + torch.arange(n) / bands) ** 2
+        mask = self.per_entry(self.mask)[:, None]
+        v = v.to(self.k.device) * mask
+        return v / torch.linalg.vector_norm(v, dim=-1, keepdim=True)
+
+    def embed(self, old: Waves, vectors: Tensor) -> Tensor:
+        """Vectors of other plane waves at the same k points in this basis; what it does not hold is left out."""
+        source = old.unpack(vectors)
+        box = source.new_zeros(*source.shape[:-1], math.prod(self.shape))
+        fits = old.mask & (2 * old.miller.abs() < torch.tensor(self.shape, device=self.k.device)).all(-1)
+        index = flat_index(old.miller, self.shape)[:, None].expand_as(source)
+        box.scatter_add_(-1, torch.where(fits[:, None], index, 0), source * fits[:, None])
+        target = flat_index(self.miller, self.shape)[:, None].expand(*source.shape[:-1], -1)
+        return self.pack(box.gather(-1, target))

@@ -1,0 +1,125 @@
+"""The atoms, and the Kohn-Sham operator that their electrons see, at a block of k points (hartree, bohr)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mlipbook.dft.basis import Waves, phases
+from mlipbook.dft.pseudopotential import Pseudopotential, real_spherical_harmonics
+
+BANDS_AT_ONCE = 8  # on the grid: enough for a GPU's width, few enough for a CPU's cache
+
+
+@dataclass(frozen=True)
+class Nuclei:
+    """positions (N, 3) and cell (3, 3), rows, in bohr; elements, and the one of each atom: species (N,)."""
+
+    positions: Tensor
+    cell: Tensor
+    elements: tuple[Pseudopotential, ...]
+    species: Tensor
+
+    @property
+    def volume(self) -> Tensor:
+        return torch.linalg.det(self.cell).abs()
+
+    @property
+    def fractional(self) -> Tensor:
+        return self.positions @ torch.linalg.inv(self.cell)
+
+    @property
+    def charges(self) -> Tensor:
+        valence = torch.tensor([element.valence for element in self.elements], dtype=torch.float64)
+        return valence.to(self.species.device)[self.species]
+
+    def deformed(self, positions: Tensor, strain: Tensor) -> Nuclei:
+        """Atoms at these positions, then all space mapped by (1 + strain)."""
+        map = torch.eye(3, dtype=strain.dtype, device=strain.device) + strain
+        return replace(self, positions=positions @ map, cell=self.cell @ map)
+
+    def of(self, element: int) -> Tensor:
+        """Indices of the atoms of an element."""
+        return torch.nonzero(self.species == element)[:, 0]
+
+
+@dataclass(frozen=True)
+class Hamiltonian:
+    """-(1/2) nabla^2 + V(r) + sum |beta> D <beta| for vectors (K, bands, size) in the basis of `waves`."""
+
+    waves: Waves
+    kinetic: Tensor  # (K, size)
+    nonlocal_part: tuple[tuple[Tensor, Tensor], ...]  # of each element: beta (K, atoms * F, size), D (F, F)
+    potential: Tensor  # (*shape)
+
+    @staticmethod
+    def make(waves: Waves, nuclei: Nuclei, dtype: torch.dtype) -> Hamiltonian:
+        """With zero potential, in single (torch.float32) or double (torch.float64) precision."""
+        nonlocal_part = []
+        for element in range(len(nuclei.elements)):
+            beta, strengths = projectors(waves, nuclei, nuclei.of(element), element)
+            kind = dtype.to_complex() if beta.is_complex() else dtype
+            nonlocal_part.append((beta.to(kind), strengths.to(kind)))
+        zero = torch.zeros(waves.shape, dtype=dtype, device=nuclei.cell.device)
+        return Hamiltonian(waves, waves.kinetic(nuclei.cell).to(dtype), tuple(nonlocal_part), zero)
+
+    def with_potential(self, potential: Tensor) -> Hamiltonian:
+        return replace(self, potential=potential.to(self.kinetic.dtype))
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        result = self.kinetic[:, None] * vectors
+        for beta, strengths in self.nonlocal_part:
+            overlaps = (vectors @ beta.mH).unflatten(-1, (-1, len(strengths)))
+            result += (overlaps @ strengths).flatten(-2) @ beta
+        for first in range(0, vectors.shape[1], BANDS_AT_ONCE):
+            some = slice(first, first + BANDS_AT_ONCE)
+            result[:, some] += self.waves.from_grid(self.waves.to_grid(vectors[:, some]) * self.potential)
+        return result
+
+
+def projectors(waves: Waves, nuclei: Nuclei, indices: Tensor, element: int) -> tuple[Tensor, Tensor]:
+    """Kleinman-Bylander projectors (K, atoms * F, size) of some atoms of an element, and their strengths (F, F).
+
+    beta_alm(k+G) = (-i)^l beta_l(|k+G|) Y_lm(k+G) exp(-i (k+G).R_a)/sqrt(Omega), differentiable with respect to
+    positions and cell.
+    """
+    pseudopotential = nuclei.elements[element]
+    vectors = waves.wavevectors(nuclei.cell)
+    q = vectors.square().sum(-1).clamp_min(1e-24).sqrt()
+    form = torch.cat(
+        [
+            (-1j) ** l * table(q)[:, None] * real_spherical_harmonics(l, vectors / q[..., None]).movedim(0, 1)
+            for l, table in pseudopotential.projectors  # noqa: E741
+        ],
+        dim=1,
+    )
+    at_atoms = plane_waves_at(waves, nuclei.fractional[indices])
+    beta = (at_atoms[:, :, None] * (form / nuclei.volume.sqrt())[:, None]).flatten(1, 2)
+    angular = torch.tensor([l for l, _ in pseudopotential.projectors])  # noqa: E741
+    of_form = torch.repeat_interleave(torch.arange(len(angular)), 2 * angular + 1)
+    m = torch.cat([torch.arange(2 * l + 1) for l in angular])  # noqa: E741
+    same = (angular[of_form][:, None] == angular[of_form]) & (m[:, None] == m)
+    strengths = pseudopotential.strengths[of_form.to(q.device)][:, of_form.to(q.device)] * same.to(q.device)
+    return waves.pack(beta), strengths
+
+
+def plane_waves_at(waves: Waves, fractional: Tensor) -> Tensor:
+    """exp(-i (k+G).R) (K, N, n) at fractional coordinates (N, 3): a product over the three axes."""
+    product = torch.exp(-2j * torch.pi * (waves.k @ fractional.mT))[..., None]
+    for axis, reach in enumerate(waves.miller.abs().amax((0, 1)).tolist()):
+        table = phases(fractional[:, axis], reach)  # (N, 2 reach + 1)
+        product = product * table[:, waves.miller[..., axis] + reach].movedim(1, 0)
+    return product
+
+
+def density_on_grid(waves: Waves, vectors: Tensor, occupations: Tensor) -> Tensor:
+    """sum_kb f_kb |psi_kb(r)|^2 (*shape), double; occupations (K, bands) contain the k points' weights."""
+    total = torch.zeros(waves.shape, dtype=torch.float64, device=vectors.device)
+    for first in range(0, vectors.shape[1], BANDS_AT_ONCE):
+        some = slice(first, first + BANDS_AT_ONCE)
+        fields = waves.to_grid(vectors[:, some])
+        squares = fields.square() if waves.real else fields.real.square() + fields.imag.square()
+        total += torch.einsum("kb,kbxyz->xyz", occupations[:, some].to(squares.dtype), squares)
+    return total
