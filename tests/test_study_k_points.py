@@ -39,6 +39,14 @@ def test_sum_over_translations_is_the_error_of_the_gamma_point():
     assert abs(terms[0]) > 0.05
 
 
+def test_errors_of_fine_meshes_follow_from_the_translations_that_they_keep():
+    exact = {m: free_electrons.mesh_error(128, 17.0, *m, KT)[0] for m in ((2, 0.0), (2, 0.5))}
+    for m, error in exact.items():
+        assert free_electrons.from_translations(128, 17.0, *m, KT) == pytest.approx(error, rel=0.05)
+    odd = (exact[2, 0.0] - exact[2, 0.5]) / 2  # what changes sign with the shift
+    assert abs(odd) > 0.1 * exact[2, 0.5]
+
+
 def test_shells_are_those_of_the_simple_cubic_lattice():
     found = free_electrons.shells(3)
     assert [len(m) for m in found.values()] == [6, 12, 8, 6, 24, 24, 12, 30]

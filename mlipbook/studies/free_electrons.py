@@ -71,6 +71,30 @@ def shell_energy(distance: float, edge: float, fermi_level: float, kT: float) ->
     return edge**3 / (pi**2 * distance) * value
 
 
+def from_translations(
+    electrons: float, edge: float, mesh: int, shift: float, kT: float, reach: int = 6
+) -> float:
+    """The error of a mesh in the free energy per electron (eV), to second order from sums over translations.
+
+    Of the box's translations R a mesh keeps mesh * R, with the sign (-1)^(R1 + R2 + R3) if it is shifted by
+    0.5. At fixed mu that is an error of the grand potential and, as minus its derivative, of the number of
+    electrons. Giving the electrons back at the Fermi level costs (error of the number)^2/(2 dN/dmu) more.
+    """
+    mu = gas(electrons, edge, CONVERGED, 0.5, kT).fermi_level
+
+    def grand(mu: float) -> float:
+        return sum(
+            np.cos(2 * pi * shift * m.sum(1)).sum()
+            * shell_energy(mesh * edge * np.sqrt(length), edge, mu, kT)
+            for length, m in shells(reach).items()
+        )
+
+    h = 0.01 * kT
+    missing = (grand(mu + h) - grand(mu - h)) / (2 * h)
+    states_per_energy = 3 * electrons / (2 * mu)
+    return (grand(mu) + missing**2 / (2 * states_per_energy)) / electrons
+
+
 def shells(reach: int) -> dict[int, np.ndarray]:
     """Integer vectors (n, 3) of a simple cubic lattice by their squared length, without 0, up to reach^2."""
     found: dict[int, list] = {}

@@ -77,7 +77,7 @@ def compare(a: Sequence[Atoms], b: Sequence[Atoms]) -> Differences:
 
 
 def without_atoms(found: Differences, a: str, b: str, kT: float = WIDTH) -> dict[str, np.ndarray]:
-    """What free electrons in the frames' volumes would differ by: energy and pressure (frames,) as in UNITS."""
+    """What free electrons in the frames' volumes differ by: energy and pressure (frames,), as in UNITS."""
 
     def errors(setting: str) -> np.ndarray:
         sizes = zip(found.electrons, found.edges, strict=True)
