@@ -88,14 +88,25 @@ def flat_index(miller: Tensor, shape: tuple[int, int, int]) -> Tensor:
 def to_grid(coefficients: Tensor, miller: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Real field (..., *shape) of Hermitian coefficients (..., n) on a whole sphere."""
     box = coefficients.new_zeros(*coefficients.shape[:-1], math.prod(shape))
-    box = box.index_copy(-1, flat_index(miller, shape), coefficients)
+    fits = (2 * miller.abs() < torch.tensor(shape, device=miller.device)).all(1)
+    box = box.index_copy(-1, flat_index(miller[fits], shape), coefficients[..., fits])
     return torch.fft.ifftn(box.unflatten(-1, shape), dim=(-3, -2, -1), norm="forward").real
 
 
 def from_grid(field: Tensor, miller: Tensor) -> Tensor:
-    """Coefficients (..., n) of a field (..., *shape)."""
-    shape = tuple(field.shape[-3:])
-    return torch.fft.fftn(field, dim=(-3, -2, -1), norm="forward").flatten(-3)[..., flat_index(miller, shape)]
+    """Coefficients (..., n) of a field (..., *shape); zero for waves too short for its grid."""
+    shape = field.shape[-3:]
+    box = torch.fft.fftn(field, dim=(-3, -2, -1), norm="forward").flatten(-3)
+    fits = (2 * miller.abs() < torch.tensor(shape, device=miller.device)).all(1)
+    return box[..., flat_index(miller, shape)] * fits
+
+
+def transplanted(values: Tensor, old: Tensor, new: Tensor) -> Tensor:
+    """Values (..., n) of the wavevectors `old` (n, 3) for the wavevectors `new` (m, 3), zero where there was none."""
+    shape = tuple((2 * torch.cat([old, new]).abs().amax(0) + 1).tolist())
+    box = values.new_zeros(*values.shape[:-1], math.prod(shape))
+    box[..., flat_index(old, shape)] = values
+    return box[..., flat_index(new, shape)]
 
 
 def structure_factors(fractional: Tensor, miller: Tensor) -> Tensor:
@@ -218,22 +229,19 @@ class Waves:
         x, y, _ = torch.remainder(-miller[plane], torch.tensor(self.shape, device=self.k.device)).unbind(-1)
         return plane, (x * self.shape[1] + y) * self._half_shape[2]
 
-    def lowest(self, bands: int) -> Tensor:
-        """A start: the longest waves, with some noise so that no symmetry is missed."""
+    def longest(self, bands: int) -> Tensor:
+        """Vectors (K, bands, size) of the longest waves, with some noise, so that no symmetry is missed."""
         generator = torch.Generator().manual_seed(0)
-        n = self.size
-        noise = torch.randn(len(self.k), bands, n, generator=generator, dtype=torch.float64) 
-        v = torch.eye(bands, n, dtype=torch.float64) + 0.02 * noise / (1 + torch.arange(n) / bands) ** 2
-        mask = self.per_entry(self.mask)[:, None]
-        v = v.to(self.k.device) * mask
-        return v / torch.linalg.vector_norm(v, dim=-1, keepdim=True)
+        noise = torch.randn(len(self.k), bands, self.size, generator=generator, dtype=torch.float64)
+        decay = (1 + torch.arange(self.size) / bands) ** -2
+        vectors = torch.eye(bands, self.size, dtype=torch.float64) + 0.02 * noise * decay
+        vectors = vectors.to(self.k.device) * self.per_entry(self.mask)[:, None]
+        return vectors if self.real else vectors.to(torch.complex128)
 
-    def embed(self, old: Waves, vectors: Tensor) -> Tensor:
-        """Vectors of other plane waves at the same k points in this basis; what it does not hold is left out."""
-        source = old.unpack(vectors)
-        box = source.new_zeros(*source.shape[:-1], math.prod(self.shape))
-        fits = old.mask & (2 * old.miller.abs() < torch.tensor(self.shape, device=self.k.device)).all(-1)
-        index = flat_index(old.miller, self.shape)[:, None].expand_as(source)
-        box.scatter_add_(-1, torch.where(fits[:, None], index, 0), source * fits[:, None])
-        target = flat_index(self.miller, self.shape)[:, None].expand(*source.shape[:-1], -1)
-        return self.pack(box.gather(-1, target))
+    def adopt(self, other: Waves, vectors: Tensor) -> Tensor:
+        """Vectors in another basis of the same k points, expressed in this one; what it does not hold is lost."""
+        coefficients = [
+            transplanted(c[:, held], m[held], mine)
+            for c, m, held, mine in zip(other.unpack(vectors), other.miller, other.mask, self.miller, strict=True)
+        ]
+        return self.pack(torch.stack(coefficients))

@@ -26,40 +26,48 @@ def davidson(
     weight (K, B) exceeds the tolerance. kinetic (K, size), hartree, is for the preconditioner.
     """
     bands = vectors.shape[1]
-    space, images = vectors, operator(vectors)
-    matrix, overlap = space.conj() @ images.mT, space.conj() @ space.mT
+    space = orthonormalized(vectors, vectors[:, :0])
+    images = operator(space)
+    matrix = space.conj() @ images.mT
     for step in range(steps + 1):
-        values, turn = rayleigh_ritz(matrix, overlap, bands)
-        turn = turn.mT.to(space.dtype)
-        vectors, image = turn @ space, turn @ images
-        residuals = image - values[..., None].to(image.dtype) * vectors
+        values, turn = rayleigh_ritz(matrix, space, bands)
+        vectors, residuals = turn @ space, turn @ images
+        residuals -= values[..., None].to(residuals.dtype) * vectors
         norms = torch.linalg.vector_norm(residuals, dim=-1).double()
         urgency = norms * weights
         count = int((urgency > tolerance).sum(1).max())
         if step == steps or count == 0:
-            return values, vectors, norms
+            break
         chosen = torch.topk(urgency, count, dim=1).indices[..., None].expand(-1, -1, vectors.shape[2])
         new = precondition(residuals.gather(1, chosen), vectors.gather(1, chosen), kinetic)
-        new = new - (new @ vectors.mH) @ vectors
-        new = new / torch.linalg.vector_norm(new, dim=-1, keepdim=True)
-        space = torch.cat([space, new], 1)
-        new_images = operator(new)
+        new = orthonormalized(new, space)
+        space, new_images = torch.cat([space, new], 1), operator(new)
         images = torch.cat([images, new_images], 1)
         matrix = bordered(matrix, space.conj() @ new_images.mT)
-        overlap = bordered(overlap, space.conj() @ new.mT)
-    raise AssertionError("unreachable: the last step returns")
+    return values, vectors, norms
 
 
-def rayleigh_ritz(matrix: Tensor, overlap: Tensor, bands: int) -> tuple[Tensor, Tensor]:
-    """Lowest solutions of  matrix u = e overlap u: values (K, bands) and columns u (K, M, bands), in double."""
-    matrix, overlap = ((m + m.mH).to(_double(m.dtype)) / 2 for m in (matrix, overlap))
-    scale, axes = torch.linalg.eigh(overlap)
-    # Directions that rounding cannot tell from zero are sent to the top of the spectrum.
-    faint = scale < 1e-5 * scale[:, -1:]
-    axes = axes * torch.where(faint, 0, scale.clamp_min(1e-12).rsqrt())[:, None]
-    reduced = axes.mH @ matrix @ axes + torch.diag_embed(torch.where(faint, 1e6, 0.0).to(axes.dtype))
-    values, turn = torch.linalg.eigh(reduced)
-    return values[:, :bands], axes @ turn[..., :bands]
+def orthonormalized(vectors: Tensor, space: Tensor) -> Tensor:
+    """Orthonormal vectors (K, m, size) of the same span, orthogonal to the rows of `space`.
+
+    Directions that rounding cannot tell from zero come back as zero vectors.
+    """
+    for _ in range(2):  # the second pass removes what rounding left in the first
+        vectors = vectors - (vectors @ space.mH) @ space
+        vectors = vectors / torch.linalg.vector_norm(vectors, dim=-1, keepdim=True).clamp_min(1e-30)
+        scale, axes = torch.linalg.eigh(_double(vectors.conj() @ vectors.mT))
+        inverse_root = torch.where(scale > 1e-4 * scale[:, -1:], scale.clamp_min(1e-30).rsqrt(), 0)
+        vectors = (axes * inverse_root[:, None]).mT.to(vectors.dtype) @ vectors
+    return vectors
+
+
+def rayleigh_ritz(matrix: Tensor, space: Tensor, bands: int) -> tuple[Tensor, Tensor]:
+    """Lowest eigenvalues (K, bands), and eigenvectors (K, bands, M) as rows, of the matrix (K, M, M) on a space."""
+    # A zero vector is no eigenvector: send it to the top of the spectrum.
+    void = torch.linalg.vector_norm(space, dim=-1) < 0.5
+    matrix = _double(matrix + matrix.mH) / 2 + torch.diag_embed(_double(1e6 * void))
+    values, turn = torch.linalg.eigh(matrix)
+    return values[:, :bands], turn[..., :bands].mT.to(space.dtype)
 
 
 def bordered(matrix: Tensor, columns: Tensor) -> Tensor:
@@ -76,5 +84,5 @@ def precondition(residuals: Tensor, vectors: Tensor, kinetic: Tensor) -> Tensor:
     return residuals * (top / (top + 16 * x**4))
 
 
-def _double(dtype: torch.dtype) -> torch.dtype:
-    return torch.complex128 if dtype.is_complex else torch.float64
+def _double(matrix: Tensor) -> Tensor:
+    return matrix.to(torch.complex128 if matrix.is_complex() else torch.float64)

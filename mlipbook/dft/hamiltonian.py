@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mlipbook.dft.basis import Waves, phases
+from mlipbook.dft.basis import Waves, phases, to_grid
 from mlipbook.dft.pseudopotential import Pseudopotential, real_spherical_harmonics
 
 BANDS_AT_ONCE = 8  # on the grid: enough for a GPU's width, few enough for a CPU's cache
@@ -65,8 +65,14 @@ class Hamiltonian:
         zero = torch.zeros(waves.shape, dtype=dtype, device=nuclei.cell.device)
         return Hamiltonian(waves, waves.kinetic(nuclei.cell).to(dtype), tuple(nonlocal_part), zero)
 
-    def with_potential(self, potential: Tensor) -> Hamiltonian:
-        return replace(self, potential=potential.to(self.kinetic.dtype))
+    def in_potential(self, potential: Tensor, miller: Tensor) -> Hamiltonian:
+        """The same in the potential V(G) (n,) of these wavevectors (n, 3)."""
+        field = to_grid(potential, miller, self.waves.shape)
+        return replace(self, potential=field.to(self.kinetic.dtype))
+
+    def cast(self, vectors: Tensor) -> Tensor:
+        """Vectors in this operator's precision."""
+        return vectors.to(self.kinetic.dtype.to_complex() if vectors.is_complex() else self.kinetic.dtype)
 
     def __call__(self, vectors: Tensor) -> Tensor:
         result = self.kinetic[:, None] * vectors

@@ -1,39 +1,42 @@
-"""The self-consistent solution of the Kohn-Sham equations, and its forces and stress (hartree, bohr)."""
+"""The self-consistent solution of the Kohn-Sham equations (hartree, bohr).
+
+A calculation goes through stages: low cutoffs first, where an iteration costs next to nothing, then the wanted
+cutoff in single precision, last in double precision. Each stage starts from the orbitals and the density of the
+one before; the last one alone decides the result.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from math import sqrt
 
 import torch
 from torch import Tensor
 
-from mlipbook.dft.basis import Waves, from_grid, grid_shape, wavevectors, structure_factors, to_grid
+from mlipbook.dft.basis import Waves, from_grid, grid_shape, structure_factors, transplanted, wavevectors
 from mlipbook.dft.eigensolver import davidson
-from mlipbook.dft.energy import (
-    ATOMS_AT_ONCE,
-    DensityBasis,
-    density_energies,
-    effective_potential,
-    nonlocal_energy,
-)
-from mlipbook.dft.ewald import ewald
+from mlipbook.dft.energy import DensityBasis, effective_potential
 from mlipbook.dft.hamiltonian import Hamiltonian, Nuclei, density_on_grid
 from mlipbook.dft.mixing import PulayMixer
 from mlipbook.dft.smearing import occupations as occupy
 
-COARSE = 0.4  # cutoff of the calculation that provides the start, as a part of the cutoff
-DOUBLE_BELOW = 5e-6
-STEPS = 4  # of the eigensolver, at most, for one potential
+COARSER = 0.4  # cutoff of a stage, as a part of the cutoff of the next one
+ACCURACY = 2e-3  # of the orbitals: square of their residuals by error of the density, per electron
+STEPS = 4  # of the eigensolver, at most, in one potential
+SINGLE_PRECISION_ERROR = 4e-8  # hartree per electron: self-consistency that single precision reaches
 
 
 class NotConverged(RuntimeError):
-    """No self-consistency: the message has the history of errors, and advice."""
+    """The calculation did not become self-consistent; the message has the history of errors, and advice."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of a calculation, in hartree. k points (K, 3) in units of the reciprocal vectors, weights adding up to 1."""
+    """Of a calculation, in hartree. k: (K, 3) in units of the reciprocal vectors; weights: (K,), adding up to 1.
+
+    tolerance: electrostatic energy of the difference between output and input density, at the end.
+    k_at_once: number of k points that are solved side by side, which takes memory and makes use of a GPU.
+    """
 
     cutoff: float
     density_cutoff: float
@@ -45,128 +48,150 @@ class Settings:
     bands: int
     tolerance: float
     k_at_once: int
-    iterations: int = 60
+    iterations: int
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Orbitals, density and energies (hartree) of a converged calculation."""
+    """Orbitals and density of a self-consistent calculation."""
 
     nuclei: Nuclei
     settings: Settings
     basis: DensityBasis
-    waves: list[Waves]
-    vectors: list[Tensor]  # (K, bands, size) for each block of k points
+    waves: list[Waves]  # blocks of k points
+    vectors: list[Tensor]  # (K, bands, size) of each block
     eigenvalues: Tensor  # (k points, bands)
     occupations: Tensor  # (k points, bands), 0 ... 2
     fermi_level: float
-    number: Tensor  # N(G) of the soft sphere
     minus_TS: float
-    errors: list[float]  # of each iteration
+    number: Tensor  # N(G) of the orbitals, on the soft sphere
+    mixed: Tensor  # N(G) to go on from: the orbitals' own would slosh
+    errors: list[float]  # of every iteration of every stage
 
     @property
     def filling(self) -> list[Tensor]:
         """Occupations times weights of the k points, in blocks."""
-        weighted = self.occupations * self.settings.weights.to(self.occupations.device)[:, None]
-        return list(weighted.split([len(w.k) for w in self.waves]))
+        weights = self.settings.weights.to(self.occupations.device)
+        return list((self.occupations * weights[:, None]).split([len(waves.k) for waves in self.waves]))
 
 
 def solve(nuclei: Nuclei, settings: Settings, start: Solution | None = None) -> Solution:
-    """Self-consistent orbitals and density.
+    """Self-consistent orbitals and density; start: a solution for similar atoms with the same k points and bands.
 
-    start: a solution for nearby atoms, or a lower cutoff; without, one at a lower cutoff is computed first.
     Raises NotConverged.
     """
-    basis = DensityBasis.make(nuclei.cell, settings.cutoff, settings.density_cutoff)
-    shape = grid_shape(nuclei.cell, min(4 * settings.cutoff, settings.density_cutoff))
-    waves = [Waves.make(nuclei.cell, settings.cutoff, k, shape) for k in settings.k.split(settings.k_at_once)]
-    if start is None and (coarse := coarser(nuclei, settings)) is not None:
-        start = solve(nuclei, coarse)
-    if start is None:
-        vectors = [w.lowest(settings.bands) for w in waves]
-        number = atomic_number(nuclei, basis)
-        vectors = [v.to(_kind(w, torch.float64)) for v, w in zip(vectors, waves)]
-    else:
-        vectors = [w.embed(old, v) for w, old, v in zip(waves, start.waves, start.vectors)]
-        number = embedded(start.number, start.basis.soft, basis.soft, shape)
-    return iterate(nuclei, settings, basis, waves, vectors, number)
+    errors: list[float] = []
+    for stage, dtype in stages(nuclei, settings, from_scratch=start is None):
+        start = self_consistent(nuclei, stage, dtype, start, errors)
+    assert start is not None
+    return start
 
 
-def coarser(nuclei: Nuclei, settings: Settings) -> Settings | None:
-    """Settings at a lower cutoff, converged as far as a start needs; None where too few plane waves would be left."""
-    cutoff = COARSE * settings.cutoff
-    waves = nuclei.volume.item() * (2 * cutoff) ** 1.5 / (6 * torch.pi**2)
-    if waves < 4 * settings.bands:
-        return None
-    return replace(settings, cutoff=cutoff, density_cutoff=4 * cutoff, tolerance=1e-4 * sum_charge(nuclei) / 128)
+def stages(nuclei: Nuclei, settings: Settings, from_scratch: bool) -> list[tuple[Settings, torch.dtype]]:
+    """Settings and precision of the stages of a calculation."""
+    rough = max(30 * settings.tolerance, SINGLE_PRECISION_ERROR * electrons_of(nuclei))
+    found = [(settings, torch.float64), (replace(settings, tolerance=rough), torch.float32)]
+    cutoff = COARSER * settings.cutoff
+    while from_scratch and plane_waves(nuclei, cutoff) > 4 * settings.bands:
+        tolerance = 1e-6 * electrons_of(nuclei)
+        coarse = replace(settings, cutoff=cutoff, density_cutoff=4 * cutoff, tolerance=tolerance)
+        found.append((coarse, torch.float32))
+        cutoff *= COARSER
+    return found[::-1]
 
 
-def sum_charge(nuclei: Nuclei) -> float:
+def plane_waves(nuclei: Nuclei, cutoff: float) -> float:
+    """Their number in a sphere."""
+    return float(nuclei.volume) * (2 * cutoff) ** 1.5 / (6 * math.pi**2)
+
+
+def electrons_of(nuclei: Nuclei) -> float:
     return float(nuclei.charges.sum())
 
 
-def atomic_number(nuclei: Nuclei, basis: DensityBasis) -> Tensor:
-    """N(G) of free atoms, scaled to the exact number of electrons."""
+def self_consistent(
+    nuclei: Nuclei, settings: Settings, dtype: torch.dtype, start: Solution | None, errors: list[float]
+) -> Solution:
+    """One stage; the errors of its iterations are appended to the list."""
+    electrons, weights = electrons_of(nuclei), settings.weights.to(nuclei.cell.device)
+    basis = DensityBasis.make(nuclei.cell, settings.cutoff, settings.density_cutoff)
+    hamiltonians = operators(nuclei, settings, dtype)
+    blocks = [len(h.waves.k) for h in hamiltonians]
+    vectors, number, occupations, error = guess(nuclei, settings, basis, hamiltonians, start)
+    mixer = PulayMixer(wavevectors(basis.soft, nuclei.cell).square().sum(1), electrons, float(nuclei.volume))
+    for _ in range(settings.iterations):
+        potential = effective_potential(number, nuclei, basis, settings.xc)
+        # The error of the energy is of the order of the squared residuals: solve as well as the density deserves.
+        tolerance, importance = math.sqrt(ACCURACY * error / electrons), (occupations / 2).sqrt().split(blocks)
+        solved = [
+            davidson(h.in_potential(potential, basis.soft), v, h.kinetic, need, tolerance, STEPS)
+            for h, v, need in zip(hamiltonians, vectors, importance, strict=True)
+        ]
+        eigenvalues, vectors = torch.cat([e for e, _, _ in solved]), [v for _, v, _ in solved]
+        occupations, fermi_level, minus_TS = occupy(
+            eigenvalues, weights, electrons, settings.width, settings.smearing
+        )
+        filling = (occupations * weights[:, None]).split(blocks)
+        field = sum(density_on_grid(h.waves, v, f) for h, v, f in zip(hamiltonians, vectors, filling, strict=True))
+        out = from_grid(field, basis.soft)
+        error = mixer.error(out - number)
+        errors.append(error)
+        number = mixer.next(number, out - number)
+        if error < settings.tolerance:
+            return Solution(
+                nuclei=nuclei,
+                settings=settings,
+                basis=basis,
+                waves=[h.waves for h in hamiltonians],
+                vectors=vectors,
+                eigenvalues=eigenvalues,
+                occupations=occupations,
+                fermi_level=float(fermi_level),
+                minus_TS=float(minus_TS),
+                number=out,
+                mixed=number,
+                errors=errors,
+            )
+    raise NotConverged(
+        f"no self-consistency to {settings.tolerance:.1e} hartree in {settings.iterations} iterations at a cutoff of "
+        f"{settings.cutoff:g} hartree; errors: {', '.join(f'{error:.1e}' for error in errors)}. If they still fall, "
+        "allow more iterations; if they wander, take a larger smearing or more bands, and look for atoms too close"
+    )
+
+
+def operators(nuclei: Nuclei, settings: Settings, dtype: torch.dtype) -> list[Hamiltonian]:
+    """The Hamiltonian of each block of k points, still without potential."""
+    # In single precision the grid need not hold the far corners of the potential, which are tiny.
+    part = 1.0 if dtype == torch.float64 else 0.8
+    shape = grid_shape(nuclei.cell, part * min(4 * settings.cutoff, settings.density_cutoff))
+    return [
+        Hamiltonian.make(Waves.make(nuclei.cell, settings.cutoff, k, shape), nuclei, dtype)
+        for k in settings.k.split(settings.k_at_once)
+    ]
+
+
+def guess(
+    nuclei: Nuclei, settings: Settings, basis: DensityBasis, hamiltonians: list[Hamiltonian], start: Solution | None
+) -> tuple[list[Tensor], Tensor, Tensor, float]:
+    """Orbitals, N(G), occupations and the expected error: of free atoms, or of the start."""
+    electrons = electrons_of(nuclei)
+    if start is None:
+        vectors = [h.cast(h.waves.longest(settings.bands)) for h in hamiltonians]
+        filled = torch.full((len(settings.k), settings.bands), 2.0, dtype=torch.float64, device=nuclei.cell.device)
+        return vectors, of_free_atoms(nuclei, basis), filled, 1e-2 * electrons
+    vectors = [
+        h.cast(h.waves.adopt(waves, old))
+        for h, waves, old in zip(hamiltonians, start.waves, start.vectors, strict=True)
+    ]
+    number = transplanted(start.mixed, start.basis.soft, basis.soft)
+    return vectors, number, start.occupations, min(3e-5 * electrons, 30 * start.settings.tolerance)
+
+
+def of_free_atoms(nuclei: Nuclei, basis: DensityBasis) -> Tensor:
+    """N(G) of overlapping free atoms, scaled to the number of electrons."""
     q = wavevectors(basis.soft, nuclei.cell).square().sum(1).sqrt()
     number = sum(
         structure_factors(nuclei.fractional[nuclei.of(i)], basis.soft) * element.density(q)
         for i, element in enumerate(nuclei.elements)
     )
-    return number * (sum_charge(nuclei) / number[0].real)
-
-
-def embedded(values: Tensor, old: Tensor, new: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    from mlipbook.dft.basis import flat_index
-    import math
-    fits = (2 * old.abs() < torch.tensor(shape, device=old.device)).all(1)
-    box = values.new_zeros(math.prod(shape))
-    box[flat_index(old[fits], shape)] = values[fits]
-    return box[flat_index(new, shape)]
-
-
-def _kind(waves, dtype):
-    return dtype if waves.real else dtype.to_complex()
-
-
-import time
-def iterate(nuclei, settings, basis, waves, vectors, number) -> Solution:
-    electrons = sum_charge(nuclei)
-    mixer = PulayMixer(wavevectors(basis.soft, nuclei.cell).square().sum(1), electrons, float(nuclei.volume))
-    filled = torch.zeros(len(settings.k), settings.bands, dtype=torch.float64, device=number.device)
-    filled[:, : int(electrons / 2 * 1.2) + 1] = 2.0
-    errors: list[float] = []
-    error = 1e-2 * electrons
-    dtype = torch.float32
-    hamiltonians = [Hamiltonian.make(w, nuclei, dtype) for w in waves]
-    vectors = [v.to(_kind(w, dtype)) for v, w in zip(vectors, waves)]
-    blocks = [len(w.k) for w in waves]
-    while len(errors) < settings.iterations:
-        t0 = time.time()
-        if dtype == torch.float32 and error < DOUBLE_BELOW * electrons / 128:
-            dtype = torch.float64
-            hamiltonians = [Hamiltonian.make(w, nuclei, dtype) for w in waves]
-            vectors = [v.to(_kind(w, dtype)) for v, w in zip(vectors, waves)]
-        potential = to_grid(effective_potential(number, nuclei, basis, settings.xc), basis.soft, waves[0].shape)
-        t1 = time.time()
-        tolerance = sqrt(0.01 * error / electrons)
-        values, norms = [], []
-        for i, (h, need) in enumerate(zip(hamiltonians, filled.split(blocks), strict=True)):
-            e, vectors[i], r = davidson(
-                h.with_potential(potential), vectors[i], h.kinetic, (need / 2).sqrt(), tolerance, STEPS
-            )
-            values.append(e); norms.append(r)
-        t2 = time.time()
-        eigenvalues = torch.cat(values)
-        weights = settings.weights.to(number.device)
-        filled, fermi, minus_TS = occupy(eigenvalues, weights, electrons, settings.width, settings.smearing)
-        filling = (filled * weights[:, None]).split(blocks)
-        field = sum(density_on_grid(w, v, f) for w, v, f in zip(waves, vectors, filling, strict=True))
-        out = from_grid(field.to(torch.complex128), basis.soft)
-        out = out * (electrons / out[0].real)
-        error = mixer.error(out - number)
-        errors.append(error)
-        print(f"{len(errors)} {dtype} error {2*error:.2e} Ry tol {tolerance:.1e} max r {(torch.cat(norms)*(filled/2).sqrt()).max():.1e} V {t1-t0:.2f} eig {t2-t1:.2f} rho {time.time()-t2:.2f}", flush=True)
-        if error < settings.tolerance and dtype == torch.float64 or error < settings.tolerance and settings.tolerance > DOUBLE_BELOW*electrons/128*.9:
-            return Solution(nuclei, settings, basis, waves, vectors, eigenvalues, filled, float(fermi), out, float(minus_TS), errors)
-        number = mixer.next(number, out - number)
-    raise NotConverged(str(errors))
+    return number * (electrons_of(nuclei) / number[0].real)
