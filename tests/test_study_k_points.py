@@ -26,9 +26,18 @@ def test_mesh_of_a_box_is_the_gamma_point_of_a_larger_box():
     assert large.pressure == pytest.approx(small.pressure, rel=1e-12)
 
 
+def test_error_of_a_mesh_does_not_depend_on_how_the_larger_cell_is_described():
+    small, large = (
+        free_electrons.mesh_error(2, 4.25, 8, 0.5, KT),
+        free_electrons.mesh_error(128, 17.0, 2, 0.5, KT),
+    )
+    assert small == pytest.approx(large, abs=1e-6)
+    assert abs(large[0]) > 4e-4
+
+
 def test_sum_over_translations_is_the_error_of_the_gamma_point():
     edge, kT = 17.0, 2 * KT
-    mu = free_electrons.gas(128, edge, free_electrons.CONVERGED, 0.5, kT).fermi_level
+    mu = free_electrons.converged_gas(128, edge, kT).fermi_level
     grand = {}
     for mesh, shift in ((1, 0.0), (8, 0.5)):
         levels, states = free_electrons._levels(edge, mesh, shift, mu + 40 * kT)
