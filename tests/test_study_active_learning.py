@@ -3,64 +3,20 @@
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
 
 import mlipbook as mb
-from mlipbook.potentials import LennardJones
 from mlipbook.studies import active_learning as study
+from mlipbook.studies import exploration
 
 
 @pytest.fixture
 def short(monkeypatch):
     for name, value in (("SETTLE", 0.03), ("NPT", 0.12), ("NVT", 0.12), ("SAMPLE", 10)):
-        monkeypatch.setattr(study, name, value)
-
-
-@pytest.fixture(scope="module")
-def crystal() -> Atoms:
-    return bulk("Na", "fcc", a=5.3, cubic=True) * 3
+        monkeypatch.setattr(exploration, name, value)
 
 
 def timed(times: list[float]) -> list[Atoms]:
     return [Atoms("Na", info={"time_ps": time}) for time in times]
-
-
-def test_strained_dynamics_holds_a_cell_with_all_six_strains(short, crystal):
-    potential = LennardJones(0.05, 3.3, 6.5)
-    frames = study.explore(potential, crystal, 100, 0.03, np.random.default_rng(3))
-    assert [frame.info["time_ps"] for frame in frames] == pytest.approx([0.03, 0.06, 0.09, 0.12])
-    cells = np.array([frame.cell.array for frame in frames])
-    assert (cells == cells[0]).all()
-    edge = np.cbrt(crystal.cell.volume)
-    strain = cells[0] / edge - np.eye(3)
-    np.testing.assert_allclose(strain, strain.T, atol=1e-12)
-    assert (abs(strain[np.triu_indices(3, 1)]) > 1e-4).all() and abs(strain).max() < 0.06
-    assert np.ptp([frame.positions for frame in frames], axis=0).min() > 0
-
-
-def test_dynamics_at_ambient_pressure_lets_the_volume_go(short, crystal):
-    frames = study.explore(LennardJones(0.05, 3.3, 6.5), crystal, 100, 0.0, np.random.default_rng(3))
-    volumes = [frame.cell.volume for frame in frames]
-    assert np.ptp(volumes) > 1
-    for frame in frames:
-        np.testing.assert_allclose(frame.cell.array, np.eye(3) * np.cbrt(frame.cell.volume), atol=1e-9)
-
-
-def test_dynamics_stops_before_atoms_meet(short, monkeypatch, crystal):
-    monkeypatch.setattr(study, "NVT", 3.0)
-    nothing = LennardJones(0.0, 3.3, 6.5)  # an ideal gas
-    frames = study.explore(nothing, crystal, 300, 0.01, np.random.default_rng(0))
-    assert 0 < len(frames) < 50
-    assert min(study.shortest(frame) for frame in frames) > study.CLOSEST
-
-
-def test_velocities_have_the_temperature_and_no_momentum(crystal):
-    atoms = crystal * 2
-    velocities = study.maxwell_boltzmann(atoms, 300.0, np.random.default_rng(0))
-    momenta = velocities * atoms.get_masses()[:, None]
-    np.testing.assert_allclose(momenta.sum(axis=0), 0, atol=1e-10)
-    kinetic = 0.5 * (velocities * momenta).sum()
-    assert kinetic == pytest.approx(1.5 * (len(atoms) - 1) * mb.units.kB * 300, rel=4 * np.sqrt(2 / 3 / 864))
 
 
 def test_picks_are_those_of_largest_spread_apart_in_time():
@@ -86,7 +42,7 @@ def test_shares_of_the_kinds_sum_to_one():
     assert sum(kind.share for kind in study.KINDS.values()) == pytest.approx(1)
 
 
-def test_spread_and_stress_errors_are_those_of_the_members():
+def test_spread_is_that_of_the_members():
     frames = mb.datasets.load("na-gamma", "test")[:2]
     committee = mb.ANNPotential(study.descriptor(), members=2, seed=1)
     forces = np.array([[committee.member(m).evaluate(mb.Structures.from_ase(a)).forces[0].numpy()
@@ -94,10 +50,24 @@ def test_spread_and_stress_errors_are_those_of_the_members():
     half_difference = (forces[:, 0] - forces[:, 1]) / 2
     expected = np.sqrt(2 * (half_difference**2).mean((1, 2)))
     np.testing.assert_allclose(study.force_spread(committee, frames), expected, rtol=1e-9)
-    found = study.stress_errors(committee, frames)
-    both = np.sqrt((found["diagonal"] ** 2 + found["off-diagonal"] ** 2) / 2)
-    np.testing.assert_allclose(both, mb.errors(committee, frames).rmse["stress"], rtol=1e-9)
-    assert (found["diagonal"] > 1.5 * found["off-diagonal"]).all()  # both phases are under pressure
+
+
+def test_squared_errors_are_those_of_the_library():
+    frames = mb.datasets.load("na-gamma", "test")[:2]
+    potential = mb.ANNPotential(study.descriptor(), seed=1)
+    found = {name: np.sqrt(x.mean()) for name, x in study.squared_errors(potential, frames).items()}
+    table = mb.errors(potential, frames).rmse
+    for name in ("energy", "force"):
+        assert found[name] == pytest.approx(table[name][0])
+    both = np.sqrt((found["diagonal stress"] ** 2 + found["off-diagonal stress"] ** 2) / 2)
+    assert both == pytest.approx(table["stress"][0])
+    assert found["diagonal stress"] > 1.5 * found["off-diagonal stress"]  # both frames are under pressure
+
+
+def test_records_of_root_mean_squares():
+    found = study.rmse(np.array([1.0, 4.0, 4.0]), "GPa")
+    assert found["value"] == pytest.approx(3**0.5) and found["n"] == 3
+    assert found["sem"] == pytest.approx(1 / (2 * 3**0.5))
 
 
 def test_stop_rule_looks_at_the_largest_spread_of_each_trajectory():
@@ -121,3 +91,27 @@ def test_a_round_from_training_to_picks(short, monkeypatch):
         assert atoms.info["forces_spread_meV_A"] == pytest.approx(record["spread max"], abs=0.006)
         assert not atoms.has("momenta")
     assert abs(picks[1].cell.array[0, 1]) > 0
+
+
+def test_assessment_predicts_every_new_frame_unseen(monkeypatch):
+    frames = mb.datasets.load("na-gamma", "train")[::8]
+    for k, atoms in enumerate(frames):
+        atoms.info["kind"] = "even" if k % 2 == 0 else "odd"
+    old = {"train": frames[:2], "valid": frames[2:4], "test": frames[4:6]}
+    trained = []
+
+    def train(train, valid, *, epochs):
+        trained.append([atoms.info["frame"] for atoms in train])
+        return mb.ANNPotential(study.descriptor(), members=2, seed=len(trained))
+
+    monkeypatch.setattr(study, "train_committee", train)
+    records = study.assess(old, frames[6:], folds=2)
+    first, *folds = trained
+    names = {atoms.info["frame"] for atoms in frames[6:]}
+    assert set(first).isdisjoint(names)
+    held_out = [names - set(fold) for fold in folds]
+    assert held_out[0] | held_out[1] == names and not held_out[0] & held_out[1]
+    for group, n in (("even", 4), ("odd", 3), ("all new", 7), ("old test", 2)):
+        for kind in ("without", "with"):
+            assert records[f"{group}, {kind} new frames: off-diagonal stress"]["n"] == n
+    assert records["force error over spread"]["value"] > 0

@@ -5,8 +5,9 @@ cells, and picks the frames on which the members disagree most, well apart in ti
 `labels.label`) and join the data, but for a part that was drawn before and is held out; then comes the next
 round. Stop rule: in new dynamics the members' spread stays within twice the error on validation frames.
 
-    python -m mlipbook.studies.active_learning 1 picks.xyz
-    python -m mlipbook.studies.active_learning 2 picks.xyz --labeled labels     (a folder of labeled picks)
+    python -m mlipbook.studies.active_learning round 1 picks.xyz
+    python -m mlipbook.studies.active_learning round 2 picks.xyz --labeled labels    (folder of labeled picks)
+    python -m mlipbook.studies.active_learning assess          what the bundled frames of all rounds changed
 """
 
 from __future__ import annotations
@@ -14,31 +15,28 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import time
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.md.nose_hoover_chain import IsotropicMTKNPT, NoseHooverChainNVT
 
-from mlipbook import archive, datasets
+from mlipbook import archive, bookkit, datasets
 from mlipbook.accuracy import errors, predict
 from mlipbook.ann import ANNPotential
-from mlipbook.calculator import Calculator
 from mlipbook.cost import Cost
 from mlipbook.potentials import CloserThanTrained
-from mlipbook.studies.stress_training import descriptor
+from mlipbook.studies.exploration import explore, shortest
+from mlipbook.studies.stress_training import descriptor, statistics
 from mlipbook.training import fit
-from mlipbook.units import GPa, fs, kB, meV
+from mlipbook.units import GPa, meV
 
-CLOSEST = 2.3  # A; dynamics stops before a pair comes closer
-TIMESTEP, CHECK, SAMPLE = 3.0, 10, 80  # fs; steps between checks of the distances, and between samples
-SETTLE, NPT, NVT = 2.0, 6.0, 2.0  # ps: before sampling; sampling at ambient pressure; in a strained cell
 GAP = 0.7  # ps between picks of a trajectory
+UNITS = {"energy": "meV/atom", "force": "meV/A", "diagonal stress": "GPa", "off-diagonal stress": "GPa"}
 LIQUID_Q6 = 0.12  # frames that start a liquid have less: some cold ones have begun to crystallize
 # Of twelve new frames of a kind, in random order: one to test, one to validate.
 PATTERN = ("train", "test", "train", "train", "train", "train", "train", "valid", *("train",) * 4)
@@ -64,10 +62,6 @@ KINDS = {
 }
 
 
-class TooClose(RuntimeError):
-    """Two atoms are closer than any structure worth a label."""
-
-
 def train_committee(
     train: Sequence[Atoms], valid: Sequence[Atoms], *, members: int = 5, epochs: int = 100, seed: int = 0
 ) -> ANNPotential:
@@ -75,68 +69,6 @@ def train_committee(
     potential = ANNPotential(descriptor(), members=members, seed=seed).float()
     fit(potential, train, valid, Cost(p_U=1, p_F=1, p_W=0.2), epochs=epochs, seed=seed)
     return potential.double()
-
-
-# ---- dynamics -----------------------------------------------------------------------------------------
-
-
-def explore(
-    potential: ANNPotential, start: Atoms, temperature: float, strain: float, rng: np.random.Generator
-) -> list[Atoms]:
-    """Frames of one trajectory, each with info["time_ps"].
-
-    It settles at ambient pressure first; then, with a strain, the cell is strained and held. If atoms come
-    too close it ends; the frames from settling are returned only if it ended so early.
-    """
-    atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=True, calculator=Calculator(potential))
-    atoms.set_velocities(maxwell_boltzmann(atoms, temperature, rng))
-    settling: list[Atoms] = []
-    frames: list[Atoms] = []
-    with suppress(TooClose):
-        run(constant_pressure(atoms, temperature), SETTLE, settling)
-        if strain:
-            atoms.set_cell(atoms.cell.array @ random_strain(strain, rng), scale_atoms=True)
-            run(NoseHooverChainNVT(atoms, TIMESTEP * fs, temperature, tdamp=100 * fs), NVT, frames)
-        else:
-            run(constant_pressure(atoms, temperature), NPT, frames)
-    return frames or settling
-
-
-def maxwell_boltzmann(atoms: Atoms, temperature: float, rng: np.random.Generator) -> np.ndarray:
-    """Velocities (N, 3) in internal units, without a total momentum."""
-    momenta = rng.normal(size=(len(atoms), 3)) * np.sqrt(atoms.get_masses() * kB * temperature)[:, None]
-    return (momenta - momenta.mean(axis=0)) / atoms.get_masses()[:, None]
-
-
-def constant_pressure(atoms: Atoms, temperature: float) -> IsotropicMTKNPT:
-    """Nose-Hoover chains on atoms and volume (Martyna, Tobias, Klein), ambient pressure."""
-    return IsotropicMTKNPT(
-        atoms, TIMESTEP * fs, temperature_K=temperature, pressure_au=0.0, tdamp=100 * fs, pdamp=500 * fs
-    )
-
-
-def random_strain(largest: float, rng: np.random.Generator) -> np.ndarray:
-    """1 + strain, (3, 3), symmetric; the six components uniform in -largest..largest."""
-    xx, yy, zz, yz, xz, xy = rng.uniform(-largest, largest, 6)
-    return np.eye(3) + np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-
-
-def run(dynamics: IsotropicMTKNPT | NoseHooverChainNVT, length: float, frames: list[Atoms]) -> None:
-    """Run for `length` ps and append samples to frames. Raises TooClose when atoms are."""
-    for step in range(CHECK, round(1e3 * length / TIMESTEP) + 1, CHECK):
-        dynamics.run(CHECK)
-        if not shortest(dynamics.atoms) > CLOSEST:
-            raise TooClose(f"{shortest(dynamics.atoms):.2f} A at {step * TIMESTEP:.0f} fs")
-        if step % SAMPLE == 0:
-            frame = dynamics.atoms.copy()
-            frame.info["time_ps"] = step * TIMESTEP / 1e3
-            frames.append(frame)
-
-
-def shortest(atoms: Atoms) -> float:
-    """Shortest distance between two atoms, angstrom; nan if positions are."""
-    distances = atoms.get_all_distances(mic=True)
-    return float(distances[np.triu_indices(len(atoms), 1)].min())
 
 
 # ---- what the committee knows -------------------------------------------------------------------------
@@ -148,17 +80,27 @@ def force_spread(committee: ANNPotential, frames: Sequence[Atoms]) -> np.ndarray
     return np.array([np.sqrt(each.var(axis=0, ddof=1).mean()) for each in forces])
 
 
-def stress_errors(committee: ANNPotential, frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
-    """RMSE of the diagonal and of the off-diagonal stress components, each (members,) GPa."""
-    differences = [
-        found["stress"] - atoms.get_stress()
-        for atoms, found in zip(frames, predict(committee, frames), strict=True)
-    ]
-    square = (np.array(differences) / GPa) ** 2  # (frames, members, 6)
-    return {
-        "diagonal": np.sqrt(square[..., :3].mean((0, 2))),
-        "off-diagonal": np.sqrt(square[..., 3:].mean((0, 2))),
-    }
+def squared_errors(committee: ANNPotential, frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
+    """Errors squared, averaged over a frame's components and the members: name -> (frames,), see UNITS."""
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in UNITS}
+    for atoms, found in zip(frames, predict(committee, frames), strict=True):
+        stress = (found["stress"] - atoms.get_stress()) / GPa
+        errors = {
+            "energy": (found["energy"] - atoms.get_potential_energy()) / len(atoms) / meV,
+            "force": (found["forces"] - atoms.get_forces()) / meV,
+            "diagonal stress": stress[:, :3],
+            "off-diagonal stress": stress[:, 3:],
+        }
+        for name, error in errors.items():
+            columns[name].append((error**2).mean())
+    return {name: np.array(column) for name, column in columns.items()}
+
+
+def rmse(squares: np.ndarray, unit: str) -> dict[str, float | int | str]:
+    """A record: root mean square over frames, and its standard error."""
+    value, n = float(np.sqrt(squares.mean())), len(squares)
+    sem = float(squares.std(ddof=1) / n**0.5 / (2 * value)) if n > 1 else float("nan")
+    return {"value": value, "sem": sem, "n": n, "unit": unit}
 
 
 def pick(frames: Sequence[Atoms], spread: np.ndarray, count: int) -> list[int]:
@@ -245,20 +187,15 @@ def summary(kind: str, temperature: float, frames: Sequence[Atoms], spread: np.n
 
 
 def error_report(committee: ANNPotential, frames: Sequence[Atoms]) -> dict[str, dict]:
-    """Mean over members of the errors on old frames and on each new kind, by part of the data."""
+    """RMSE on old frames and on each new kind, by part of the data: records."""
     groups: dict[str, list[Atoms]] = {}
     for atoms in frames:
-        kind = atoms.info.get("kind", "old")
-        groups.setdefault(f"{kind}, {atoms.info['split']}", []).append(atoms)
-        if kind != "old":
-            groups.setdefault(f"new, {atoms.info['split']}", []).append(atoms)
-        if kind.startswith("strained"):
-            groups.setdefault(f"strained, {atoms.info['split']}", []).append(atoms)
-    report = {}
-    for name, group in sorted(groups.items()):
-        both = errors(committee, group).rmse | stress_errors(committee, group)
-        report[name] = {"frames": len(group)} | {key: round(float(v.mean()), 5) for key, v in both.items()}
-    return report
+        groups.setdefault(f"{atoms.info.get('kind', 'old')}, {atoms.info['split']}", []).append(atoms)
+    return {
+        f"{group}: {name}": rmse(squares, UNITS[name])
+        for group, members in sorted(groups.items())
+        for name, squares in squared_errors(committee, members).items()
+    }
 
 
 def stop_rule(records: Sequence[dict], validation_error: float) -> dict[str, float]:
@@ -268,22 +205,65 @@ def stop_rule(records: Sequence[dict], validation_error: float) -> dict[str, flo
     return {"limit": limit, "largest": float(largest.max()), "share within": float((largest <= limit).mean())}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("round", type=int)
-    parser.add_argument("out", type=Path, help="extxyz for the picks; beside it .json and .npz (committee)")
-    parser.add_argument("--labeled", type=Path, help="folder with labeled picks of earlier rounds, extxyz")
-    parser.add_argument("--picks", type=int, default=60)
-    parser.add_argument("--epochs", type=int, default=100)
-    args = parser.parse_args()
+# ---- what the new frames changed ------------------------------------------------------------------------
+
+
+def assess(
+    old: dict[str, list[Atoms]], new: list[Atoms], *, folds: int = 4, epochs: int = 100
+) -> dict[str, dict]:
+    """Records of RMSEs of committees that were trained without and with new frames.
+
+    old: train, valid and test frames; new: frames with info["kind"]. Without: all new frames are unseen.
+    With: cross-validation, every new frame is predicted by a committee that learned the other folds' new
+    frames, too. Last: how many times the spread the force error is on unseen frames.
+    """
+    base = train_committee(old["train"], old["valid"], epochs=epochs)
+    results = {
+        "without": (squared_errors(base, new), squared_errors(base, old["test"])),
+        "with": cross_validate(old, new, folds, epochs),
+    }
+    kinds = np.array([atoms.info["kind"] for atoms in new])
+    groups = {kind: kinds == kind for kind in sorted(set(kinds))}
+    groups |= {"all new": np.full(len(new), True)}
+    records: dict[str, dict] = {}
+    for trained, (on_new, on_old) in results.items():
+        for name, unit in UNITS.items():
+            for group, here in groups.items():
+                records[f"{group}, {trained} new frames: {name}"] = rmse(on_new[name][here], unit)
+            records[f"old test, {trained} new frames: {name}"] = rmse(on_old[name], unit)
+    ratio = np.sqrt(results["without"][0]["force"]) * meV / force_spread(base, new)
+    records["force error over spread"] = statistics(ratio, "")
+    return records
+
+
+def cross_validate(
+    old: dict[str, list[Atoms]], new: list[Atoms], folds: int, epochs: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Squared errors of new frames, by committees trained without their fold, and of the old test frames."""
+    fold = np.random.default_rng(0).permutation(len(new)) % folds
+    on_new = {name: np.zeros(len(new)) for name in UNITS}
+    on_old = {name: np.zeros(len(old["test"])) for name in UNITS}
+    for k in range(folds):
+        seen = [atoms for atoms, part in zip(new, fold, strict=True) if part != k]
+        unseen = [atoms for atoms, part in zip(new, fold, strict=True) if part == k]
+        committee = train_committee([*old["train"], *seen], old["valid"], epochs=epochs)
+        for name, values in squared_errors(committee, unseen).items():
+            on_new[name][fold == k] = values
+        for name, values in squared_errors(committee, old["test"]).items():
+            on_old[name] += values / folds
+    return on_new, on_old
+
+
+def next_round(args: argparse.Namespace) -> None:
+    """Train on all labeled frames, report errors, explore, write picks."""
     new = sorted(args.labeled.glob("*.xyz")) if args.labeled else []
     frames = datasets.load("na-gamma") + [atoms for path in new for atoms in ase.io.iread(path)]
-    parts = {part: [a for a in frames if a.info["split"] == part] for part in datasets.SPLITS}
-    committee = train_committee(parts["train"], parts["valid"], epochs=args.epochs, seed=100 * args.round)
+    parts = by_part(frames)
+    committee = train_committee(parts["train"], parts["valid"], epochs=args.epochs, seed=100 * args.number)
     committee.save(args.out.with_suffix(".npz"))
     print(json.dumps(found := error_report(committee, frames), indent=1), flush=True)
     starts = [a for a in datasets.load("na-gamma", "train") if a.info["source"].startswith("classical MD, r")]
-    picks, dynamics = explore_all(committee, starts, args.picks, args.round)
+    picks, dynamics = explore_all(committee, starts, args.picks, args.number)
     rule = stop_rule(dynamics, float(errors(committee, parts["valid"]).rmse["force"].mean()))
     print(json.dumps(rule), len(picks), "picks")
     report = {"train": len(parts["train"]), "errors": found, "dynamics": dynamics, "stop rule": rule}
@@ -292,6 +272,33 @@ def main() -> None:
     for suffix, content in (("xyz", text.getvalue()), ("json", json.dumps(report, indent=1))):
         with archive.replacing(args.out.with_suffix(f".{suffix}")) as file:
             file.write(content.encode())
+
+
+def assess_bundled(args: argparse.Namespace) -> None:
+    began = time.perf_counter()
+    records = assess(by_part(datasets.load("na-gamma")), datasets.load("na-gamma-active"), epochs=args.epochs)
+    bookkit.save_result(args.out, records, time.perf_counter() - began, seed=0)
+
+
+def by_part(frames: Sequence[Atoms]) -> dict[str, list[Atoms]]:
+    return {part: [atoms for atoms in frames if atoms.info["split"] == part] for part in datasets.SPLITS}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--epochs", type=int, default=100)
+    commands = parser.add_subparsers(required=True)
+    explore = commands.add_parser("round", help="train, run dynamics, pick frames")
+    explore.add_argument("number", type=int)
+    explore.add_argument("out", type=Path, help="extxyz for the picks; beside it .json and .npz (committee)")
+    explore.add_argument("--labeled", type=Path, help="folder with labeled picks of earlier rounds, extxyz")
+    explore.add_argument("--picks", type=int, default=60)
+    explore.set_defaults(command=next_round)
+    assessment = commands.add_parser("assess", help="errors without and with the frames of all rounds")
+    assessment.add_argument("--out", type=Path, default=Path("results/full/active-learning.json"))
+    assessment.set_defaults(command=assess_bundled)
+    args = parser.parse_args()
+    args.command(args)
 
 
 if __name__ == "__main__":
