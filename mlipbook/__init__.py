@@ -6,7 +6,7 @@ Units at every public boundary: eV, angstrom, amu and ASE's time unit; see `mlip
 import ctypes
 import sys
 
-from mlipbook import aenet, campaign, datasets, heat, labels, neighbors, plotting, potentials, units
+from mlipbook import aenet, campaign, datasets, dft, heat, labels, neighbors, plotting, potentials, units
 from mlipbook.accuracy import ErrorTable, errors, predict
 from mlipbook.ann import ANNPotential, load
 from mlipbook.calculator import Calculator
@@ -29,6 +29,7 @@ __all__ = [
     "aenet",
     "campaign",
     "datasets",
+    "dft",
     "errors",
     "fit",
     "heat",

@@ -65,7 +65,7 @@ def grid_shape(cell: Tensor, cutoff: float) -> tuple[int, int, int]:
     The rule is Quantum ESPRESSO's, so that the two codes sum over the same points.
     """
     reach = torch.linalg.norm(cell.detach().cpu(), dim=1) * math.sqrt(2 * cutoff) / (2 * math.pi)
-    return tuple(_next_smooth(2 * (int(n) + 1) + 1) for n in reach)  # type: ignore[return-value]
+    return tuple(_next_smooth(2 * int(n) + 1) for n in reach)  # type: ignore[return-value]
 
 
 def _next_smooth(n: int) -> int:
@@ -118,7 +118,9 @@ def structure_factors(fractional: Tensor, miller: Tensor) -> Tensor:
     x, y, z = (phases(fractional[:, i], n) for i, n in enumerate(reach))
     box = x.mT @ (y[:, :, None] * z[:, None, :]).flatten(1)
     width_y, width_z = 2 * reach[1] + 1, 2 * reach[2] + 1
-    index = ((miller[:, 0] + reach[0]) * width_y + miller[:, 1] + reach[1]) * width_z + miller[:, 2] + reach[2]
+    index = (
+        ((miller[:, 0] + reach[0]) * width_y + miller[:, 1] + reach[1]) * width_z + miller[:, 2] + reach[2]
+    )
     return box.flatten()[index]
 
 
@@ -242,6 +244,8 @@ class Waves:
         """Vectors in another basis of the same k points, expressed in this one; what it does not hold is lost."""
         coefficients = [
             transplanted(c[:, held], m[held], mine)
-            for c, m, held, mine in zip(other.unpack(vectors), other.miller, other.mask, self.miller, strict=True)
+            for c, m, held, mine in zip(
+                other.unpack(vectors), other.miller, other.mask, self.miller, strict=True
+            )
         ]
         return self.pack(torch.stack(coefficients))

@@ -28,7 +28,7 @@ def energy_forces_stress(solution: Solution) -> tuple[dict[str, float], Tensor, 
         parts = term(solution.nuclei.deformed(positions, strain))
         sum(parts.values()).backward()
         for name, energy in parts.items():
-            energies[name] = energies.get(name, 0.0) + float(energy)
+            energies[name] = energies.get(name, 0.0) + energy.item()
     return energies, -positions.grad, strain.grad / solution.nuclei.volume
 
 

@@ -9,7 +9,6 @@ Hartree atomic units.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi
 
@@ -17,7 +16,6 @@ import torch
 from torch import Tensor
 
 from mlipbook.dft.basis import Waves, grid_shape, sphere, structure_factors, to_grid, wavevectors
-from mlipbook.dft.ewald import ewald
 from mlipbook.dft.functionals import FUNCTIONALS
 from mlipbook.dft.hamiltonian import Nuclei, projectors
 

@@ -33,9 +33,12 @@ class PulayMixer:
     def next(self, input: Tensor, residual: Tensor) -> Tensor:
         self.inputs, self.residuals = [*self.inputs, input][-HISTORY:], [*self.residuals, residual][-HISTORY:]
         residuals = torch.stack(self.residuals)
-        products = ((residuals.conj() * self.metric) @ residuals.mT).real
+        products = ((residuals.conj() * self.metric) @ residuals.mT).real.cpu()
         # Weights that add up to 1 and minimize |sum w R|^2; scaled, because the R's shrink by decades.
-        scale = products.diagonal().rsqrt()
-        solution = torch.linalg.lstsq(products * scale[:, None] * scale, scale[:, None], driver="gelsd").solution
-        weights = (solution[:, 0] * scale / (solution[:, 0] * scale).sum()).to(residuals.dtype)
+        scale = products.diagonal().clamp_min(1e-300).rsqrt()
+        solution = torch.linalg.lstsq(
+            products * scale[:, None] * scale, scale[:, None], driver="gelsd"
+        ).solution
+        weights = solution[:, 0] * scale
+        weights = (weights / weights.sum()).to(residuals)
         return weights @ torch.stack(self.inputs) + self.step * (weights @ residuals)

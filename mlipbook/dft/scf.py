@@ -122,7 +122,10 @@ def self_consistent(
     for _ in range(settings.iterations):
         potential = effective_potential(number, nuclei, basis, settings.xc)
         # The error of the energy is of the order of the squared residuals: solve as well as the density deserves.
-        tolerance, importance = math.sqrt(ACCURACY * error / electrons), (occupations / 2).sqrt().split(blocks)
+        tolerance, importance = (
+            math.sqrt(ACCURACY * error / electrons),
+            (occupations / 2).sqrt().split(blocks),
+        )
         solved = [
             davidson(h.in_potential(potential, basis.soft), v, h.kinetic, need, tolerance, STEPS)
             for h, v, need in zip(hamiltonians, vectors, importance, strict=True)
@@ -132,7 +135,9 @@ def self_consistent(
             eigenvalues, weights, electrons, settings.width, settings.smearing
         )
         filling = (occupations * weights[:, None]).split(blocks)
-        field = sum(density_on_grid(h.waves, v, f) for h, v, f in zip(hamiltonians, vectors, filling, strict=True))
+        field = sum(
+            density_on_grid(h.waves, v, f) for h, v, f in zip(hamiltonians, vectors, filling, strict=True)
+        )
         out = from_grid(field, basis.soft)
         error = mixer.error(out - number)
         errors.append(error)
@@ -171,13 +176,19 @@ def operators(nuclei: Nuclei, settings: Settings, dtype: torch.dtype) -> list[Ha
 
 
 def guess(
-    nuclei: Nuclei, settings: Settings, basis: DensityBasis, hamiltonians: list[Hamiltonian], start: Solution | None
+    nuclei: Nuclei,
+    settings: Settings,
+    basis: DensityBasis,
+    hamiltonians: list[Hamiltonian],
+    start: Solution | None,
 ) -> tuple[list[Tensor], Tensor, Tensor, float]:
     """Orbitals, N(G), occupations and the expected error: of free atoms, or of the start."""
     electrons = electrons_of(nuclei)
     if start is None:
         vectors = [h.cast(h.waves.longest(settings.bands)) for h in hamiltonians]
-        filled = torch.full((len(settings.k), settings.bands), 2.0, dtype=torch.float64, device=nuclei.cell.device)
+        filled = torch.full(
+            (len(settings.k), settings.bands), 2.0, dtype=torch.float64, device=nuclei.cell.device
+        )
         return vectors, of_free_atoms(nuclei, basis), filled, 1e-2 * electrons
     vectors = [
         h.cast(h.waves.adopt(waves, old))
