@@ -181,7 +181,7 @@ class Waves:
     def pack(self, coefficients: Tensor) -> Tensor:
         """Vectors (..., size) of complex coefficients (..., n)."""
         if not self.real:
-            return coefficients * self.mask[:, None]
+            return coefficients * self.mask[:, None] if self._padded else coefficients
         first, rest = coefficients[..., :1].real, math.sqrt(2) * coefficients[..., 1:]
         return torch.cat([first, rest.real, rest.imag], -1)
 
@@ -211,6 +211,10 @@ class Waves:
         box = transform(fields, dim=(-3, -2, -1), norm="forward").flatten(-3)
         index = self._index.expand(*box.shape[:-1], -1)
         return self.pack(box.gather(-1, index))
+
+    @cached_property
+    def _padded(self) -> bool:
+        return not bool(self.mask.all())
 
     @property
     def _half_shape(self) -> tuple[int, int, int]:
