@@ -1,8 +1,8 @@
 """Molecular dynamics on first-principles forces, as an independent judge of the potentials.
 
 In one cell at one temperature, first-principles dynamics and a potential's own must have the same structure,
-mean pressure and mean energy. Both are Langevin dynamics (ASE's), which forgets its start, and the small drift
-that extrapolated orbitals bring, within the friction time.
+mean pressure and mean energy. Both are Langevin dynamics (of ASE), which forgets its start, and the small
+drift that extrapolated orbitals bring, within the friction time.
 
     python -m mlipbook.studies.first_principles_md run solid 350 --steps 240 --folder FOLDER
     python -m mlipbook.studies.first_principles_md compare --folder FOLDER
