@@ -24,6 +24,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixCom
 from ase.md.langevin import Langevin
 
 from mlipbook import bookkit, datasets
@@ -63,8 +64,10 @@ def start(phase: str, temperature: float, committee: ANNPotential, seed: int = 0
 
 
 def langevin(atoms: Atoms, temperature: float, rng: np.random.Generator) -> Langevin:
+    """With the center of mass at rest."""
+    atoms.set_constraint(FixCom())
     friction = 1 / (FRICTION_TIME * fs)
-    return Langevin(atoms, TIMESTEP * fs, temperature_K=temperature, friction=friction, fixcm=True, rng=rng)
+    return Langevin(atoms, TIMESTEP * fs, temperature_K=temperature, friction=friction, fixcm=False, rng=rng)
 
 
 def run(atoms: Atoms, calculator: Any, temperature: float, steps: int, file: Path) -> None:
