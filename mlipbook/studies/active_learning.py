@@ -54,11 +54,11 @@ class Kind:
 
 
 KINDS = {
-    "solid": Kind("solid", (200, 250, 300, 350, 400), 3 / 12),
-    "liquid": Kind("liquid", (300, 350, 400, 450, 600, 900), 3 / 12),
-    "supercooled": Kind("liquid", (200, 230, 260, 290), 2 / 12),
-    "strained solid": Kind("solid", (200, 250, 300, 350, 400) * 2, 2 / 12, strain=0.03),
-    "strained liquid": Kind("liquid", (300, 350, 400, 450, 500) * 2, 2 / 12, strain=0.03),
+    "solid": Kind("solid", (200, 300, 400), 0.2),
+    "liquid": Kind("liquid", (300, 400, 500, 700, 900), 0.4),
+    "supercooled": Kind("liquid", (200, 250), 0.2),
+    "strained solid": Kind("solid", (200, 300, 350, 250), 0.1, strain=0.03),
+    "strained liquid": Kind("liquid", (300, 350, 400, 450), 0.1, strain=0.03),
 }
 
 

@@ -17,7 +17,7 @@ from mlipbook.units import fs, kB
 
 CLOSEST = 2.3  # A; dynamics stops before a pair comes closer
 TIMESTEP, CHECK, SAMPLE = 3.0, 10, 80  # fs; steps between checks of the distances, and between samples
-SETTLE, NPT, NVT = 2.0, 4.0, 2.0  # ps: before sampling; sampling at ambient pressure; in a strained cell
+SETTLE, NPT, NVT = 1.5, 3.0, 1.0  # ps: before sampling; sampling at ambient pressure; in a strained cell
 
 
 class TooClose(RuntimeError):
