@@ -24,6 +24,12 @@ def wavevectors(miller: Tensor, cell: Tensor) -> Tensor:
     return miller.to(cell.dtype) @ reciprocal(cell)
 
 
+def lengths(vectors: Tensor) -> Tensor:
+    """|G| (...) of vectors (..., 3); its derivative at the origin is taken as zero."""
+    squares = vectors.square().sum(-1)
+    return squares.clamp_min(1e-24).sqrt() * (squares > 0)
+
+
 def monkhorst_pack(mesh: tuple[int, int, int], shift: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     """k points (K, 3) in units of the reciprocal vectors, and their weights (K,), which add up to 1.
 
@@ -53,10 +59,10 @@ def sphere(cell: Tensor, cutoff: float, k: Tensor | None = None) -> Tensor:
     # |m_i + k_i| = |a_i.G|/(2 pi) <= |a_i| G_max/(2 pi)
     reach = (torch.linalg.norm(cell, dim=1) * math.sqrt(2 * cutoff) / (2 * math.pi) + 1).int().tolist()
     m = torch.cartesian_prod(*[torch.arange(-n, n + 1) for n in reach])
-    energy = ((m + k) @ reciprocal(cell)).square().sum(1) / 2
+    # Rounded, so that waves of equal length stay together, and in the same order in every sphere.
+    energy = (((m + k) @ reciprocal(cell)).square().sum(1) / 2).round(decimals=9)
     inside = energy <= cutoff
-    order = torch.argsort(energy[inside].round(decimals=9), stable=True)
-    return m[inside][order]
+    return m[inside][torch.argsort(energy[inside], stable=True)]
 
 
 def grid_shape(cell: Tensor, cutoff: float) -> tuple[int, int, int]:
@@ -95,15 +101,17 @@ def to_grid(coefficients: Tensor, miller: Tensor, shape: tuple[int, int, int]) -
 
 def from_grid(field: Tensor, miller: Tensor) -> Tensor:
     """Coefficients (..., n) of a field (..., *shape); zero for waves too short for its grid."""
-    shape = field.shape[-3:]
+    n_x, n_y, n_z = field.shape[-3:]
+    shape = n_x, n_y, n_z
     box = torch.fft.fftn(field, dim=(-3, -2, -1), norm="forward").flatten(-3)
     fits = (2 * miller.abs() < torch.tensor(shape, device=miller.device)).all(1)
     return box[..., flat_index(miller, shape)] * fits
 
 
 def transplanted(values: Tensor, old: Tensor, new: Tensor) -> Tensor:
-    """Values (..., n) of the wavevectors `old` (n, 3) for the wavevectors `new` (m, 3), zero where there was none."""
-    shape = tuple((2 * torch.cat([old, new]).abs().amax(0) + 1).tolist())
+    """Values (..., n) of wavevectors `old` (n, 3) for wavevectors `new` (m, 3), zero where there was none."""
+    n_x, n_y, n_z = (2 * torch.cat([old, new]).abs().amax(0) + 1).tolist()
+    shape = n_x, n_y, n_z
     box = values.new_zeros(*values.shape[:-1], math.prod(shape))
     box[..., flat_index(old, shape)] = values
     return box[..., flat_index(new, shape)]
@@ -135,9 +143,9 @@ class Waves:
     """The plane waves of a block of k points, and their grid.
 
     Wavefunctions are vectors (K, bands, size) with the plain inner product. In general size counts the
-    (complex) coefficients of exp(i(k+G).r), padded with zeros to the largest of the K spheres. At the Gamma
-    point the functions can be taken as real: half a sphere of G suffices, and a vector holds the real amplitudes
-    of 1, sqrt(2) cos(G.r), -sqrt(2) sin(G.r). All linear algebra is the same for both, half as dear for the latter.
+    complex coefficients of exp(i(k+G).r), padded with zeros to the largest of the K spheres. At Gamma the
+    functions can be taken as real: half a sphere of G suffices, and a vector holds the real amplitudes of 1,
+    sqrt(2) cos(G.r), -sqrt(2) sin(G.r). The linear algebra is the same for both, and half as dear.
     """
 
     k: Tensor  # (K, 3) fractional
@@ -245,7 +253,7 @@ class Waves:
         return vectors if self.real else vectors.to(torch.complex128)
 
     def adopt(self, other: Waves, vectors: Tensor) -> Tensor:
-        """Vectors in another basis of the same k points, expressed in this one; what it does not hold is lost."""
+        """Vectors in another basis of the same k points, in this one; what it does not hold is lost."""
         coefficients = [
             transplanted(c[:, held], m[held], mine)
             for c, m, held, mine in zip(

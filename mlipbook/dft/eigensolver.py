@@ -1,6 +1,7 @@
 """Lowest eigenvectors of many Hermitian operators at once, by the blocked Davidson method.
 
-Vectors are rows: (K, bands, size) for K operators side by side, real or complex, in single or double precision.
+Vectors are rows: (K, bands, size) for K operators side by side, real or complex, in single or double
+precision.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ def davidson(
     weights: Tensor,
     tolerance: float,
     steps: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Eigenvalues (K, B), eigenvectors (K, B, size) and residual norms (K, B), from a guess of B vectors.
+) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (K, B) and eigenvectors (K, B, size), from a guess of B vectors.
 
-    Each step adds the preconditioned residuals of the bands that need it to the space in which the operator is
-    diagonalized (Davidson, J. Comput. Phys. 17, 87 (1975)). A band needs it while its residual norm times its
-    weight (K, B) exceeds the tolerance. kinetic (K, size), hartree, is for the preconditioner.
+    Each step adds the preconditioned residuals of the bands that need it to the space in which the operator
+    is diagonalized (Davidson, J. Comput. Phys. 17, 87 (1975)). A band needs it while its residual norm times
+    its weight (K, B) exceeds the tolerance. kinetic (K, size), hartree, is for the preconditioner.
     """
     bands = vectors.shape[1]
     space = orthonormalized(vectors, vectors[:, :0])
@@ -33,8 +34,7 @@ def davidson(
         values, turn = rayleigh_ritz(matrix, space, bands)
         vectors, residuals = turn @ space, turn @ images
         residuals -= values[..., None].to(residuals.dtype) * vectors
-        norms = lengths(residuals).double()
-        urgency = norms * weights
+        urgency = row_norms(residuals).double() * weights
         count = int((urgency > tolerance).sum(1).max())
         if step == steps or count == 0:
             break
@@ -44,7 +44,7 @@ def davidson(
         space, new_images = torch.cat([space, new], 1), operator(new)
         images = torch.cat([images, new_images], 1)
         matrix = bordered(matrix, space.conj() @ new_images.mT)
-    return values, vectors, norms
+    return values, vectors
 
 
 def orthonormalized(vectors: Tensor, space: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def orthonormalized(vectors: Tensor, space: Tensor) -> Tensor:
     """
     for _ in range(2):  # the second pass removes what rounding left in the first
         vectors = vectors - (vectors @ space.mH) @ space
-        vectors = vectors / lengths(vectors)[..., None].clamp_min(1e-30)
+        vectors = vectors / row_norms(vectors)[..., None].clamp_min(1e-30)
         scale, axes = torch.linalg.eigh(_double(vectors.conj() @ vectors.mT))
         inverse_root = torch.where(scale > 1e-4 * scale[:, -1:], scale.clamp_min(1e-30).rsqrt(), 0)
         vectors = (axes * inverse_root[:, None]).mT.to(vectors.dtype) @ vectors
@@ -62,9 +62,9 @@ def orthonormalized(vectors: Tensor, space: Tensor) -> Tensor:
 
 
 def rayleigh_ritz(matrix: Tensor, space: Tensor, bands: int) -> tuple[Tensor, Tensor]:
-    """Lowest eigenvalues (K, bands), and eigenvectors (K, bands, M) as rows, of the matrix (K, M, M) on a space."""
+    """Lowest eigenvalues (K, bands), eigenvectors (K, bands, M), rows, of the matrix (K, M, M) of a space."""
     # A zero vector is no eigenvector: send it to the top of the spectrum.
-    void = lengths(space) < 0.5
+    void = row_norms(space) < 0.5
     matrix = _double(matrix + matrix.mH) / 2 + torch.diag_embed(_double(1e6 * void))
     values, turn = torch.linalg.eigh(matrix)
     return values[:, :bands], turn[..., :bands].mT.to(space.dtype)
@@ -77,14 +77,14 @@ def bordered(matrix: Tensor, columns: Tensor) -> Tensor:
 
 
 def precondition(residuals: Tensor, vectors: Tensor, kinetic: Tensor) -> Tensor:
-    """Damp what a short wave's kinetic energy overstates: Teter, Payne, Allan, Phys. Rev. B 40, 12255 (1989)."""
+    """Divide short waves by their kinetic energy: Teter, Payne, Allan, Phys. Rev. B 40, 12255 (1989)."""
     kinetic = kinetic[:, None].to(vectors.real.dtype)
     x = kinetic / (vectors.abs().square() * kinetic).sum(-1, keepdim=True)
     top = 27 + 18 * x + 12 * x**2 + 8 * x**3
     return residuals * (top / (top + 16 * x**4))
 
 
-def lengths(vectors: Tensor) -> Tensor:
+def row_norms(vectors: Tensor) -> Tensor:
     """Norms (K, m). On a CPU torch takes those of complex vectors ten times slower than of the real pairs."""
     pairs = torch.view_as_real(vectors).flatten(-2) if vectors.is_complex() else vectors
     return torch.linalg.vector_norm(pairs, dim=-1)

@@ -1,7 +1,7 @@
 """The Kohn-Sham energy, term by term, as a differentiable function of where the atoms are.
 
-Everything else comes from it by automatic differentiation: the potential is its derivative with respect to the
-density, forces and stress are its derivatives with respect to positions and strain at fixed wavefunction
+Everything else comes from it by automatic differentiation: the potential is its derivative with respect to
+the density, forces and stress are its derivatives with respect to positions and strain at fixed wavefunction
 coefficients, occupations and number N(G) = Omega n(G) (Hellmann-Feynman; norm-conserving, so that the
 coefficients stay orthonormal). No term can be forgotten then, not even the 1/Omega of the core charge.
 Hartree atomic units.
@@ -15,17 +15,17 @@ from math import pi
 import torch
 from torch import Tensor
 
-from mlipbook.dft.basis import Waves, grid_shape, sphere, structure_factors, to_grid, wavevectors
+from mlipbook.dft.basis import Waves, grid_shape, lengths, sphere, to_grid, wavevectors
 from mlipbook.dft.functionals import FUNCTIONALS
 from mlipbook.dft.hamiltonian import Nuclei, projectors
-
-ATOMS_AT_ONCE = 64  # whose projectors are differentiated together: bounds the memory
 
 
 @dataclass(frozen=True)
 class DensityBasis:
-    """Wavevectors of the density: `soft` (n, 3) holds every product of two wavefunctions, `hard` (n', 3), which
-    begins with the soft ones, also the pseudo-core; shape: the grid on which exchange and correlation are summed.
+    """Wavevectors of the density, and the grid on which exchange and correlation are summed.
+
+    soft: (n, 3) Miller indices that hold every product of two wavefunctions. hard: (n', 3), the soft ones and
+    then more, for the pseudo-core.
     """
 
     soft: Tensor
@@ -35,10 +35,9 @@ class DensityBasis:
     @staticmethod
     def make(cell: Tensor, cutoff: float, density_cutoff: float) -> DensityBasis:
         """Cutoffs of wavefunctions and density in hartree."""
-        hard = sphere(cell, density_cutoff).to(cell.device)
-        energies = wavevectors(hard, cell).square().sum(1) / 2
-        soft = hard[energies <= min(4 * cutoff, density_cutoff)]
-        return DensityBasis(soft, hard, grid_shape(cell, density_cutoff))
+        hard = sphere(cell, density_cutoff)
+        soft = sphere(cell, min(4 * cutoff, density_cutoff))  # in the same order
+        return DensityBasis(soft.to(cell.device), hard.to(cell.device), grid_shape(cell, density_cutoff))
 
 
 def density_energies(number: Tensor, nuclei: Nuclei, basis: DensityBasis, xc: str) -> dict[str, Tensor]:
@@ -46,11 +45,7 @@ def density_energies(number: Tensor, nuclei: Nuclei, basis: DensityBasis, xc: st
     volume = nuclei.volume
     G = wavevectors(basis.soft, nuclei.cell)
     G2 = G.square().sum(1)
-    q = G2.clamp_min(1e-24).sqrt() * (G2 > 0)
-    local = sum(
-        structure_factors(nuclei.fractional[nuclei.of(i)], basis.soft) * element.local_potential(q)
-        for i, element in enumerate(nuclei.elements)
-    )
+    local = nuclei.superposed(lambda element: element.local_potential(lengths(G)), basis.soft)
     return {
         "local": (number.conj() * local).real.sum() / volume,
         "hartree": 2 * pi / volume * (number.abs().square()[1:] / G2[1:]).sum(),  # G = 0 comes first
@@ -61,12 +56,9 @@ def density_energies(number: Tensor, nuclei: Nuclei, basis: DensityBasis, xc: st
 def exchange_correlation(number: Tensor, nuclei: Nuclei, basis: DensityBasis, xc: str) -> Tensor:
     """int f(n + n_core, |grad(n + n_core)|^2) dr, both densities being N(G)/Omega."""
     G = wavevectors(basis.hard, nuclei.cell)
-    q = G.square().sum(1).clamp_min(1e-24).sqrt()
-    total = torch.nn.functional.pad(number, (0, len(basis.hard) - len(number)))
-    for i, element in enumerate(nuclei.elements):
-        if element.core is not None:
-            total = total + structure_factors(nuclei.fractional[nuclei.of(i)], basis.hard) * element.core(q)
-    n = total / nuclei.volume
+    q = lengths(G)
+    core = nuclei.superposed(lambda element: element.core(q) if element.core else None, basis.hard)
+    n = (torch.nn.functional.pad(number, (0, len(core) - len(number))) + core) / nuclei.volume
     fields = to_grid(torch.cat([n[None], 1j * G.mT * n]), basis.hard, basis.shape)
     return FUNCTIONALS[xc](fields[0], fields[1:].square().sum(0)).mean() * nuclei.volume
 
@@ -74,8 +66,8 @@ def exchange_correlation(number: Tensor, nuclei: Nuclei, basis: DensityBasis, xc
 def effective_potential(number: Tensor, nuclei: Nuclei, basis: DensityBasis, xc: str) -> Tensor:
     """V(G) (n,) = dE/dN(G): what an electron feels, in hartree."""
     number = number.detach().requires_grad_()
-    energy = sum(density_energies(number, nuclei, basis, xc).values())
-    (gradient,) = torch.autograd.grad(energy, number)
+    energies = density_energies(number, nuclei, basis, xc)
+    (gradient,) = torch.autograd.grad(torch.stack(list(energies.values())).sum(), number)
     return gradient
 
 

@@ -17,10 +17,11 @@ from mlipbook.dft.hamiltonian import Nuclei
 from mlipbook.dft.scf import Settings, Solution, of_free_atoms
 
 FAR = 0.6  # bohr: atoms that moved farther than this in a step are not the next step of anything
+STRAINED = 0.02  # and neither is a cell that strained more than this
 
 
 def extrapolated(nuclei: Nuclei, settings: Settings, earlier: list[Solution]) -> Solution | None:
-    """A start for these atoms from one or two earlier solutions, oldest first; None where they do not help."""
+    """A start for these atoms from earlier solutions, at most two, oldest first; None if they do not help."""
     earlier = [solution for solution in earlier if _follows(nuclei, settings, solution)]
     if not earlier:
         return None
@@ -45,7 +46,10 @@ def deformation(solution: Solution) -> Tensor:
 
 
 def aligned(old: Tensor, now: Tensor) -> Tensor:
-    """The orbitals `old` (K, bands, size), turned among themselves to resemble `now`: the polar factor of overlaps."""
+    """The orbitals `old` (K, bands, size), turned among themselves to resemble `now`.
+
+    The turn is the polar factor of the overlaps: the unitary matrix nearest to them.
+    """
     left, _, right = torch.linalg.svd(now @ old.mH, full_matrices=False)
     return (left @ right) @ old
 
@@ -59,7 +63,5 @@ def _follows(nuclei: Nuclei, settings: Settings, solution: Solution) -> bool:
         return False
     step = nuclei.fractional - other.fractional
     step = (step - torch.round(step)) @ nuclei.cell
-    strain = torch.linalg.solve(other.cell, nuclei.cell) - torch.eye(3, dtype=nuclei.cell.dtype).to(
-        nuclei.cell
-    )
-    return float(torch.linalg.norm(step, dim=1).max()) < FAR and float(strain.abs().max()) < 0.02
+    strain = torch.linalg.solve(other.cell, nuclei.cell) - torch.eye(3).to(nuclei.cell)
+    return float(torch.linalg.norm(step, dim=1).max()) < FAR and float(strain.abs().max()) < STRAINED

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from mlipbook.dft.basis import Waves, phases, to_grid
+from mlipbook.dft.basis import Waves, lengths, phases, structure_factors
 from mlipbook.dft.pseudopotential import Pseudopotential, real_spherical_harmonics
 
 BANDS_AT_ONCE = 8  # on the grid: enough for a GPU's width, few enough for a CPU's cache
@@ -35,14 +36,21 @@ class Nuclei:
         valence = torch.tensor([element.valence for element in self.elements], dtype=torch.float64)
         return valence.to(self.species.device)[self.species]
 
-    def deformed(self, positions: Tensor, strain: Tensor) -> Nuclei:
-        """Atoms at these positions, then all space mapped by (1 + strain)."""
-        map = torch.eye(3, dtype=strain.dtype, device=strain.device) + strain
-        return replace(self, positions=positions @ map, cell=self.cell @ map)
+    @property
+    def electrons(self) -> float:
+        return float(self.charges.sum())
 
     def of(self, element: int) -> Tensor:
         """Indices of the atoms of an element."""
         return torch.nonzero(self.species == element)[:, 0]
+
+    def superposed(self, form: Callable[[Pseudopotential], Tensor | None], miller: Tensor) -> Tensor:
+        """sum_a f_a(G) exp(-i G.R_a) (n,) at wavevectors (n, 3); form: of an element f(G) (n,), or None."""
+        total = torch.zeros(len(miller), dtype=torch.complex128, device=miller.device)
+        for i, element in enumerate(self.elements):
+            if (f := form(element)) is not None:
+                total = total + f * structure_factors(self.fractional[self.of(i)], miller)
+        return total
 
 
 @dataclass(frozen=True)
@@ -65,9 +73,8 @@ class Hamiltonian:
         zero = torch.zeros(waves.shape, dtype=dtype, device=nuclei.cell.device)
         return Hamiltonian(waves, waves.kinetic(nuclei.cell).to(dtype), tuple(nonlocal_part), zero)
 
-    def in_potential(self, potential: Tensor, miller: Tensor) -> Hamiltonian:
-        """The same in the potential V(G) (n,) of these wavevectors (n, 3)."""
-        field = to_grid(potential, miller, self.waves.shape)
+    def in_potential(self, field: Tensor) -> Hamiltonian:
+        """The same in the potential V(r) (*shape)."""
         return replace(self, potential=field.to(self.kinetic.dtype))
 
     def cast(self, vectors: Tensor) -> Tensor:
@@ -86,29 +93,22 @@ class Hamiltonian:
 
 
 def projectors(waves: Waves, nuclei: Nuclei, indices: Tensor, element: int) -> tuple[Tensor, Tensor]:
-    """Kleinman-Bylander projectors (K, atoms * F, size) of some atoms of an element, and their strengths (F, F).
+    """Kleinman-Bylander projectors (K, atoms * F, size) of some atoms of an element, their strengths (F, F).
 
-    beta_alm(k+G) = (-i)^l beta_l(|k+G|) Y_lm(k+G) exp(-i (k+G).R_a)/sqrt(Omega), differentiable with respect to
-    positions and cell.
+    F counts the projectors with every m: beta_alm(k+G) = (-i)^l beta_l(|k+G|) Y_lm(k+G) exp(-i (k+G).R_a)
+    / sqrt(Omega), differentiable with respect to positions and cell (Phys. Rev. Lett. 48, 1425 (1982)).
     """
     pseudopotential = nuclei.elements[element]
-    vectors = waves.wavevectors(nuclei.cell)
-    q = vectors.square().sum(-1).clamp_min(1e-24).sqrt()
-    form = torch.cat(
-        [
-            (-1j) ** l * table(q)[:, None] * real_spherical_harmonics(l, vectors / q[..., None]).movedim(0, 1)
-            for l, table in pseudopotential.projectors  # noqa: E741
-        ],
-        dim=1,
-    )
+    wavevectors = waves.wavevectors(nuclei.cell)
+    q = lengths(wavevectors)
+    directions = wavevectors / q.clamp_min(1e-12)[..., None]
+    forms = [
+        (-1j) ** ell * table(q)[:, None] * real_spherical_harmonics(ell, directions).movedim(0, 1)
+        for ell, table in pseudopotential.projectors
+    ]
+    form = torch.cat(forms, dim=1) / nuclei.volume.sqrt()  # (K, F, n)
     at_atoms = plane_waves_at(waves, nuclei.fractional[indices])
-    beta = (at_atoms[:, :, None] * (form / nuclei.volume.sqrt())[:, None]).flatten(1, 2)
-    angular = torch.tensor([l for l, _ in pseudopotential.projectors])  # noqa: E741
-    of_form = torch.repeat_interleave(torch.arange(len(angular)), 2 * angular + 1)
-    m = torch.cat([torch.arange(2 * l + 1) for l in angular])  # noqa: E741
-    same = (angular[of_form][:, None] == angular[of_form]) & (m[:, None] == m)
-    strengths = pseudopotential.strengths[of_form.to(q.device)][:, of_form.to(q.device)] * same.to(q.device)
-    return waves.pack(beta), strengths
+    return waves.pack((at_atoms[:, :, None] * form[:, None]).flatten(1, 2)), pseudopotential.strengths_of_m
 
 
 def plane_waves_at(waves: Waves, fractional: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Self-consistency: the next input density from those before (Pulay's method with Kerker's preconditioner)."""
+"""The next input density from those before: Pulay's method with Kerker's preconditioner (hartree, bohr)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 HISTORY = 8
+STEP = 0.7  # along the residual, before damping
 
 
 class PulayMixer:
-    """Mixes N(G) (n,), whose first entry is G = 0, for the sphere G2 = |G|^2 (n,).
+    """Mixes N(G) (n,) at wavevectors G (n, 3), of which the first is 0.
 
     Pulay, Chem. Phys. Lett. 73, 393 (1980): the combination of the past inputs whose residual, out - in, is
     smallest, plus a step along that residual. The step is damped at long waves as a metal screens them,
@@ -19,9 +20,10 @@ class PulayMixer:
     density; without it charge sloshes, the more the larger the cell.
     """
 
-    def __init__(self, G2: Tensor, electrons: float, volume: float, step: float = 0.7):
+    def __init__(self, G: Tensor, electrons: float, volume: float):
+        G2 = G.square().sum(1)
         fermi_wave = (3 * pi**2 * electrons / volume) ** (1 / 3)
-        self.step = step * G2 / (G2 + 4 * fermi_wave / pi)
+        self.step = STEP * G2 / (G2 + 4 * fermi_wave / pi)
         self.metric = 2 * pi / volume / G2.clamp_min(1e-12) * (G2 > 0)
         self.inputs: list[Tensor] = []
         self.residuals: list[Tensor] = []
@@ -31,6 +33,7 @@ class PulayMixer:
         return float((self.metric * residual.abs().square()).sum())
 
     def next(self, input: Tensor, residual: Tensor) -> Tensor:
+        """The next input, after the output = input + residual."""
         self.inputs, self.residuals = [*self.inputs, input][-HISTORY:], [*self.residuals, residual][-HISTORY:]
         residuals = torch.stack(self.residuals)
         products = ((residuals.conj() * self.metric) @ residuals.mT).real.cpu()

@@ -82,6 +82,14 @@ class Pseudopotential:
         tail = -4 * pi * self.valence * torch.exp(-((q * self.width / 2) ** 2)) / q_safe**2
         return torch.where(q > 0, self.local(q) + tail, self.alpha)
 
+    @property
+    def strengths_of_m(self) -> Tensor:
+        """Strengths (F, F) of the projectors with every m, l = 0: one, l = 1: three, ...; diagonal in m."""
+        indices = [(i, ell, m) for i, (ell, _) in enumerate(self.projectors) for m in range(2 * ell + 1)]
+        i, ell, m = torch.tensor(indices, device=self.strengths.device).T
+        same = (ell[:, None] == ell) & (m[:, None] == m)
+        return self.strengths[i[:, None], i] * same
+
     def to(self, device: torch.device | str) -> Pseudopotential:
         return replace(
             self,
@@ -109,7 +117,9 @@ def read_upf(path: str | Path, q_max: float = 12.0, width: float = 1.0) -> Pseud
     Z, functional = float(header["z_valence"]), functional_name(header["functional"], where=str(path))
     betas = [element for element in root.findall("PP_NONLOCAL/*") if element.tag.startswith("PP_BETA")]
     angular = [int(beta.attrib["angular_momentum"]) for beta in betas]
-    if max(angular, default=0) > ELL_MAX:
+    if not angular:
+        raise ValueError(f"{path} has no projectors: purely local pseudopotentials are not implemented")
+    if max(angular) > ELL_MAX:
         raise ValueError(f"{path} has a projector of l = {max(angular)}; only l <= {ELL_MAX} is implemented")
 
     mesh = _numbers(path, root, "PP_MESH/PP_R")

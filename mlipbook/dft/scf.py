@@ -1,8 +1,8 @@
 """The self-consistent solution of the Kohn-Sham equations (hartree, bohr).
 
-A calculation goes through stages: low cutoffs first, where an iteration costs next to nothing, then the wanted
-cutoff in single precision, last in double precision. Each stage starts from the orbitals and the density of the
-one before; the last one alone decides the result.
+A calculation goes through stages: low cutoffs first, where an iteration costs next to nothing, then the
+wanted cutoff in single precision, last in double precision. Each stage starts from the orbitals and the
+density of the one before; the last one alone decides the result.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mlipbook.dft.basis import Waves, from_grid, grid_shape, structure_factors, transplanted, wavevectors
+from mlipbook.dft.basis import Waves, from_grid, grid_shape, lengths, to_grid, transplanted, wavevectors
 from mlipbook.dft.eigensolver import davidson
 from mlipbook.dft.energy import DensityBasis, effective_potential
 from mlipbook.dft.hamiltonian import Hamiltonian, Nuclei, density_on_grid
 from mlipbook.dft.mixing import PulayMixer
 from mlipbook.dft.smearing import occupations as occupy
+from mlipbook.units import hartree
 
 COARSER = 0.4  # cutoff of a stage, as a part of the cutoff of the next one
 ACCURACY = 2e-3  # of the orbitals: square of their residuals by error of the density, per electron
 STEPS = 4  # of the eigensolver, at most, in one potential
 SINGLE_PRECISION_ERROR = 4e-8  # hartree per electron: self-consistency that single precision reaches
+SINGLE_PRECISION_GRID = 0.8  # of the cutoff: the far corners of the potential are tiny
 
 
 class NotConverged(RuntimeError):
@@ -32,9 +34,10 @@ class NotConverged(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Of a calculation, in hartree. k: (K, 3) in units of the reciprocal vectors; weights: (K,), adding up to 1.
+    """Of a calculation, in hartree.
 
-    tolerance: electrostatic energy of the difference between output and input density, at the end.
+    k: (K, 3) in units of the reciprocal vectors; weights: (K,), their sum is 1. tolerance: electrostatic
+    energy of the difference between output and input density, at the end. iterations: at most, in each stage.
     k_at_once: number of k points that are solved side by side, which takes memory and makes use of a GPU.
     """
 
@@ -76,24 +79,24 @@ class Solution:
 
 
 def solve(nuclei: Nuclei, settings: Settings, start: Solution | None = None) -> Solution:
-    """Self-consistent orbitals and density; start: a solution for similar atoms with the same k points and bands.
+    """Self-consistent orbitals and density; start: of similar atoms with the same k points and bands.
 
     Raises NotConverged.
     """
     errors: list[float] = []
-    for stage, dtype in stages(nuclei, settings, from_scratch=start is None):
-        start = self_consistent(nuclei, stage, dtype, start, errors)
-    assert start is not None
-    return start
+    *rough, final = stages(nuclei, settings, from_scratch=start is None)
+    for stage in rough:
+        start = self_consistent(nuclei, *stage, start, errors)
+    return self_consistent(nuclei, *final, start, errors)
 
 
 def stages(nuclei: Nuclei, settings: Settings, from_scratch: bool) -> list[tuple[Settings, torch.dtype]]:
     """Settings and precision of the stages of a calculation."""
-    rough = max(30 * settings.tolerance, SINGLE_PRECISION_ERROR * electrons_of(nuclei))
+    rough = max(30 * settings.tolerance, SINGLE_PRECISION_ERROR * nuclei.electrons)
     found = [(settings, torch.float64), (replace(settings, tolerance=rough), torch.float32)]
     cutoff = COARSER * settings.cutoff
     while from_scratch and plane_waves(nuclei, cutoff) > 4 * settings.bands:
-        tolerance = 1e-6 * electrons_of(nuclei)
+        tolerance = 1e-6 * nuclei.electrons
         coarse = replace(settings, cutoff=cutoff, density_cutoff=4 * cutoff, tolerance=tolerance)
         found.append((coarse, torch.float32))
         cutoff *= COARSER
@@ -105,69 +108,38 @@ def plane_waves(nuclei: Nuclei, cutoff: float) -> float:
     return float(nuclei.volume) * (2 * cutoff) ** 1.5 / (6 * math.pi**2)
 
 
-def electrons_of(nuclei: Nuclei) -> float:
-    return float(nuclei.charges.sum())
-
-
 def self_consistent(
     nuclei: Nuclei, settings: Settings, dtype: torch.dtype, start: Solution | None, errors: list[float]
 ) -> Solution:
-    """One stage; the errors of its iterations are appended to the list."""
-    electrons, weights = electrons_of(nuclei), settings.weights.to(nuclei.cell.device)
+    """One stage; the errors of its iterations are appended to the list. Raises NotConverged."""
+    electrons, weights = nuclei.electrons, settings.weights.to(nuclei.cell.device)
     basis = DensityBasis.make(nuclei.cell, settings.cutoff, settings.density_cutoff)
     hamiltonians = operators(nuclei, settings, dtype)
-    blocks = [len(h.waves.k) for h in hamiltonians]
     vectors, number, occupations, error = guess(nuclei, settings, basis, hamiltonians, start)
-    mixer = PulayMixer(wavevectors(basis.soft, nuclei.cell).square().sum(1), electrons, float(nuclei.volume))
+    mixer = PulayMixer(wavevectors(basis.soft, nuclei.cell), electrons, float(nuclei.volume))
     for _ in range(settings.iterations):
         potential = effective_potential(number, nuclei, basis, settings.xc)
-        # The error of the energy is of the order of the squared residuals: solve as well as the density deserves.
-        tolerance, importance = (
-            math.sqrt(ACCURACY * error / electrons),
-            (occupations / 2).sqrt().split(blocks),
-        )
-        solved = [
-            davidson(h.in_potential(potential, basis.soft), v, h.kinetic, need, tolerance, STEPS)
-            for h, v, need in zip(hamiltonians, vectors, importance, strict=True)
-        ]
-        eigenvalues, vectors = torch.cat([e for e, _, _ in solved]), [v for _, v, _ in solved]
+        field = to_grid(potential, basis.soft, hamiltonians[0].waves.shape)
+        # The error of the energy goes with the squared residuals: solve as well as the density deserves.
+        residual = math.sqrt(ACCURACY * error / electrons)
+        eigenvalues, vectors = lowest_orbitals(hamiltonians, field, vectors, occupations, residual)
         occupations, fermi_level, minus_TS = occupy(
             eigenvalues, weights, electrons, settings.width, settings.smearing
         )
-        filling = (occupations * weights[:, None]).split(blocks)
-        field = sum(
-            density_on_grid(h.waves, v, f) for h, v, f in zip(hamiltonians, vectors, filling, strict=True)
-        )
-        out = from_grid(field, basis.soft)
+        out = density(hamiltonians, vectors, occupations * weights[:, None], basis)
         error = mixer.error(out - number)
         errors.append(error)
         number = mixer.next(number, out - number)
         if error < settings.tolerance:
-            return Solution(
-                nuclei=nuclei,
-                settings=settings,
-                basis=basis,
-                waves=[h.waves for h in hamiltonians],
-                vectors=vectors,
-                eigenvalues=eigenvalues,
-                occupations=occupations,
-                fermi_level=float(fermi_level),
-                minus_TS=float(minus_TS),
-                number=out,
-                mixed=number,
-                errors=errors,
-            )
-    raise NotConverged(
-        f"no self-consistency to {settings.tolerance:.1e} hartree in {settings.iterations} iterations at a cutoff of "
-        f"{settings.cutoff:g} hartree; errors: {', '.join(f'{error:.1e}' for error in errors)}. If they still fall, "
-        "allow more iterations; if they wander, take a larger smearing or more bands, and look for atoms too close"
-    )
+            waves = [h.waves for h in hamiltonians]
+            states = vectors, eigenvalues, occupations, float(fermi_level), float(minus_TS)
+            return Solution(nuclei, settings, basis, waves, *states, out, number, errors)
+    raise NotConverged(_advice(settings, errors))
 
 
 def operators(nuclei: Nuclei, settings: Settings, dtype: torch.dtype) -> list[Hamiltonian]:
     """The Hamiltonian of each block of k points, still without potential."""
-    # In single precision the grid need not hold the far corners of the potential, which are tiny.
-    part = 1.0 if dtype == torch.float64 else 0.8
+    part = 1.0 if dtype == torch.float64 else SINGLE_PRECISION_GRID
     shape = grid_shape(nuclei.cell, part * min(4 * settings.cutoff, settings.density_cutoff))
     return [
         Hamiltonian.make(Waves.make(nuclei.cell, settings.cutoff, k, shape), nuclei, dtype)
@@ -183,26 +155,61 @@ def guess(
     start: Solution | None,
 ) -> tuple[list[Tensor], Tensor, Tensor, float]:
     """Orbitals, N(G), occupations and the expected error: of free atoms, or of the start."""
-    electrons = electrons_of(nuclei)
     if start is None:
         vectors = [h.cast(h.waves.longest(settings.bands)) for h in hamiltonians]
-        filled = torch.full(
-            (len(settings.k), settings.bands), 2.0, dtype=torch.float64, device=nuclei.cell.device
-        )
-        return vectors, of_free_atoms(nuclei, basis), filled, 1e-2 * electrons
+        occupations = torch.full((len(settings.k), settings.bands), 2.0, dtype=torch.float64)
+        error = 1e-2 * nuclei.electrons
+        return vectors, of_free_atoms(nuclei, basis), occupations.to(nuclei.cell.device), error
     vectors = [
         h.cast(h.waves.adopt(waves, old))
         for h, waves, old in zip(hamiltonians, start.waves, start.vectors, strict=True)
     ]
     number = transplanted(start.mixed, start.basis.soft, basis.soft)
-    return vectors, number, start.occupations, min(3e-5 * electrons, 30 * start.settings.tolerance)
+    error = min(3e-5 * nuclei.electrons, 30 * start.settings.tolerance)
+    return vectors, number, start.occupations, error
 
 
 def of_free_atoms(nuclei: Nuclei, basis: DensityBasis) -> Tensor:
     """N(G) of overlapping free atoms, scaled to the number of electrons."""
-    q = wavevectors(basis.soft, nuclei.cell).square().sum(1).sqrt()
-    number = sum(
-        structure_factors(nuclei.fractional[nuclei.of(i)], basis.soft) * element.density(q)
-        for i, element in enumerate(nuclei.elements)
+    q = lengths(wavevectors(basis.soft, nuclei.cell))
+    number = nuclei.superposed(lambda element: element.density(q), basis.soft)
+    return number * (nuclei.electrons / number[0].real)
+
+
+def lowest_orbitals(
+    hamiltonians: list[Hamiltonian],
+    field: Tensor,
+    vectors: list[Tensor],
+    occupations: Tensor,
+    residual: float,
+) -> tuple[Tensor, list[Tensor]]:
+    """Eigenvalues (k points, bands) and vectors of each block in the potential V(r), to these residuals.
+
+    Bands count by the root of their occupations (k points, bands): hardly at all if they are empty.
+    """
+    importance = (occupations / 2).sqrt().split([len(h.waves.k) for h in hamiltonians])
+    solved = [
+        davidson(h.in_potential(field), guessed, h.kinetic, need, residual, STEPS)
+        for h, guessed, need in zip(hamiltonians, vectors, importance, strict=True)
+    ]
+    return torch.cat([values for values, _ in solved]), [found for _, found in solved]
+
+
+def density(
+    hamiltonians: list[Hamiltonian], vectors: list[Tensor], filling: Tensor, basis: DensityBasis
+) -> Tensor:
+    """N(G) on the soft sphere; filling: occupations times weights of k points, (k points, bands)."""
+    field = torch.zeros(hamiltonians[0].waves.shape, dtype=torch.float64, device=filling.device)
+    blocks = filling.split([len(h.waves.k) for h in hamiltonians])
+    for h, found, f in zip(hamiltonians, vectors, blocks, strict=True):
+        field += density_on_grid(h.waves, found, f)
+    return from_grid(field, basis.soft)
+
+
+def _advice(settings: Settings, errors: list[float]) -> str:
+    history = ", ".join(f"{error * hartree:.1e}" for error in errors)
+    return (
+        f"no self-consistency to {settings.tolerance * hartree:.1e} eV in {settings.iterations} iterations "
+        f"at a cutoff of {settings.cutoff * hartree:.3g} eV; errors (eV): {history}. If they still fall, "
+        "allow more iterations; if they wander, take more bands or a wider smearing; look for close atoms"
     )
-    return number * (electrons_of(nuclei) / number[0].real)
