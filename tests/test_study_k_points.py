@@ -102,6 +102,14 @@ def test_records_hold_means_standard_errors_and_the_shift_between_phases():
     assert beyond["value"] == pytest.approx(2.0)  # all frames have one volume
 
 
+def test_phase_with_one_common_frame_is_left_out():
+    sets = settings()
+    sets["4k"] = sets["4k"][:3]
+    found = k_points.records(sets)
+    assert found["Gamma minus 4k, solid: energy of free electrons"]["n"] == 2
+    assert not any("liquid" in name for name in found)
+
+
 def test_different_structures_of_one_name_are_refused():
     sets = settings()
     sets["4k"][1].positions[0, 0] += 0.01

@@ -90,27 +90,32 @@ def without_atoms(found: Differences, a: str, b: str, kT: float = WIDTH) -> dict
 def records(sets: Mapping[str, Sequence[Atoms]], reference: str = "4k") -> dict[str, dict]:
     """Every setting minus the reference: name -> value, standard error over frames, n, unit.
 
-    "Gamma minus 4k, solid: energy" and so on, and "Gamma minus 4k, liquid minus solid: energy" as the
-    difference of the phases' means: as it is, and after the difference that free electrons would have in
-    the frames' volumes is subtracted.
+    "Gamma minus 4k, solid: energy" and so on; beside energy and pressure, what free electrons in the volumes
+    of the frames differ by, "Gamma minus 4k, solid: energy of free electrons". "Gamma minus 4k, liquid minus
+    solid: energy" is the difference of the phases' means, "... energy beyond free electrons" the same after
+    theirs is subtracted frame by frame. A phase of which less than two frames are common is left out.
     """
     out: dict[str, dict] = {}
     for name in sets:
         if name == reference:
             continue
-        found = compare(sets[name], sets[reference])
-        pair = f"{name} minus {reference}"
-        phases = {"solid": found.solid, "liquid": ~found.solid}
-        for phase, here in phases.items():
-            for quantity, unit in UNITS.items():
-                out[f"{pair}, {phase}: {quantity}"] = mean(found.values[quantity][here], unit)
+        found, pair = compare(sets[name], sets[reference]), f"{name} minus {reference}"
         free = without_atoms(found, name, reference)
-        for quantity in free:
-            x = found.values[quantity]
-            title = f"{pair}, liquid minus solid: {quantity}"
+        every = found.values | {f"{quantity} of free electrons": x for quantity, x in free.items()}
+        phases = {"solid": found.solid, "liquid": ~found.solid}
+        phases = {phase: here for phase, here in phases.items() if here.sum() > 1}
+        for phase, here in phases.items():
+            for quantity, x in every.items():
+                out[f"{pair}, {phase}: {quantity}"] = mean(x[here], unit_of(quantity))
+        for quantity in free if len(phases) == 2 else ():
+            x, title = found.values[quantity], f"{pair}, liquid minus solid: {quantity}"
             out[title] = shift(x, found.solid, UNITS[quantity])
             out[f"{title} beyond free electrons"] = shift(x - free[quantity], found.solid, UNITS[quantity])
     return out
+
+
+def unit_of(quantity: str) -> str:
+    return UNITS[quantity.removesuffix(" of free electrons")]
 
 
 def mean(samples: np.ndarray, unit: str) -> dict:
