@@ -4,7 +4,7 @@
     load("na-gamma", split="train")      list of ase.Atoms with energy, forces and stress
     describe("na-gamma")                 settings, units, split rule, known gaps, license
 
-`scripts/make_datasets.py` in the repository made the files.
+`scripts/make_datasets.py` in the repository made the files; the book's page on data sets shows them.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ def load(name: str, split: str | None = None) -> list[Atoms]:
     """Frames of a data set, or of its part "train", "valid" or "test" (about 70, 15, 15 %; see `describe`).
 
     Each frame's calculator holds energy = free_energy (eV; F = E - TS, consistent with the forces), forces
-    (N, 3) eV/A and stress (6,) eV/A^3, Voigt order, ASE's sign. Its info holds frame (a name), source,
-    kpoints, md_temperature_K (of its trajectory), minus_TS_eV, q6, phase ("solid" or "liquid") and split.
+    (N, 3) eV/A and stress (6,) eV/A^3, Voigt order, ASE's sign. Its info holds frame (a name: in sets with
+    other k points it is that of the same structure), source, kpoints, md_temperature_K (of its trajectory),
+    minus_TS_eV, q6, phase ("solid" or "liquid"), split, and provenance (code, settings, version, date).
 
     Raises ValueError for an unknown name or split, and for a file whose SHA-256 is not the manifest's.
     """

@@ -1,20 +1,27 @@
-"""Make the bundled sodium data sets: python scripts/make_datasets.py FOLDER
+"""Make the bundled sodium data sets: python scripts/make_datasets.py LABELS
 
-FOLDER holds na_gamma.xyz and na_4k.xyz as labeled by pw.x. Written into mlipbook/data: each set as
-xz-compressed extended xyz, in which the atoms' lines are the source's and the headers gain free_energy, q6,
-phase and split; and manifest.json with what a reader must know about them, and their SHA-256.
+LABELS holds a folder per data set (na-gamma, na-gamma-active, na-4k, ...); in it, or in folders in it,
+labeled frames in extended xyz files, any number in each. Written into mlipbook/data: each set as
+xz-compressed extended xyz, in which the atoms' lines are the source's and the headers say split, phase, q6
+and provenance; and manifest.json with what a reader must know. The same labels give the same files.
+Afterwards run scripts/make_data_cards.py.
 """
 
 import hashlib
 import io
 import json
 import lzma
+import re
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.geometry import get_distances
 from scipy.special import sph_harm_y
 
@@ -23,17 +30,25 @@ SOLID_Q6 = 0.25
 # 5 : 1 : 1, begun so that the extreme volumes are trained on and all three parts hold frames with 4 k points.
 PATTERN = ("test", "train", "train", "train", "train", "valid", "train")
 
+CODES = {
+    "pw.x": "Quantum ESPRESSO pw.x 6.7",
+    "mlipbook.dft": "the plane-wave code of this package",
+}
+SCF = {
+    "pw.x": "Thomas-Fermi mixing, converged to 1e-6 Ry (force error 0.07 meV/A)",
+    "mlipbook.dft": "Kerker-preconditioned Pulay mixing, converged to 1e-6 Ry",
+}
 LABELS = {
-    "code": "Quantum ESPRESSO pw.x 6.7",
     "functional": "PBE",
     "pseudopotential": (
-        "norm-conserving (Troullier-Martins), 1 valence electron, scalar relativistic, nonlinear core "
-        "correction (rcore 2.1 bohr), r_c 3.0 bohr for s, p, d, local d; made with ld1.x 6.7"
+        "Na.UPF, in the package: norm-conserving (Troullier-Martins), 1 valence electron, scalar "
+        "relativistic, nonlinear core correction (rcore 2.1 bohr), r_c 3.0 bohr for s, p, d, local d; made "
+        "with ld1.x 6.7"
     ),
     "cutoffs": "10 Ry for wavefunctions, 50 Ry for the density",
     "smearing": "Fermi-Dirac, kT = 0.01 Ry",
-    "bands": 96,
-    "scf": "Thomas-Fermi mixing, converged to 1e-6 Ry (force error 0.07 meV/A); no symmetry",
+    "bands": "96 for 64 occupied",
+    "symmetry": "none but k = -k",
     "energy": (
         "free energy F = E - TS, with which the forces are consistent; minus_TS_eV is -TS. The zero is the "
         "pseudopotential's: only differences mean something"
@@ -41,24 +56,80 @@ LABELS = {
     "forces": "eV/A, mean force removed",
     "stress": "ASE's sign (pressure = -trace/3), without the motion of the ions; resolution 1.5e-4 GPa",
 }
-STRUCTURES = (
-    "128 atoms, cubic cells. md_*: classical many-body MD of bcc and liquid Na at 200-500 K, cell edge "
-    "rescaled by 1.014 +- 0.008 at random; hot_*: liquid at 350-1300 K. Phase: global Steinhardt Q6 "
-    f"over the 14 nearest neighbors, solid above {SOLID_Q6}; the 250 K frames with Q6 of 0.16-0.28 are "
-    "partly crystallized"
-)
-SPLIT = (
-    f"Frames sorted by source, phase, MD temperature and volume are dealt out as {', '.join(PATTERN)}, "
-    "again and again, so that each part holds solid and liquid, cold and hot, and the range of volumes. "
-    "Frames of one trajectory fall into different parts; no two are close in time: between any two "
-    "frames the forces' correlation coefficient is below 0.22 in magnitude, about what chance gives "
-    "among 10,440 pairs of 384 components. A frame with 4 k points is in the part of its namesake at "
-    "Gamma"
-)
-GAPS = "no deformed (non-cubic) cells; no pair below 2.5 A; no supercooled liquid from a realistic potential"
+PHASE = f"Phase: global Steinhardt Q6 over the 14 nearest neighbors, solid above {SOLID_Q6}"
+NAMESAKES = "The structures, names and parts of their namesakes at Gamma; test frames were labeled first"
+
+
+@dataclass(frozen=True)
+class Set:
+    """What a reader must know that the labels do not say."""
+
+    description: str
+    kpoints: str
+    structures: str
+    split_rule: str
+    gaps: str
+
+
 SETS = {
-    "na-gamma": ("na_gamma.xyz", "128 Na atoms, bcc and liquid, 200-1300 K, PBE, Gamma point", "Gamma"),
-    "na-4k": ("na_4k.xyz", "nine of the na-gamma structures with 4 k points", "2x2x2, shifted: 4 k points"),
+    "na-gamma": Set(
+        "128 Na atoms, bcc and liquid, 200-1300 K, PBE, Gamma point",
+        "Gamma",
+        "128 atoms, cubic cells. md_*: classical many-body MD of bcc and liquid Na at 200-500 K, cell edge "
+        "rescaled by 1.014 +- 0.008 at random; hot_*: liquid at 350-1300 K. "
+        f"{PHASE}; the 250 K frames with Q6 of 0.16-0.28 are partly crystallized",
+        f"Frames sorted by source, phase, MD temperature and volume are dealt out as {', '.join(PATTERN)}, "
+        "again and again, so that each part holds solid and liquid, cold and hot, and the range of volumes. "
+        "Frames of one trajectory fall into different parts; no two are close in time: between any two "
+        "frames the forces' correlation coefficient is below 0.22 in magnitude, about what chance gives "
+        "among 10,440 pairs of 384 components. A frame with more k points is in the part of its namesake at "
+        "Gamma",
+        "no deformed (non-cubic) cells and no supercooled liquid from a realistic potential (na-gamma-active "
+        "has both); no pair below 2.5 A",
+    ),
+    "na-gamma-active": Set(
+        "128 Na atoms found by active learning: solid, liquid, supercooled, strained; PBE, Gamma point",
+        "Gamma",
+        "128 atoms, triclinic where strained. Molecular dynamics at ambient pressure, or in cells whose six "
+        "strain components are uniform in +-3 %, by a committee of five EFP-fits to na-gamma and the frames "
+        "of earlier rounds (mlipbook.studies.active_learning, first digit of the name: the round); of each "
+        "trajectory the frames of largest spread of the committee's forces (forces_spread_meV_A), at least "
+        f"0.7 ps apart. kind: solid, liquid, supercooled, strained solid, strained liquid. {PHASE}",
+        "Drawn before training: of each kind in random order, one frame of twelve to test, one to validate",
+        "the stress of strained cells at one k point holds an error of the mesh, of several GPa times the "
+        "shear strain, that no local potential can learn (mlipbook.studies.strained_cells): train stress on "
+        "cubic frames, or take those in na-4k; no pair below 2.3 A; strains below 3 %; no surfaces, defects, "
+        "other crystals",
+    ),
+    "na-4k": Set(
+        "structures of na-gamma, and strained cells of na-gamma-active, with 4 k points",
+        "2x2x2 shifted (4 k)",
+        NAMESAKES + ", then frames near 350 K",
+        "as at Gamma, frame by frame",
+        "only part of na-gamma and na-gamma-active; see there",
+    ),
+    "na-8k": Set(
+        "structures of na-gamma with the 8 k points of the doubled cell's Gamma point (1,024 atoms)",
+        "2x2x2 (8 k)",
+        NAMESAKES,
+        "as at Gamma, frame by frame",
+        "these stand for periodic repetitions of 128-atom structures, not for 1,024 atoms that move "
+        "independently",
+    ),
+    "na-32k": Set(
+        "structures of na-gamma with 32 k points",
+        "4x4x4 shifted (32 k)",
+        NAMESAKES,
+        "as at Gamma, frame by frame",
+        "few frames; see na-gamma",
+    ),
+    "na-1024-gamma": Set(
+        "1,024 Na atoms, Gamma point",
+        "Gamma",
+        f"1,024 atoms, cubic cells. {PHASE}",
+        "given with each frame",
+        "few frames",
+    ),
 }
 
 
@@ -87,7 +158,8 @@ def largest_force_correlation(frames: list[Atoms]) -> float:
 
 
 def split(frames: list[Atoms], q6: list[float]) -> dict[str, str]:
-    """Part of each frame, by its name."""
+    """Part of each frame of na-gamma, by its name."""
+
     def stratum(i: int) -> tuple:
         info = frames[i].info
         return info["source"], phase(q6[i]), info["md_temperature_K"], frames[i].get_volume()
@@ -96,45 +168,183 @@ def split(frames: list[Atoms], q6: list[float]) -> dict[str, str]:
     return {frames[i].info["frame"]: PATTERN[k % len(PATTERN)] for k, i in enumerate(order)}
 
 
-def annotate(text: str, frames: list[Atoms], q6: list[float], parts: dict[str, str]) -> str:
-    """The same extended xyz with more keys in the headers; every printed digit stays."""
-    lines = text.splitlines()
-    start = 0
-    for atoms, q in zip(frames, q6, strict=True):
-        energy = next(word[7:] for word in lines[start + 1].split() if word.startswith("energy="))
-        part = parts[atoms.info["frame"]]
-        lines[start + 1] += f" free_energy={energy} q6={q:.4f} phase={phase(q)} split={part}"
-        start += len(atoms) + 2
-    return "\n".join(lines) + "\n"
+# ---- one frame ----------------------------------------------------------------------------------------
 
 
-def main(folder: Path) -> None:
-    manifest, parts = {}, {}
-    for name, (source, description, kpoints) in SETS.items():
-        text = (folder / source).read_text()
-        frames = ase.io.read(io.StringIO(text), index=":", format="extxyz")
-        q6 = [steinhardt_q6(atoms) for atoms in frames]
-        parts = parts or split(frames, q6)
-        packed = lzma.compress(annotate(text, frames, q6, parts).encode(), preset=9 | lzma.PRESET_EXTREME)
+@dataclass(frozen=True)
+class Labeled:
+    """A frame as read, and its atoms' lines as they stand in the file."""
+
+    atoms: Atoms
+    lines: tuple[str, ...]
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.atoms.info["frame"]
+
+
+def read(folder: Path) -> Iterator[Labeled]:
+    for path in sorted([*folder.glob("*.xyz"), *folder.glob("*/*.xyz")]):
+        text, start = path.read_text().splitlines(), 0
+        for atoms in ase.io.iread(path, index=":", format="extxyz"):
+            yield Labeled(atoms, tuple(text[start + 2 : start + 2 + len(atoms)]), path)
+            start += len(atoms) + 2
+
+
+def formatted(frame: Labeled, kpoints: str, part: str) -> str:
+    """Extended xyz of a frame: a header in one order, the atoms' lines unchanged.
+
+    Raises ValueError if the forces do not sum to zero within the printed digits, or a label is missing.
+    """
+    atoms, info = frame.atoms, frame.atoms.info
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+    if np.abs(forces.sum(axis=0)).max() > 1e-6 * len(atoms):
+        raise ValueError(f"{frame.path}, frame {frame.name}: forces sum to {forces.sum(axis=0)} eV/A")
+    q6 = steinhardt_q6(atoms)
+    header = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    header.calc = SinglePointCalculator(
+        header, energy=energy, free_energy=energy, forces=forces, stress=atoms.get_stress()
+    )
+    kept = ("kind", "md_time_ps", "forces_spread_meV_A", "scf_iterations")
+    header.info = {"frame": frame.name, "split": part, "phase": phase(q6), "q6": round(q6, 4)}
+    header.info |= {key: info[key] for key in ("source", "md_temperature_K") + kept if key in info}
+    header.info |= {"kpoints": kpoints, "minus_TS_eV": info["minus_TS_eV"], "provenance": provenance(frame)}
+    buffer = io.StringIO()
+    ase.io.write(buffer, header, format="extxyz")
+    count, first, *_ = buffer.getvalue().splitlines()
+    return "\n".join([count, first, *frame.lines]) + "\n"
+
+
+def pseudopotential() -> str:
+    return f"Na.UPF, SHA-256 {hashlib.sha256((DATA / 'Na.UPF').read_bytes()).hexdigest()[:16]}"
+
+
+def provenance(frame: Labeled) -> dict:
+    """Calculator, its parameters, versions, date: as `mlipbook.labels` wrote it, else of the pw.x runs."""
+    if "provenance" in frame.atoms.info:
+        return frame.atoms.info["provenance"]
+    code, version = frame.atoms.info.get("code", "pw.x 6.7").split()
+    return {
+        "calculator": code,
+        "parameters": {
+            "xc": "PBE",
+            "ecut_Ry": 10,
+            "ecut_density_Ry": 50,
+            "smearing": "fermi-dirac",
+            "kT_Ry": 0.01,
+            "bands": 3 * len(frame.atoms) // 4,
+            "scf_Ry": 1e-6,
+            "pseudopotential": pseudopotential(),
+        },
+        "versions": {code: version},
+        "date": date_of_run(frame),
+    }
+
+
+def date_of_run(frame: Labeled) -> str:
+    """By pw.x's output, if it lies in runs/NAME beside the frame; by the file, if this package labeled it."""
+    output = frame.path.parent / "runs" / frame.name / "espresso.pwo"
+    if output.exists():
+        return started(output.read_text())
+    if "code" in frame.atoms.info:
+        return datetime.fromtimestamp(frame.path.stat().st_mtime, UTC).date().isoformat()
+    return "not recorded"
+
+
+def started(output: str) -> str:
+    """Day on which pw.x says that it started."""
+    day = re.search(r"starts on +(\d+[A-Z][a-z]+\d+) at", output)[1]
+    return datetime.strptime(day, "%d%b%Y").replace(tzinfo=UTC).date().isoformat()
+
+
+# ---- one set ------------------------------------------------------------------------------------------
+
+
+def parts_of(name: str, frames: list[Labeled], known: dict[str, str]) -> dict[str, str]:
+    """Part of each frame: by the rule of na-gamma; of a namesake at Gamma; or given with the frame.
+
+    Raises ValueError if a frame has no part, or two frames one name.
+    """
+    names = [frame.name for frame in frames]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ValueError(f"{name}: frames {', '.join(twice)} are there more than once; remove all but one")
+    if name == "na-gamma":
+        atoms = [frame.atoms for frame in frames]
+        return split(atoms, [steinhardt_q6(a) for a in atoms])
+    given = {frame.name: known.get(frame.name, frame.atoms.info.get("split")) for frame in frames}
+    without = [n for n, part in given.items() if part is None]
+    if without:
+        raise ValueError(f"{name}: frames {', '.join(without)} have no namesake at Gamma and no split")
+    return given
+
+
+def check_namesakes(name: str, frames: list[Labeled], known: dict[str, Atoms]) -> None:
+    """Raise ValueError if a frame has not the structure of the frame of its name at Gamma."""
+    for frame in frames:
+        same = known.get(frame.name)
+        if same and not (
+            np.allclose(same.positions, frame.atoms.positions, rtol=0, atol=1e-8)
+            and np.allclose(same.cell, frame.atoms.cell, rtol=0, atol=1e-8)
+        ):
+            raise ValueError(f"{name}: {frame.name} in {frame.path} is another structure than at Gamma")
+
+
+def summary(frames: list[Labeled], parts: dict[str, str]) -> dict:
+    """Counts for the manifest."""
+    kinds = [f.atoms.info.get("kind") or phase(steinhardt_q6(f.atoms)) for f in frames]
+    return {
+        "frames": len(frames),
+        "split": {part: sum(parts[f.name] == part for f in frames) for part in ("train", "valid", "test")},
+        "kinds": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+    }
+
+
+def labels_of(codes: list[str]) -> dict[str, str]:
+    """How labels were computed by these codes."""
+    return {
+        "code": "; ".join(f"{code}: {CODES[code]}" for code in codes),
+        "scf": "; ".join(f"{code}: {SCF[code]}" for code in codes),
+        **LABELS,
+    }
+
+
+def main(labels: Path) -> None:
+    manifest: dict[str, dict] = {}
+    parts: dict[str, str] = {}
+    known: dict[str, Atoms] = {}
+    for name, about in SETS.items():
+        frames = list(read(labels / name))
+        if not frames:
+            continue
+        check_namesakes(name, frames, known)
+        parts |= parts_of(name, frames, parts)
+        order = {n: i for i, n in enumerate(known)}
+        frames.sort(key=lambda frame: order.get(frame.name, len(order)))
+        known |= {frame.name: frame.atoms for frame in frames if frame.name not in known}
+        text = "".join(formatted(frame, about.kpoints, parts[frame.name]) for frame in frames)
+        packed = lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME)
         target = DATA / f"{name}.xyz.xz"
         target.write_bytes(packed)
-        names = [atoms.info["frame"] for atoms in frames]
+        codes = sorted({provenance(frame)["calculator"] for frame in frames})
         manifest[name] = {
             "file": target.name,
             "sha256": hashlib.sha256(packed).hexdigest(),
-            "description": description,
-            "frames": len(frames),
-            "split": {part: sum(parts[n] == part for n in names) for part in ("train", "valid", "test")},
-            "kpoints": kpoints,
+            "description": about.description,
+            **summary(frames, parts),
+            "calculators": codes,
+            "kpoints": about.kpoints,
             "units": {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3"},
-            "labels": LABELS,
-            "structures": STRUCTURES,
-            "split_rule": SPLIT,
-            "gaps": GAPS,
+            "labels": labels_of(codes),
+            "structures": about.structures,
+            "split_rule": about.split_rule,
+            "gaps": about.gaps,
             "license": "CC0-1.0",
         }
         print(name, len(frames), "frames", len(packed), "bytes", manifest[name]["split"])
-        print(f"  largest correlation of forces between two frames: {largest_force_correlation(frames):.3f}")
+        correlation = largest_force_correlation([frame.atoms for frame in frames])
+        print(f"  largest correlation of forces between two frames: {correlation:.3f}")
     (DATA / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 

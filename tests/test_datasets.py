@@ -1,19 +1,25 @@
 """The bundled data: what their documentation says of them is true, and damage is noticed."""
 
+import hashlib
 import importlib.util
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlipbook import datasets
+from mlipbook.studies import strained_cells
 from mlipbook.units import GPa, Ry, bohr
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "make_datasets.py"
+ROOT = Path(__file__).parents[1]
 PRINTED_FORCE = 1e-8 * Ry / bohr  # last digit that pw.x prints, eV/A
+NAMES = list(datasets.available())
+WITH_K_POINTS = [name for name in ("na-4k", "na-8k", "na-32k") if name in NAMES]
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +27,16 @@ def gamma() -> list[Atoms]:
     return datasets.load("na-gamma")
 
 
-@pytest.fixture(scope="module")
-def make_datasets():
-    spec = importlib.util.spec_from_file_location("make_datasets", SCRIPT)
+def script(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def make_datasets():
+    return script("make_datasets")
 
 
 def pressure(atoms: Atoms) -> float:
@@ -34,15 +44,41 @@ def pressure(atoms: Atoms) -> float:
     return -atoms.get_stress()[:3].mean() / GPa
 
 
-def test_what_is_there():
-    assert list(datasets.available()) == ["na-gamma", "na-4k"]
+def test_what_is_there(make_datasets):
+    assert [name for name in make_datasets.SETS if name in NAMES] == NAMES
+    assert {"na-gamma", "na-gamma-active", "na-4k"} <= set(NAMES)
     for name, line in datasets.available().items():
-        entry = datasets.describe(name)
-        assert len(datasets.load(name)) == entry["frames"]
+        entry, frames = datasets.describe(name), datasets.load(name)
+        assert len(frames) == entry["frames"] == sum(entry["kinds"].values())
         assert str(entry["frames"]) in line and entry["license"] == "CC0-1.0" and "CC0" in line
-        assert "pw.x 6.7" in entry["labels"]["code"] and "non-cubic" in entry["gaps"]
         for part, count in entry["split"].items():
             assert len(datasets.load(name, part)) == count
+        assert (datasets._folder() / entry["file"]).stat().st_size < 5e6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_frame_says_where_its_numbers_come_from(name):
+    frames = datasets.load(name)
+    assert len({atoms.info["frame"] for atoms in frames}) == len(frames)
+    for atoms in frames:
+        assert atoms.get_potential_energy() == atoms.get_potential_energy(force_consistent=True)
+        assert atoms.info["minus_TS_eV"] < 0 and atoms.info["kpoints"] == datasets.describe(name)["kpoints"]
+        assert atoms.info["source"] and np.isfinite(atoms.info["md_temperature_K"])
+        assert np.abs(atoms.get_forces().sum(axis=0)).max() < len(atoms) * PRINTED_FORCE
+        assert atoms.info["provenance"].keys() >= {"calculator", "parameters", "versions", "date"}
+    calculators = {atoms.info["provenance"]["calculator"] for atoms in frames}
+    assert sorted(calculators) == datasets.describe(name)["calculators"]
+
+
+def test_frames_that_chapters_rely_on_never_change(gamma):
+    """Structures, labels and parts of the first 145 frames."""
+    digest = hashlib.sha256()
+    for atoms in gamma:
+        energy = float(atoms.get_potential_energy())
+        digest.update(f"{atoms.info['frame']} {atoms.info['split']} {energy!r}".encode())
+        for array in (atoms.positions, atoms.cell.array, atoms.get_forces(), atoms.get_stress()):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    assert digest.hexdigest() == "8e1457f262495c27433b2469955bc900f041556c8d325b05ca76fc03a8f4f11f"
 
 
 def test_labels(gamma):
@@ -89,11 +125,14 @@ def test_phases_and_split_follow_their_rules(gamma, make_datasets):
     assert make_datasets.largest_force_correlation(gamma) < 0.22
 
 
-def test_namesakes_with_k_points(gamma):
+@pytest.mark.parametrize("name", WITH_K_POINTS)
+def test_namesakes_with_k_points(gamma, name):
     by_name = {atoms.info["frame"]: atoms for atoms in gamma}
-    for atoms in datasets.load("na-4k"):
+    frames = [atoms for atoms in datasets.load(name) if "kind" not in atoms.info]
+    for atoms in frames:
         same = by_name[atoms.info["frame"]]
-        assert np.array_equal(atoms.positions, same.positions) and np.array_equal(atoms.cell, same.cell)
+        np.testing.assert_allclose(atoms.positions, same.positions, rtol=0, atol=1e-8)
+        np.testing.assert_allclose(atoms.cell, same.cell, rtol=0, atol=1e-8)
         for key in ("split", "phase", "q6"):
             assert atoms.info[key] == same.info[key]
         energy = (same.get_potential_energy() - atoms.get_potential_energy()) / 128
@@ -101,11 +140,80 @@ def test_namesakes_with_k_points(gamma):
         assert 0.0042 < energy < 0.0098
         assert 0.045 < pressure(same) - pressure(atoms) < 0.065
         assert 0.0051 < np.sqrt(np.mean(forces**2)) < 0.0100
-    assert {atoms.info["split"] for atoms in datasets.load("na-4k")} == {"train", "valid", "test"}
+    assert "test" in {atoms.info["split"] for atoms in frames}
+
+
+def test_one_k_point_softens_strained_cells():
+    by_name = {atoms.info["frame"]: atoms for atoms in datasets.load("na-gamma-active")}
+    strained = [atoms for atoms in datasets.load("na-4k") if "kind" in atoms.info]
+    softer, shears = [], []
+    for atoms in strained:
+        same = by_name[atoms.info["frame"]]
+        np.testing.assert_allclose(atoms.positions, same.positions, rtol=0, atol=1e-8)
+        assert (atoms.info["split"], atoms.info["kind"]) == (same.info["split"], same.info["kind"])
+        softer.append((same.get_stress() - atoms.get_stress())[3:] / GPa)
+        shears.append(strained_cells.shear(atoms))
+    value, sem = strained_cells.slope(np.array(shears), np.array(softer))
+    assert -4.5 < value < -1.5 and sem < 0.5
+
+
+def test_active_learning_covers_what_was_missing():
+    frames = datasets.load("na-gamma-active")
+    kinds = Counter(atoms.info["kind"] for atoms in frames)
+    assert kinds == datasets.describe("na-gamma-active")["kinds"]
+    assert kinds.keys() == {"solid", "liquid", "supercooled", "strained solid", "strained liquid"}
+    strained = [atoms for atoms in frames if atoms.info["kind"].startswith("strained")]
+    shears = np.array([strained_cells.shear(atoms) for atoms in strained])
+    assert np.sqrt((shears**2).mean(0)) == pytest.approx(np.full(3, 0.03 / 3**0.5), rel=0.3)
+    assert abs(shears).max() < 0.035
+    pairs = [atoms.get_all_distances(mic=True)[np.triu_indices(len(atoms), 1)].min() for atoms in frames]
+    assert min(pairs) > 2.3
+    parts = datasets.describe("na-gamma-active")["split"]
+    assert 0.1 < (parts["valid"] + parts["test"]) / len(frames) < 0.2
+
+
+def test_data_cards_are_of_these_data():
+    assert script("make_data_cards").page() == (ROOT / "book" / "data_sets.md").read_text(), (
+        "run: python scripts/make_data_cards.py"
+    )
+
+
+def test_mistakes_in_labels_are_refused(tmp_path, make_datasets, gamma):
+    def labeled(atoms: Atoms, **info) -> list:
+        copy = atoms.copy()
+        copy.info = {**atoms.info, **info}
+        copy.calc = atoms.calc
+        return [make_datasets.Labeled(copy, (), tmp_path / "x.xyz")]
+
+    first, second = gamma[:2]
+    with pytest.raises(ValueError, match=r"na-4k: frames md_0000 are there more than once"):
+        make_datasets.parts_of("na-4k", labeled(first) + labeled(first), {})
+    with pytest.raises(ValueError, match=r"na-8k: md_0001 in .*x\.xyz is another structure than at Gamma"):
+        make_datasets.check_namesakes("na-8k", labeled(first, frame="md_0001"), {"md_0001": second})
+    stray = labeled(first, frame="new")
+    del stray[0].atoms.info["split"]
+    with pytest.raises(ValueError, match=r"na-4k: frames new have no namesake at Gamma and no split"):
+        make_datasets.parts_of("na-4k", stray, {})
+    assert make_datasets.parts_of("na-4k", labeled(first), {"md_0000": "test"}) == {"md_0000": "test"}
+
+
+def test_frames_are_written_with_the_digits_they_came_with(tmp_path, make_datasets, gamma):
+    lines = "Na 15.92808048 15.10240059 15.60280279 0.08318265 0.11710245 0.02087890"
+    path = tmp_path / "x.xyz"
+    text = make_datasets.formatted(make_datasets.Labeled(gamma[0], (lines,), path), "Gamma", "test")
+    count, header, *atoms = text.splitlines()
+    assert count == "128" and atoms == [lines] and "split=test" in header
+    assert " energy=-3357.74712374964 free_energy=-3357.74712374964 " in header
+    damaged = gamma[0].copy()
+    damaged.info = gamma[0].info
+    results = {**gamma[0].calc.results, "forces": gamma[0].get_forces() + 1e-4}
+    damaged.calc = SinglePointCalculator(damaged, **results)
+    with pytest.raises(ValueError, match=r"x\.xyz, frame md_0000: forces sum to"):
+        make_datasets.formatted(make_datasets.Labeled(damaged, (), path), "Gamma", "test")
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match=r"unknown data set 'na'; there are na-gamma, na-4k"):
+    with pytest.raises(ValueError, match=r"unknown data set 'na'; there are na-gamma, na-"):
         datasets.load("na")
     with pytest.raises(ValueError, match=r"na-4k: unknown split 'training'; there are train, valid, test"):
         datasets.load("na-4k", "training")

@@ -8,6 +8,8 @@ atoms.
 
 from __future__ import annotations
 
+import argparse
+import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,9 +17,12 @@ from ase import Atoms
 from scipy.optimize import brentq
 from scipy.special import expit
 
+from mlipbook import bookkit, datasets
 from mlipbook.accuracy import predict
 from mlipbook.potentials import EdgePotential
+from mlipbook.studies.active_learning import by_part, train_committee
 from mlipbook.studies.free_electrons import HALF_HBAR2_PER_MASS
+from mlipbook.studies.k_points import MESHES, WIDTH
 from mlipbook.units import GPa
 
 
@@ -101,3 +106,26 @@ def free_electrons(
         energies.append(free_energy(electrons, edge * shape, mesh, shift, kT))
     # dF = 2 Omega sigma_xy d(strain_xy), sigma_xy = slope * strain_xy
     return (energies[0] - 2 * energies[1] + energies[2]) / step**2 / (2 * edge**3) / GPa
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", default="results/full/strained-cells.json")
+    arguments = parser.parse_args()
+    began = time.perf_counter()
+    cubic = by_part(datasets.load("na-gamma"))
+    potential = train_committee(cubic["train"], cubic["valid"])
+    one = [a for a in datasets.load("na-gamma-active") if a.info["kind"].startswith("strained")]
+    four = [a for a in datasets.load("na-4k") if a.info.get("kind", "").startswith("strained")]
+    same = {atoms.info["frame"] for atoms in four}
+    labels = {"Gamma": one, "Gamma, frames with 4k": [a for a in one if a.info["frame"] in same], "4k": four}
+    results = records(potential, labels)
+    many = free_electrons(128, 17.2, 6, 0.5, WIDTH)
+    for name, mesh in MESHES.items():
+        error = free_electrons(128, 17.2, *mesh, WIDTH) - many
+        results[f"{name}, free electrons: per strain"] = record(error, 0.0, 1)
+    bookkit.save_result(arguments.out, results, time.perf_counter() - began, seed=0)
+
+
+if __name__ == "__main__":
+    main()

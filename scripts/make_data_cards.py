@@ -1,0 +1,200 @@
+"""Write the page of data cards and its figures from the bundled data sets: python scripts/make_data_cards.py
+
+book/data_sets.md and book/images/data_*.svg say what scripts/make_datasets.py put into mlipbook/data.
+"""
+
+import json
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from ase import Atoms
+
+from mlipbook import datasets, plotting
+from mlipbook.bookkit.results import REPOSITORY
+from mlipbook.units import GPa, meV
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "book" / "data_sets.md"
+ACCURACY = ROOT / "results" / "full" / "dft-against-pwx.json"
+COLORS = {"solid": plotting.COLORS["other"], "liquid": plotting.COLORS["EF"]}
+
+INTRODUCTION = """# Data sets
+
+First-principles labels of sodium, bundled with the package: energies, forces and stresses of the same
+structures with different k points, and of structures that active learning asked for. Cutoffs, smearing and
+pseudopotential are the same in all, so that sets differ in nothing but what their names say.
+"""
+READING = f"""## Reading them
+
+```python
+import mlipbook as mb
+
+mb.datasets.available()                        # names, with a line each
+mb.datasets.describe("na-gamma")               # what this page says, as a dictionary
+train = mb.datasets.load("na-gamma", "train")  # list of ase.Atoms
+train[0].get_potential_energy()                # eV; get_forces(), get_stress(), info
+```
+
+Without the package: each set is one xz-compressed extended xyz file in
+[`mlipbook/data`]({REPOSITORY}/tree/main/mlipbook/data); after `xz -d na-gamma.xyz.xz`,
+`ase.io.read("na-gamma.xyz", ":")` and every other reader of extended xyz take it. For a larger training set
+join `na-gamma` and `na-gamma-active`, part by part: the settings are the same. Chapters use `na-gamma` alone,
+so that their numbers stand while the other set grows.
+"""
+FIELDS = {
+    "`energy`, `free_energy`": "$F = E - TS$ in eV, the same number twice; forces and stress are its "
+    "derivatives. Its zero is the pseudopotential's: only differences at equal settings mean something",
+    "`minus_TS_eV`": "$-TS$ of the electrons, for those who want $E$",
+    "`forces`": "eV/Å; the mean force was removed",
+    "`stress`": "eV/Å$^3$ in ASE's sign: tension is positive, the pressure is minus a third of the trace; "
+    "without the motion of the ions",
+    "`Lattice`, `pos`": "Å; atoms may lie outside the cell",
+    "`frame`": "name; the same name in another set is the same structure with other k points",
+    "`split`": "`train`, `valid` or `test`: the same in every set, the same in every version",
+    "`phase`, `q6`": "by the global Steinhardt order parameter $Q_6$",
+    "`source`, `kind`, `md_temperature_K`": "where the structure comes from",
+    "`kpoints`, `provenance`": "the mesh; code, version, settings and date of this label",
+}
+
+
+def page() -> str:
+    names = list(datasets.available())
+    rows = ["| set | frames | train, valid, test | atoms | k points |", "|---|---|---|---|---|"]
+    for name in names:
+        entry, atoms = datasets.describe(name), len(datasets.load(name)[0])
+        parts = ", ".join(str(count) for count in entry["split"].values())
+        rows.append(f"| [`{name}`](#{name}) | {entry['frames']} | {parts} | {atoms} | {entry['kpoints']} |")
+    fields = ["| in a frame | meaning |", "|---|---|"]
+    fields += [f"| {key} | {meaning} |" for key, meaning in FIELDS.items()]
+    tables = ["\n".join(lines) + "\n" for lines in (rows, fields)]
+    cards = [card(name) for name in names]
+    return "\n".join([INTRODUCTION, tables[0], READING, tables[1], settings(), *cards])
+
+
+def settings() -> str:
+    """How the labels were computed, and how well a second code agrees, once it was measured."""
+    lines = ["## How the labels were computed\n", "| | |", "|---|---|"]
+    tables = [datasets.describe(name)["labels"] for name in datasets.available()]
+    for key in tables[0]:
+        each = "; ".join(dict.fromkeys(part for table in tables for part in table[key].split("; ")))
+        lines.append(f"| {key} | {each} |")
+    if ACCURACY.exists():
+        lines += ["\nLabels of this book's plane-wave code minus those of `pw.x`, on the same structures:\n"]
+        lines += ["| set | frame | energy | forces, rms | forces, largest | stress, largest |"]
+        lines += ["|---|---|---|---|---|---|", "| | | meV/atom | meV/Å | meV/Å | GPa |"]
+        for row in json.loads(ACCURACY.read_text()):
+            digits = {"energy": 4, "force rms": 2, "force largest": 2, "stress largest": 5}
+            numbers = [f"{row[key]:.{n}f}" for key, n in digits.items()]
+            columns = [row["set"], f"{row['frame']}, {row['phase']}", *numbers]
+            lines.append(f"| {' | '.join(columns)} |")
+    return "\n".join(lines) + "\n"
+
+
+def card(name: str) -> str:
+    entry, frames = datasets.describe(name), datasets.load(name)
+    codes = " and ".join(entry["calculators"])
+    counts = ", ".join(f"{count} {kind}" for kind, count in entry["kinds"].items())
+    rows = [f"| {title} | {low:.{n}f} | {high:.{n}f} |" for title, low, high, n in ranges(frames)]
+    return f"""({name})=
+## `{name}`
+
+{text(entry["description"])}: {entry["frames"]} frames ({counts}), labeled by {codes}.
+License {entry["license"]}: use them for anything.
+
+```{{figure}} images/data_{name}.svg
+:alt: Histograms of energy, pressure, volume and off-diagonal stress of {name}, solid and liquid stacked.
+:name: fig-data-{name}
+Solid and liquid frames of `{name}`: energy above the lowest frame, pressure, volume, off-diagonal stress.
+```
+
+| | lowest | highest |
+|---|---|---|
+{chr(10).join(rows)}
+
+Structures
+: {text(entry["structures"])}.
+
+Parts
+: {text(entry["split_rule"])}.
+
+Known gaps
+: {text(entry["gaps"])}.
+
+File
+: `mlipbook/data/{entry["file"]}`, SHA-256 `{entry["sha256"]}`
+"""
+
+
+def text(sentence: str) -> str:
+    """Begun with a capital, as Markdown."""
+    return (sentence[0].upper() + sentence[1:]).replace("*", r"\*").replace("+-", "±")
+
+
+def energies(frames: list[Atoms]) -> np.ndarray:
+    """Per atom above the lowest frame, meV."""
+    each = np.array([atoms.get_potential_energy() / len(atoms) for atoms in frames])
+    return (each - each.min()) / meV
+
+
+def pressures(frames: list[Atoms]) -> np.ndarray:
+    """GPa."""
+    return np.array([-atoms.get_stress()[:3].mean() for atoms in frames]) / GPa
+
+
+def volumes(frames: list[Atoms]) -> np.ndarray:
+    """Per atom, A^3."""
+    return np.array([atoms.cell.volume / len(atoms) for atoms in frames])
+
+
+def shear(frames: list[Atoms]) -> np.ndarray:
+    """Off-diagonal stress components, (frames, 3) GPa."""
+    return np.array([atoms.get_stress()[3:] for atoms in frames]) / GPa
+
+
+def ranges(frames: list[Atoms]) -> list[tuple[str, float, float, int]]:
+    """(quantity, lowest, highest, digits to print)."""
+    pairs = [atoms.get_all_distances(mic=True)[np.triu_indices(len(atoms), 1)].min() for atoms in frames]
+    largest = [abs(atoms.get_forces()).max() for atoms in frames]
+    columns = {
+        "temperature of the dynamics (K)": ([atoms.info["md_temperature_K"] for atoms in frames], 0),
+        "volume (Å$^3$ per atom)": (volumes(frames), 2),
+        "pressure (GPa)": (pressures(frames), 3),
+        "off-diagonal stress (GPa)": (shear(frames), 3),
+        "energy above the lowest (meV per atom)": (energies(frames), 1),
+        "largest force component of a frame (eV/Å)": (largest, 2),
+        "shortest pair (Å)": (pairs, 2),
+    }
+    return [(title, np.min(x), np.max(x), digits) for title, (x, digits) in columns.items()]
+
+
+def figure(name: str, path: Path) -> None:
+    frames = datasets.load(name)
+    phases = np.array([atoms.info["phase"] for atoms in frames])
+    columns = {
+        "energy (meV/atom)": energies(frames),
+        "pressure (GPa)": pressures(frames),
+        "volume (Å$^3$/atom)": volumes(frames),
+        "off-diagonal stress (GPa)": shear(frames),
+    }
+    fig, axes = plotting.figure(len(columns), width=9.6, height=2.3)
+    for panel, (title, x) in zip(axes, columns.items(), strict=True):
+        parts = [x[phases == phase].ravel() for phase in COLORS]
+        panel.hist(parts, bins=20, stacked=True, color=list(COLORS.values()), label=list(COLORS))
+        panel.set_xlabel(title)
+    axes[0].set_ylabel("frames")
+    axes[-1].set_ylabel("components")
+    axes[0].legend()
+    path.parent.mkdir(exist_ok=True)
+    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        fig.savefig(path, metadata={"Date": None, "Creator": None})
+
+
+def main() -> None:
+    for name in datasets.available():
+        figure(name, PAGE.parent / "images" / f"data_{name}.svg")
+    PAGE.write_text(page())
+
+
+if __name__ == "__main__":
+    main()
