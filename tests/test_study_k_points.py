@@ -108,6 +108,7 @@ def test_phase_with_one_common_frame_is_left_out():
     found = k_points.records(sets)
     assert found["Gamma minus 4k, solid: energy of free electrons"]["n"] == 2
     assert not any("liquid" in name for name in found)
+    assert k_points.records(sets | {"32k": sets["Gamma"][-1:]}) == found
 
 
 def test_different_structures_of_one_name_are_refused():

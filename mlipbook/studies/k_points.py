@@ -76,6 +76,16 @@ def compare(a: Sequence[Atoms], b: Sequence[Atoms]) -> Differences:
     )
 
 
+def against(sets: Mapping[str, Sequence[Atoms]], reference: str) -> dict[str, Differences]:
+    """Every other setting minus the reference, where they have a frame in common."""
+    named = {name: {atoms.info["frame"] for atoms in frames} for name, frames in sets.items()}
+    return {
+        name: compare(frames, sets[reference])
+        for name, frames in sets.items()
+        if name != reference and named[name] & named[reference]
+    }
+
+
 def without_atoms(found: Differences, a: str, b: str, kT: float = WIDTH) -> dict[str, np.ndarray]:
     """What free electrons in the frames' volumes differ by: energy and pressure (frames,), as in UNITS."""
 
@@ -93,13 +103,12 @@ def records(sets: Mapping[str, Sequence[Atoms]], reference: str = "4k") -> dict[
     "Gamma minus 4k, solid: energy" and so on; beside energy and pressure, what free electrons in the volumes
     of the frames differ by, "Gamma minus 4k, solid: energy of free electrons". "Gamma minus 4k, liquid minus
     solid: energy" is the difference of the phases' means, "... energy beyond free electrons" the same after
-    theirs is subtracted frame by frame. A phase of which less than two frames are common is left out.
+    theirs is subtracted frame by frame. Settings without a common frame and phases with a single one are
+    left out.
     """
     out: dict[str, dict] = {}
-    for name in sets:
-        if name == reference:
-            continue
-        found, pair = compare(sets[name], sets[reference]), f"{name} minus {reference}"
+    for name, found in against(sets, reference).items():
+        pair = f"{name} minus {reference}"
         free = without_atoms(found, name, reference)
         every = found.values | {f"{quantity} of free electrons": x for quantity, x in free.items()}
         phases = {"solid": found.solid, "liquid": ~found.solid}
@@ -149,11 +158,7 @@ def main() -> None:
     parser.add_argument("--reference", default="4k")
     arguments = parser.parse_args()
     began, sets = time.perf_counter(), bundled()
-    found = {
-        name: compare(frames, sets[arguments.reference])
-        for name, frames in sets.items()
-        if name != arguments.reference
-    }
+    found = against(sets, arguments.reference)
     arrays = {
         name: {
             "frames": x.frames,
