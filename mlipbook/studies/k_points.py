@@ -100,23 +100,23 @@ def without_atoms(found: Differences, a: str, b: str, kT: float = WIDTH) -> dict
 def records(sets: Mapping[str, Sequence[Atoms]], reference: str = "4k") -> dict[str, dict]:
     """Every setting minus the reference: name -> value, standard error over frames, n, unit.
 
-    "Gamma minus 4k, solid: energy" and so on; beside energy and pressure, what free electrons in the volumes
-    of the frames differ by, "Gamma minus 4k, solid: energy of free electrons". "Gamma minus 4k, liquid minus
-    solid: energy" is the difference of the phases' means, "... energy beyond free electrons" the same after
-    theirs is subtracted frame by frame. Settings without a common frame and phases with a single one are
-    left out.
+    "Gamma minus 4k, solid: energy" and so on, for "solid", "liquid" and "all" frames; beside energy and
+    pressure what free electrons in the frames' volumes differ by, "Gamma minus 4k, solid: energy of free
+    electrons". "Gamma minus 4k, liquid minus solid: energy" is the difference of the means, "... energy
+    beyond free electrons" the same after theirs is subtracted frame by frame. Settings without a common frame
+    and phases with a single one are left out.
     """
     out: dict[str, dict] = {}
     for name, found in against(sets, reference).items():
         pair = f"{name} minus {reference}"
         free = without_atoms(found, name, reference)
         every = found.values | {f"{quantity} of free electrons": x for quantity, x in free.items()}
-        phases = {"solid": found.solid, "liquid": ~found.solid}
+        phases = {"solid": found.solid, "liquid": ~found.solid, "all": found.solid | True}
         phases = {phase: here for phase, here in phases.items() if here.sum() > 1}
         for phase, here in phases.items():
             for quantity, x in every.items():
                 out[f"{pair}, {phase}: {quantity}"] = mean(x[here], unit_of(quantity))
-        for quantity in free if len(phases) == 2 else ():
+        for quantity in free if len(phases) == 3 else ():
             x, title = found.values[quantity], f"{pair}, liquid minus solid: {quantity}"
             out[title] = shift(x, found.solid, UNITS[quantity])
             out[f"{title} beyond free electrons"] = shift(x - free[quantity], found.solid, UNITS[quantity])
