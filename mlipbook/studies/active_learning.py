@@ -37,6 +37,7 @@ from mlipbook.units import GPa, meV
 
 GAP = 0.7  # ps between picks of a trajectory
 UNITS = {"energy": "meV/atom", "force": "meV/A", "diagonal stress": "GPa", "off-diagonal stress": "GPa"}
+HOT = 600  # K, liquid that needs a group of its own
 LIQUID_Q6 = 0.12  # frames that start a liquid have less: some cold ones have begun to crystallize
 # Of twelve new frames of a kind, in random order: one to test, one to validate.
 PATTERN = ("train", "test", "train", "train", "train", "train", "train", "valid", *("train",) * 4)
@@ -63,7 +64,7 @@ KINDS = {
 
 
 def train_committee(
-    train: Sequence[Atoms], valid: Sequence[Atoms], *, members: int = 5, epochs: int = 100, seed: int = 0
+    train: Sequence[Atoms], valid: Sequence[Atoms], *, members: int = 5, epochs: int = 60, seed: int = 0
 ) -> ANNPotential:
     """A committee of EFP-fits, trained in float32, returned in float64. Raises what `training.fit` raises."""
     potential = ANNPotential(descriptor(), members=members, seed=seed).float()
@@ -209,7 +210,7 @@ def stop_rule(records: Sequence[dict], validation_error: float) -> dict[str, flo
 
 
 def assess(
-    old: dict[str, list[Atoms]], new: list[Atoms], *, folds: int = 4, epochs: int = 100
+    old: dict[str, list[Atoms]], new: list[Atoms], *, folds: int = 3, epochs: int = 60
 ) -> dict[str, dict]:
     """Records of RMSEs of committees that were trained without and with new frames.
 
@@ -222,9 +223,8 @@ def assess(
         "without": (squared_errors(base, new), squared_errors(base, old["test"])),
         "with": cross_validate(old, new, folds, epochs),
     }
-    kinds = np.array([atoms.info["kind"] for atoms in new])
-    groups = {kind: kinds == kind for kind in sorted(set(kinds))}
-    groups |= {"all new": np.full(len(new), True)}
+    kinds = np.array([kind_of(atoms) for atoms in new])
+    groups = {str(kind): kinds == kind for kind in sorted(set(kinds))}
     records: dict[str, dict] = {}
     for trained, (on_new, on_old) in results.items():
         for name, unit in UNITS.items():
@@ -232,8 +232,14 @@ def assess(
                 records[f"{group}, {trained} new frames: {name}"] = rmse(on_new[name][here], unit)
             records[f"old test, {trained} new frames: {name}"] = rmse(on_old[name], unit)
     ratio = np.sqrt(results["without"][0]["force"]) * meV / force_spread(base, new)
-    records["force error over spread"] = statistics(ratio, "")
+    for group, here in groups.items():
+        records[f"{group}: force error over spread"] = statistics(ratio[here], "")
     return records
+
+
+def kind_of(atoms: Atoms) -> str:
+    kind, temperature = atoms.info["kind"], atoms.info["md_temperature_K"]
+    return "hot liquid" if kind == "liquid" and temperature >= HOT else kind
 
 
 def cross_validate(
@@ -286,7 +292,7 @@ def by_part(frames: Sequence[Atoms]) -> dict[str, list[Atoms]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=60)
     commands = parser.add_subparsers(required=True)
     explore = commands.add_parser("round", help="train, run dynamics, pick frames")
     explore.add_argument("number", type=int)
