@@ -4,22 +4,24 @@ FOLDER holds frames of bundled sets labeled again by mlipbook.dft: extended xyz 
 The differences go to results/full/dft-against-pwx.json, from which scripts/make_data_cards.py takes them.
 """
 
-import json
 import sys
+import time
 from pathlib import Path
 
 import ase.io
 import numpy as np
 from ase import Atoms
 
-from mlipbook import datasets
+from mlipbook import bookkit, datasets
+from mlipbook.studies.active_learning import rmse
 from mlipbook.units import GPa, meV
 
 TARGET = Path(__file__).parents[1] / "results" / "full" / "dft-against-pwx.json"
+UNITS = {"energy": "meV/atom", "force rms": "meV/A", "force largest": "meV/A", "stress largest": "GPa"}
 
 
 def differences(ours: Atoms, theirs: Atoms) -> dict[str, float]:
-    """Ours minus theirs: energy (meV/atom), forces (meV/A, rms and largest), stress (GPa, largest).
+    """Ours minus theirs, in UNITS.
 
     Raises ValueError if the structures differ.
     """
@@ -35,7 +37,7 @@ def differences(ours: Atoms, theirs: Atoms) -> dict[str, float]:
 
 
 def main(folder: Path) -> None:
-    rows = []
+    rows, began = [], time.perf_counter()
     for name in ("na-gamma", "na-4k"):
         theirs = {atoms.info["frame"]: atoms for atoms in datasets.load(name)}
         for path in sorted((folder / name).glob("*.xyz")):
@@ -45,8 +47,8 @@ def main(folder: Path) -> None:
                 raise ValueError(f"{name}: frame {frame} of the data set is not labeled by pw.x")
             about = {"set": name, "frame": frame, "phase": theirs[frame].info["phase"]}
             rows.append(about | differences(ours, theirs[frame]) | {"code": ours.info["code"]})
-            print(rows[-1])
-    TARGET.write_text(json.dumps(rows, indent=1) + "\n")
+    records = {key: rmse(np.array([row[key] ** 2 for row in rows]), unit) for key, unit in UNITS.items()}
+    bookkit.save_result(TARGET, records, time.perf_counter() - began, seed=0, rows=rows)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def settings() -> str:
         lines += ["\nLabels of this book's plane-wave code minus those of `pw.x`, on the same structures:\n"]
         lines += ["| set | frame | energy | forces, rms | forces, largest | stress, largest |"]
         lines += ["|---|---|---|---|---|---|", "| | | meV/atom | meV/Å | meV/Å | GPa |"]
-        for row in json.loads(ACCURACY.read_text()):
+        for row in json.loads(ACCURACY.read_text())["rows"]:
             digits = {"energy": 4, "force rms": 2, "force largest": 2, "stress largest": 5}
             numbers = [f"{row[key]:.{n}f}" for key, n in digits.items()]
             columns = [row["set"], f"{row['frame']}, {row['phase']}", *numbers]
