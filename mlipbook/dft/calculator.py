@@ -27,9 +27,9 @@ class PlaneWaveDFT(ase_calculator.Calculator):
     by time reversal; the Gamma point alone is solved with real wavefunctions. smearing: width, eV, of
     "fermi-dirac" or "cold" occupations. pseudopotential: path of a norm-conserving UPF file of version 2, or
     {symbol: path}; None is the sodium of the book. xc: "PBE" or "LDA". bands: None for half as many again as
-    the electrons fill. tolerance: eV, of the self-consistency (electrostatic energy of the difference between
-    output and input density), to be reached in so many iterations at each stage (see `scf`).
-    device: of torch; None for a GPU where there is one.
+    the electrons fill, ten more at least. tolerance: eV, of the self-consistency (electrostatic energy of the
+    difference between output and input density), to be reached in so many iterations at each stage (see
+    `scf`). device: of torch; None for a GPU where there is one.
 
     The energy is the free energy F = E - TS, with which forces and stress are consistent; its zero is the
     pseudopotential's, so that only differences at equal settings mean something. The stress is without Pulay

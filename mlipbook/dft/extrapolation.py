@@ -26,6 +26,7 @@ def extrapolated(nuclei: Nuclei, settings: Settings, earlier: list[Solution]) ->
     if not earlier:
         return None
     *before, last = earlier
+    before = [solution for solution in before if solution.settings.k_at_once == last.settings.k_at_once]
     mixed, vectors = deformation(last), last.vectors
     if before:
         mixed = 2 * mixed - transplanted(deformation(before[-1]), before[-1].basis.soft, last.basis.soft)

@@ -90,7 +90,7 @@ def nuclei_of(atoms: Atoms, pseudopotentials: Mapping[str, Pseudopotential], dev
 def settings_of(given: Mapping[str, Any], nuclei: Nuclei) -> Settings:
     """Parameters of the calculator (eV) in hartree. Raises ValueError if they do not fit the structure."""
     electrons, cutoff = nuclei.electrons, given["ecut"] / hartree
-    bands = given["bands"] or max(round(0.75 * electrons), int(electrons / 2) + 5)
+    bands = given["bands"] or max(round(0.75 * electrons), int(electrons / 2) + 10)
     if (waves := plane_waves(nuclei, cutoff)) < 2 * bands:
         raise ValueError(
             f"ecut = {given['ecut']:g} eV is too small: about {waves:.0f} plane waves for {bands} bands"

@@ -84,6 +84,8 @@ def solve(nuclei: Nuclei, settings: Settings, start: Solution | None = None) -> 
     Raises NotConverged.
     """
     errors: list[float] = []
+    if start is not None:
+        settings = replace(settings, k_at_once=start.settings.k_at_once)  # the same blocks
     *rough, final = stages(nuclei, settings, from_scratch=start is None)
     for stage in rough:
         start = self_consistent(nuclei, *stage, start, errors)
