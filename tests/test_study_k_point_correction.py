@@ -76,3 +76,17 @@ def test_four_frames_correct_energies_and_pressures_of_the_others(found):
     results = study.records(found, curves, [2, 4], "4k minus Gamma")
     assert results["4k minus Gamma: energy, linear correction from 4 frames"]["value"] == linear["energy"][1]
     assert results["4k minus Gamma: energy, uncorrected"]["value"] == pytest.approx(plain["energy"])
+
+
+def test_a_corrected_potential_predicts_the_other_labels(frames):
+    few, _ = study.blank(frames)
+    with torch.no_grad():
+        few.networks["Na"].weights[0].normal_(generator=torch.Generator().manual_seed(1)).mul_(0.01)
+    correction = study.fit_correction(frames)
+    many = labeled_by(few, frames)
+    for atoms, added in zip(many, labeled_by(correction, frames), strict=True):
+        for name, value in added.calc.results.items():
+            atoms.calc.results[name] = atoms.calc.results[name] + value
+    plain, corrected = (study.transferred(few, c, many) for c in (None, correction))
+    for name in study.UNITS:
+        assert abs(corrected[name]).max() < 1e-9 * abs(plain[name]).max()

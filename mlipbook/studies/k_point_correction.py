@@ -20,8 +20,11 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlipbook import bookkit
+from mlipbook.accuracy import predict
 from mlipbook.ann import ANNPotential
 from mlipbook.derivative_cache import Prepared, normalize, prepare_all
+from mlipbook.potentials import EdgePotential
+from mlipbook.studies.active_learning import by_part, rmse, train_committee
 from mlipbook.studies.k_points import bundled
 from mlipbook.studies.stress_training import descriptor
 from mlipbook.units import GPa, meV
@@ -191,6 +194,43 @@ def records(
     return out
 
 
+def transferred(
+    potential: EdgePotential, correction: ANNPotential | None, frames: Sequence[Atoms]
+) -> dict[str, np.ndarray]:
+    """Errors of a committee's mean, with the correction added, in UNITS: (frames,), force as rms."""
+    found = predict(potential, frames)
+    nothing = dict.fromkeys(found[0], np.zeros(1))
+    added = predict(correction, frames) if correction else [nothing] * len(frames)
+    errors: dict[str, list[float]] = {name: [] for name in UNITS}
+    for atoms, p, c in zip(frames, found, added, strict=True):
+        energy = p["energy"].mean() + c["energy"].mean() - atoms.get_potential_energy()
+        forces = p["forces"].mean(0) + c["forces"].mean(0) - atoms.get_forces()
+        stress = p["stress"].mean(0) + c["stress"].mean(0) - atoms.get_stress()
+        errors["energy"].append(energy / len(atoms) / meV)
+        errors["force"].append(np.sqrt((forces**2).mean()) / meV)
+        errors["pressure"].append(-stress[:3].mean() / GPa)
+    return {name: np.array(values) for name, values in errors.items()}
+
+
+def transfer_records(many: Sequence[Atoms], few: Sequence[Atoms]) -> dict[str, dict]:
+    """A committee trained on few k points, alone and corrected, on test frames with many: RMSEs.
+
+    The correction is learned from the training frames that have both labels.
+    """
+    parts = by_part(few)
+    potential = train_committee(parts["train"], parts["valid"])
+    both = differences(many, few)
+    learned = [atoms for atoms in both if atoms.info["split"] == "train"]
+    names = {atoms.info["frame"] for atoms in both if atoms.info["split"] == "test"}
+    test = [atoms for atoms in many if atoms.info["frame"] in names]
+    out = {}
+    corrections = {"as trained": None, f"corrected by {len(learned)} frames": fit_correction(learned)}
+    for title, correction in corrections.items():
+        for name, errors in transferred(potential, correction, test).items():
+            out[f"test frames, potential {title}: {name}"] = rmse(errors**2, UNITS[name])
+    return out
+
+
 def record(value: float, sem: float, n: int, unit: str) -> dict:
     return {"value": float(value), "sem": float(sem), "n": n, "unit": unit}
 
@@ -212,6 +252,8 @@ def main() -> None:
             curves = learning_curve(found, sizes, arguments.draws)
             results |= records(found, curves, sizes, f"{many} minus {few}")
             arrays[f"{many} minus {few}"] = {"sizes": sizes} | {k: x.tolist() for k, x in curves.items()}
+    for key, item in transfer_records(sets["4k"], sets["Gamma"]).items():
+        results[f"4k {key}"] = item
     bookkit.save_result(arguments.out, results, time.perf_counter() - began, 0, curves=arrays)
 
 
