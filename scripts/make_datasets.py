@@ -98,8 +98,8 @@ SETS = {
         "Drawn before training: of each kind in random order, one frame of twelve to test, one to validate",
         "the stress of strained cells at one k point holds an error of the mesh, of several GPa times the "
         "shear strain, that no local potential can learn (mlipbook.studies.strained_cells): train stress on "
-        "cubic frames, or take those in na-4k; no pair below 2.3 A; strains below 3 %; no surfaces, defects, "
-        "other crystals",
+        "cubic frames, or take those in na-4k; few frames of hot liquid; no pair below 2.3 A; strains below "
+        "3 %; no surfaces, defects, other crystals",
     ),
     "na-4k": Set(
         "structures of na-gamma, and strained cells of na-gamma-active, with 4 k points",
