@@ -41,7 +41,8 @@ def label(
     calculator: an ASE calculator, or a function that makes one (for calculators that cannot be pickled or
     shared). store: folder that keeps each finished label, found again by the structure and the calculator's
     name and parameters. executor: as in `campaign.run`. info["provenance"] of each frame holds calculator,
-    parameters, versions, date and the calculator's `report`, if it has one (JSON types); extxyz files keep it.
+    parameters, versions, date and, if it has one, the calculator's `report` (JSON types); extxyz files keep
+    it.
 
     Structures that failed are left out, and a warning lists them with their reasons.
     """
@@ -84,7 +85,7 @@ class SinglePoint:
             if not np.isfinite(results[name]).all():
                 raise ValueError(f"{name} is not finite: {results[name]}")
         made = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": _versions(calculator)}
-        if report := getattr(calculator, "report", None):  # what the calculator tells of this very calculation
+        if report := getattr(calculator, "report", None):  # what it tells of this very calculation
             made["report"] = report
         return {"results": results, "made": made}
 

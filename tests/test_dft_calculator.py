@@ -76,7 +76,8 @@ def test_structures_that_cannot_be_computed_are_refused(message):
         ({"ecut": 100.0, "ecut_density": 300.0}, "take at least 4 ecut = 400 eV"),
         ({"xc": "SCAN"}, "unknown xc 'SCAN'; there are LDA, PBE"),
         ({"occupations": "fixed"}, "unknown occupations 'fixed'; there are fermi-dirac, cold"),
-        ({"kpts": (2, 2)}, "kpts wants three positive numbers"),
+        ({"kpts": (2, 2)}, "kpts wants three positive integers"),
+        ({"kpts": (1.5, 1, 1)}, "kpts wants three positive integers"),
         ({"shift": (0, 0, 0.5)}, "shift three of 0 or 1"),
         ({"pseudopotential": {"K": SODIUM}}, "is a pseudopotential of Na, not of K"),
     ],
@@ -89,6 +90,10 @@ def test_parameters_that_make_no_sense_are_refused(parameters, message):
 def test_parameters_that_do_not_fit_the_structure_are_refused():
     with pytest.raises(ValueError, match=r"ecut = 5 eV is too small: about 2 plane waves for 11 bands"):
         PlaneWaveDFT(ecut=5.0).get_property("energy", sodium())
+    rough = bulk("Na", "bcc", 4.2, cubic=True) * 2
+    rough.rattle(0.15, seed=0)
+    with pytest.raises(ValueError, match=r"mean of .* meV/A, which should vanish: ecut = 27.* is too small"):
+        PlaneWaveDFT(ecut=2 * Ry).get_property("forces", rough)
     with pytest.raises(ValueError, match="1 bands hold at most 2 electrons, there are 2: add bands"):
         PlaneWaveDFT(**ROUGH, bands=1).get_property("energy", sodium())
     with pytest.warns(UserWarning, match="was made with PBE, and is used with LDA"):

@@ -144,6 +144,7 @@ NC = 'pseudo_type="NC"'
             "'SLA PZ NOGX NOGC' is not implemented; there are LDA, PBE",
         ),
         ("PP_LOCAL", "PP_LOKAL", "damaged: it has no PP_LOCAL"),
+        ("z_valence=", "z_valenz=", "damaged: its PP_HEADER has no z_valence"),
         ("PP_HEADER", "PP_HEAD", "damaged: it has no PP_HEADER"),
         ("</UPF>", "", "damaged"),
     ],

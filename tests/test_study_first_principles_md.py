@@ -20,7 +20,7 @@ def test_a_trajectory_goes_on_where_it_stopped(tmp_path):
     frames = ase.io.read(file, ":")
     assert file.read_text().startswith(first) and len(frames) == 5
     steps = [np.abs(b.positions - a.positions).max() for a, b in zip(frames, frames[1:], strict=False)]
-    assert 0 < min(steps) and max(steps) < 0.5  # one trajectory, also where it was taken up again
+    assert min(steps) > 0 and max(steps) < 0.5  # one trajectory, also where it was taken up again
     assert all("velocities" in a.arrays or "momenta" in a.arrays for a in frames)
     assert all(np.isfinite(a.get_forces()).all() and np.isfinite(a.get_stress()).all() for a in frames)
 
@@ -44,5 +44,6 @@ def test_a_potential_compared_with_its_own_trajectory_has_no_errors(monkeypatch)
     records, curves = study.compare(frames, potential, 300, length=0.5)
     for name in ("energy bias", "pressure bias", "force error (RMS)"):
         assert abs(records[name]["value"]) < 1e-6, name
-    assert all(np.isfinite(item["sem"]) and item["n"] == len(frames) for item in records.values())
+    assert all(item["n"] == len(frames) for item in records.values())
+    assert all(item["sem"] is None or np.isfinite(item["sem"]) for item in records.values())
     assert len(curves["r"]) == len(curves["g"]) == len(study.EDGES) - 1

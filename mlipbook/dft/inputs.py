@@ -65,8 +65,9 @@ def check_parameters(given: Mapping[str, Any]) -> None:
             f"ecut = {ecut:g} eV: take at least 4 ecut = {4 * ecut:g} eV"
         )
     kpts, shift = given["kpts"], given["shift"]
-    if len(kpts) != 3 or len(shift) != 3 or min(kpts) < 1 or not set(shift) <= {0, 1}:
-        raise ValueError(f"kpts wants three positive numbers, shift three of 0 or 1: got {kpts}, {shift}")
+    whole = all(isinstance(n, int | np.integer) for n in (*kpts, *shift))
+    if not whole or len(kpts) != 3 or len(shift) != 3 or min(kpts) < 1 or not set(shift) <= {0, 1}:
+        raise ValueError(f"kpts wants three positive integers, shift three of 0 or 1: got {kpts}, {shift}")
 
 
 def nuclei_of(atoms: Atoms, pseudopotentials: Mapping[str, Pseudopotential], device: torch.device) -> Nuclei:

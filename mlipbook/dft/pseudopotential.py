@@ -214,6 +214,9 @@ def _header(path: Path, root: ElementTree.Element) -> dict[str, str]:
     if element is None:
         raise ValueError(f"{path} is damaged: it has no PP_HEADER")
     header = element.attrib
+    needed = ("pseudo_type", "z_valence", "functional", "element")
+    if missing := [name for name in needed if name not in header]:
+        raise ValueError(f"{path} is damaged: its PP_HEADER has no {', '.join(missing)}")
     refused = [flag for flag in ("is_ultrasoft", "is_paw", "is_coulomb", "has_so") if _true(header, flag)]
     if header["pseudo_type"].strip() != "NC" or refused:
         raise ValueError(

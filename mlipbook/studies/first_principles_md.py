@@ -45,9 +45,8 @@ EDGES = np.linspace(2.0, 8.0, 61)  # A, bins of g(r)
 def start(phase: str, temperature: float, committee: ANNPotential, seed: int = 0) -> Atoms:
     """A labeled structure of this phase, 10 ps into the committee's dynamics, at its mean volume."""
     labeled = [atoms for atoms in datasets.load("na-gamma") if atoms.info["phase"] == phase]
-    sign = (
-        1 if phase == "liquid" else -1
-    )  # of those at the nearest temperature, the clearest case of the phase
+    # Of those at the nearest temperature the clearest case of its phase.
+    sign = 1 if phase == "liquid" else -1
     chosen = min(labeled, key=lambda a: (abs(a.info["md_temperature_K"] - temperature), sign * a.info["q6"]))
     atoms = Atoms(
         chosen.numbers, chosen.positions, cell=chosen.cell, pbc=True, calculator=Calculator(committee)
@@ -147,8 +146,8 @@ def errors_along(potential: ANNPotential, frames: Sequence[Atoms]) -> dict[str, 
     }
 
 
-def record(value: Any, sem: Any, n: int, unit: str) -> dict[str, float | int | str]:
-    return {"value": float(value), "sem": float(sem), "n": n, "unit": unit}
+def record(value: Any, sem: Any, n: int, unit: str) -> dict[str, float | int | str | None]:
+    return {"value": float(value), "sem": None if sem is None else float(sem), "n": n, "unit": unit}
 
 
 def compare(
@@ -157,7 +156,7 @@ def compare(
     """Records and curves of a first-principles trajectory beside the potential's own in the same cell.
 
     Averages carry standard errors of five blocks; so do their differences, potential minus first principles.
-    The distance of the two g(r) is int 4 pi r^2 rho |g - g'| dr over int 4 pi r^2 rho |g' - 1| dr.
+    The distance of the two g(r) is int r^2 |g - g'| dr over int r^2 |g' - 1| dr; noise alone makes one, too.
     """
     settled = list(frames)[round(1e3 * SETTLE / TIMESTEP / SAMPLE) :]
     own = own_frames(potential, settled[-1], temperature, length)
@@ -172,11 +171,10 @@ def compare(
     middle = (EDGES[1:] + EDGES[:-1]) / 2
     (g, g_sem), (reference, reference_sem) = ours["g(r)"], theirs["g(r)"]
     scale = (middle**2 * abs(reference - 1)).sum()
-    records["distance of g(r)"] = record(
-        (middle**2 * abs(g - reference)).sum() / scale,
-        np.sqrt((middle**4 * (g_sem**2 + reference_sem**2)).sum()) / scale,
-        len(settled),
-        "",
+    records["distance of g(r)"] = record((middle**2 * abs(g - reference)).sum() / scale, None, len(settled), "")
+    noise = np.sqrt(2 / np.pi) * np.hypot(g_sem, reference_sem)  # mean of |x| for x with this deviation
+    records["distance of g(r) from noise alone"] = record(
+        (middle**2 * noise).sum() / scale, None, len(settled), ""
     )
     curves = {"r": middle, "g": g, "g_sem": g_sem, "reference": reference, "reference_sem": reference_sem}
     return records, {name: curve.tolist() for name, curve in curves.items()}
