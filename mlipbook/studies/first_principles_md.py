@@ -171,7 +171,8 @@ def compare(
     middle = (EDGES[1:] + EDGES[:-1]) / 2
     (g, g_sem), (reference, reference_sem) = ours["g(r)"], theirs["g(r)"]
     scale = (middle**2 * abs(reference - 1)).sum()
-    records["distance of g(r)"] = record((middle**2 * abs(g - reference)).sum() / scale, None, len(settled), "")
+    distance = (middle**2 * abs(g - reference)).sum() / scale
+    records["distance of g(r)"] = record(distance, None, len(settled), "")
     noise = np.sqrt(2 / np.pi) * np.hypot(g_sem, reference_sem)  # mean of |x| for x with this deviation
     records["distance of g(r) from noise alone"] = record(
         (middle**2 * noise).sum() / scale, None, len(settled), ""
