@@ -25,6 +25,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.geometry import get_distances
 from scipy.special import sph_harm_y
 
+from mlipbook import archive
+
 DATA = Path(__file__).parents[1] / "mlipbook" / "data"
 SOLID_Q6 = 0.25
 # 5 : 1 : 1, begun so that the extreme volumes are trained on and all three parts hold frames with 4 k points.
@@ -47,17 +49,19 @@ LABELS = {
     ),
     "cutoffs": "10 Ry for wavefunctions, 50 Ry for the density",
     "smearing": "Fermi-Dirac, kT = 0.01 Ry",
-    "bands": "96 for 64 occupied",
+    "bands": "96 for 64 occupied, both codes",
     "symmetry": "none but k = -k",
     "energy": (
         "free energy F = E - TS, with which the forces are consistent; minus_TS_eV is -TS. The zero is the "
         "pseudopotential's: only differences mean something"
     ),
     "forces": "eV/A, mean force removed",
-    "stress": "ASE's sign (pressure = -trace/3), without the motion of the ions; resolution 1.5e-4 GPa",
+    "stress": (
+        "ASE's sign (pressure = -trace/3), without the motion of the ions; pw.x prints it to 1.5e-4 GPa"
+    ),
 }
 PHASE = f"Phase: global Steinhardt Q6 over the 14 nearest neighbors, solid above {SOLID_Q6}"
-NAMESAKES = "The structures, names and parts of their namesakes at Gamma; test frames were labeled first"
+NAMESAKES = "The structures, names and parts of their namesakes at Gamma"
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,9 @@ SETS = {
         "of earlier rounds (mlipbook.studies.active_learning, first digit of the name: the round); of each "
         "trajectory the frames of largest spread of the committee's forces (forces_spread_meV_A), at least "
         f"0.7 ps apart. kind: solid, liquid, supercooled, strained solid, strained liquid. {PHASE}",
-        "Drawn before training: of each kind in random order, one frame of twelve to test, one to validate",
+        "Drawn in each round before training: all kinds in a row, in random order within a kind; of twelve "
+        "in this row one goes to test and one to validate, so that a kind of few frames may have none. "
+        "Frames of one trajectory, at least 0.7 ps apart, fall into different parts",
         "the stress of strained cells at one k point holds an error of the mesh, of several GPa times the "
         "shear strain, that no local potential can learn (mlipbook.studies.strained_cells): train stress on "
         "cubic frames, or take those in na-4k; few frames of hot liquid; no pair below 2.3 A; strains below "
@@ -104,7 +110,7 @@ SETS = {
     "na-4k": Set(
         "structures of na-gamma, and strained cells of na-gamma-active, with 4 k points",
         "2x2x2 shifted (4 k)",
-        NAMESAKES + ", then frames near 350 K",
+        NAMESAKES + ", mostly test frames and frames near 350 K",
         "as at Gamma, frame by frame",
         "only part of na-gamma and na-gamma-active; see there",
     ),
@@ -122,13 +128,6 @@ SETS = {
         NAMESAKES,
         "as at Gamma, frame by frame",
         "few frames; see na-gamma",
-    ),
-    "na-1024-gamma": Set(
-        "1,024 Na atoms, Gamma point",
-        "Gamma",
-        f"1,024 atoms, cubic cells. {PHASE}",
-        "given with each frame",
-        "few frames",
     ),
 }
 
@@ -243,13 +242,11 @@ def provenance(frame: Labeled) -> dict:
 
 
 def date_of_run(frame: Labeled) -> str:
-    """By pw.x's output, if it lies in runs/NAME beside the frame; by the file, if this package labeled it."""
+    """As the frame says, or pw.x's output, if it lies in runs/NAME beside the frame."""
     output = frame.path.parent / "runs" / frame.name / "espresso.pwo"
     if output.exists():
         return started(output.read_text())
-    if "code" in frame.atoms.info:
-        return datetime.fromtimestamp(frame.path.stat().st_mtime, UTC).date().isoformat()
-    return "not recorded"
+    return frame.atoms.info.get("date", "not recorded")
 
 
 def started(output: str) -> str:
@@ -326,7 +323,7 @@ def main(labels: Path) -> None:
         text = "".join(formatted(frame, about.kpoints, parts[frame.name]) for frame in frames)
         packed = lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME)
         target = DATA / f"{name}.xyz.xz"
-        target.write_bytes(packed)
+        write(target, packed)
         codes = sorted({provenance(frame)["calculator"] for frame in frames})
         manifest[name] = {
             "file": target.name,
@@ -345,7 +342,12 @@ def main(labels: Path) -> None:
         print(name, len(frames), "frames", len(packed), "bytes", manifest[name]["split"])
         correlation = largest_force_correlation([frame.atoms for frame in frames])
         print(f"  largest correlation of forces between two frames: {correlation:.3f}")
-    (DATA / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    write(DATA / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+
+
+def write(path: Path, content: bytes) -> None:
+    with archive.replacing(path) as file:
+        file.write(content)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping, Sequence
+from math import ceil
 
 import numpy as np
 from ase import Atoms
@@ -21,7 +22,7 @@ from mlipbook import bookkit, datasets
 from mlipbook.accuracy import predict
 from mlipbook.potentials import EdgePotential
 from mlipbook.studies.active_learning import by_part, train_committee
-from mlipbook.studies.free_electrons import HALF_HBAR2_PER_MASS
+from mlipbook.studies.free_electrons import CONVERGED, HALF_HBAR2_PER_MASS
 from mlipbook.studies.k_points import MESHES, WIDTH
 from mlipbook.units import GPa
 
@@ -120,11 +121,11 @@ def main() -> None:
     same = {atoms.info["frame"] for atoms in four}
     labels = {"Gamma": one, "Gamma, frames with 4k": [a for a in one if a.info["frame"] in same], "4k": four}
     results = records(potential, labels)
-    many = free_electrons(128, 17.2, 6, 0.5, WIDTH)
-    for name, mesh in MESHES.items():
-        error = free_electrons(128, 17.2, *mesh, WIDTH) - many
-        results[f"{name}, free electrons: per strain"] = record(error, 0.0, 1)
-    bookkit.save_result(arguments.out, results, time.perf_counter() - began, seed=0)
+    edge = float(np.mean([np.cbrt(atoms.cell.volume) for atoms in one]))
+    many = free_electrons(128, edge, ceil(CONVERGED / edge), 0.5, WIDTH)
+    gas = {name: free_electrons(128, edge, *mesh, WIDTH) - many for name, mesh in MESHES.items()}
+    seconds = time.perf_counter() - began
+    bookkit.save_result(arguments.out, results, seconds, seed=0, free_electrons=gas, edge=edge)
 
 
 if __name__ == "__main__":
