@@ -176,9 +176,9 @@ def main() -> None:
             print(
                 f"{kind}: {ratio:.2f} times the CPU seconds of pw.x{goal}; energies to {error:.1e} meV/atom"
             )
-    if arguments.out:
-        seconds = time.perf_counter() - began
-        save_result(arguments.out, records, seconds, SEED, name, blas_of_pw_x=blas)
+        if arguments.out:  # after each kind: the next may take long
+            seconds = time.perf_counter() - began
+            save_result(arguments.out, records, seconds, SEED, name, blas_of_pw_x=blas)
 
 
 if __name__ == "__main__":
