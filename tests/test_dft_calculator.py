@@ -12,7 +12,7 @@ from mlipbook.dft import NotConverged, PlaneWaveDFT
 from mlipbook.labels import label
 from mlipbook.units import GPa, Ry
 
-ROUGH = {"ecut": 6 * Ry, "device": "cpu"}
+SMALL = {"ecut": 10 * Ry, "device": "cpu"}
 
 
 def sodium(seed: int = 0) -> Atoms:
@@ -23,11 +23,11 @@ def sodium(seed: int = 0) -> Atoms:
 
 def test_results_belong_to_the_structure_and_are_not_computed_twice():
     atoms = sodium()
-    atoms.calc = PlaneWaveDFT(**ROUGH, kpts=(2, 2, 2))
+    atoms.calc = PlaneWaveDFT(**SMALL, kpts=(2, 2, 2))
     energy, forces, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
     assert energy == atoms.get_potential_energy(force_consistent=True)
     assert forces.shape == (2, 3) and stress.shape == (6,)
-    assert np.abs(forces.sum(0)).max() < 1e-12 < atoms.calc.report["net_force_eV_per_A"] < 0.05
+    assert np.abs(forces.sum(0)).max() < 1e-12 < atoms.calc.report["net_force_eV_per_A"] < 0.01
     solution = atoms.calc.solutions[-1]
     atoms.get_forces()
     assert atoms.calc.solutions[-1] is solution
@@ -46,7 +46,7 @@ def test_a_left_handed_cell_and_images_of_atoms_change_nothing():
     other.set_cell(other.cell.array[[1, 0, 2]])
     other.positions += [[4.25, 0, -8.5], [0, 4.25, 0]]
     for a in (atoms, other):
-        a.calc = PlaneWaveDFT(**ROUGH, kpts=(2, 2, 2), tolerance=1e-10)
+        a.calc = PlaneWaveDFT(**SMALL, kpts=(2, 2, 2), tolerance=1e-10)
     energy, force, stress = differences(other, atoms)
     assert energy < 1e-6 and force < 1e-3 and stress < 1e-6
 
@@ -65,7 +65,7 @@ STRUCTURES = {
 @pytest.mark.parametrize("message", STRUCTURES)
 def test_structures_that_cannot_be_computed_are_refused(message):
     with pytest.raises(ValueError, match=message):
-        PlaneWaveDFT(**ROUGH).get_property("energy", STRUCTURES[message])
+        PlaneWaveDFT(**SMALL).get_property("energy", STRUCTURES[message])
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_parameters_that_do_not_fit_the_structure_are_refused():
     with pytest.raises(ValueError, match=r"mean of .* meV/A, which should vanish: ecut = 27.* is too small"):
         PlaneWaveDFT(ecut=2 * Ry).get_property("forces", rough)
     with pytest.raises(ValueError, match="1 bands hold at most 2 electrons, there are 2: add bands"):
-        PlaneWaveDFT(**ROUGH, bands=1).get_property("energy", sodium())
+        PlaneWaveDFT(**SMALL, bands=1).get_property("energy", sodium())
     with pytest.warns(UserWarning, match="was made with PBE, and is used with LDA"):
         PlaneWaveDFT(xc="LDA")
 
 
 def test_a_density_that_does_not_converge_is_an_error_with_its_history():
-    calculator = PlaneWaveDFT(**ROUGH, iterations=3, tolerance=1e-12)
+    calculator = PlaneWaveDFT(**SMALL, iterations=3, tolerance=1e-12)
     with pytest.raises(NotConverged, match=r"in 3 iterations .*more bands") as e:
         calculator.get_property("energy", sodium())
     history = str(e.value).partition("errors (eV): ")[2].partition(". If")[0]
@@ -130,25 +130,25 @@ def test_dynamics_goes_on_from_the_steps_before():
 
 def test_structures_that_do_not_follow_are_computed_from_scratch():
     """Another number of atoms, far away, or another cell: blocks of k points may differ, too."""
-    calculator = PlaneWaveDFT(**ROUGH, kpts=(3, 3, 3))
+    calculator = PlaneWaveDFT(**SMALL, kpts=(3, 3, 3))
     for atoms in (sodium(), sodium() * (2, 1, 1), sodium(), bulk("Na", "bcc", 4.3)):
-        fresh = PlaneWaveDFT(**ROUGH, kpts=(3, 3, 3)).get_property("energy", atoms)
+        fresh = PlaneWaveDFT(**SMALL, kpts=(3, 3, 3)).get_property("energy", atoms)
         assert calculator.get_property("energy", atoms) == pytest.approx(fresh, abs=1e-5)
 
 
 def test_labels_of_our_own_dft_past_a_failure(tmp_path):
     frames = [sodium(0), Atoms("Na2", np.zeros((2, 3)), cell=[4.2] * 3, pbc=True), sodium(1)]
-    calculator = PlaneWaveDFT(**ROUGH)
+    calculator = PlaneWaveDFT(**SMALL)
     with pytest.warns(UserWarning, match=r"1 of 3 structures .*\n  structure 1 \(Na2\): .*are 0 A apart"):
         labeled = label(frames, calculator, tmp_path)
     assert len(labeled) == 2
     for atoms, given in zip(labeled, frames[::2], strict=True):
-        fresh = PlaneWaveDFT(**ROUGH).get_property("energy", given)
+        fresh = PlaneWaveDFT(**SMALL).get_property("energy", given)
         assert atoms.get_potential_energy() == pytest.approx(fresh, abs=1e-5)
         assert atoms.get_stress().shape == (6,)
         parameters = atoms.info["provenance"]["parameters"]
         assert parameters["kpts"] == [1, 1, 1] and len(parameters["pseudopotentials"]["Na"]) == 64
-    again = label(frames[::2], PlaneWaveDFT(**ROUGH), tmp_path)  # found in the store
+    again = label(frames[::2], PlaneWaveDFT(**SMALL), tmp_path)  # found in the store
     assert [a.get_potential_energy() for a in again] == [a.get_potential_energy() for a in labeled]
     assert again[0].info == labeled[0].info
 
