@@ -3,7 +3,8 @@
 LABELS holds a folder per data set (na-gamma, na-gamma-active, na-4k, ...); in it, or in folders in it,
 labeled frames in extended xyz files, any number in each. Written into mlipbook/data: each set as
 xz-compressed extended xyz, in which the atoms' lines are the source's and the headers say split, phase, q6
-and provenance; and manifest.json with what a reader must know. The same labels give the same files.
+and provenance; and manifest.json with what a reader must know. The same labels give the same files. The
+bundled files themselves, unpacked with xz into such folders, are labels too: so a set grows.
 Afterwards run scripts/make_data_cards.py.
 """
 
