@@ -242,11 +242,22 @@ def kind_of(atoms: Atoms) -> str:
     return "hot liquid" if kind == "liquid" and temperature >= HOT else kind
 
 
+def trajectory_of(atoms: Atoms) -> str:
+    """Round, kind and temperature of the dynamics that a new frame is from."""
+    info = atoms.info
+    return f"{info['frame'].split('_')[0]}, {info['kind']}, {info['md_temperature_K']:g} K"
+
+
 def cross_validate(
     old: dict[str, list[Atoms]], new: list[Atoms], folds: int, epochs: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Squared errors of new frames, by committees trained without their fold, and of the old test frames."""
-    fold = np.random.default_rng(0).permutation(len(new)) % folds
+    """Squared errors of new frames, by committees trained without their fold, and of the old test frames.
+
+    Frames of one trajectory are in one fold: a sibling in the training set is no test.
+    """
+    trajectories = np.array([trajectory_of(atoms) for atoms in new])
+    _, index = np.unique(trajectories, return_inverse=True)
+    fold = (np.random.default_rng(0).permutation(index.max() + 1) % folds)[index]
     on_new = {name: np.zeros(len(new)) for name in UNITS}
     on_old = {name: np.zeros(len(old["test"])) for name in UNITS}
     for k in range(folds):

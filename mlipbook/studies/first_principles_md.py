@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixCom
 from ase.md.langevin import Langevin
 
-from mlipbook import bookkit, datasets
+from mlipbook import archive, bookkit, datasets
 from mlipbook.accuracy import predict
 from mlipbook.ann import ANNPotential
 from mlipbook.calculator import Calculator
@@ -78,14 +77,14 @@ def run(atoms: Atoms, calculator: Any, temperature: float, steps: int, file: Pat
     atoms = (done[-1] if done else atoms).copy()
     atoms.calc = calculator
     dynamics = langevin(atoms, temperature, np.random.default_rng([len(done), round(temperature)]))
+    text = file.read_text() if done else ""
     for _ in range(steps // SAMPLE - len(done)):
         dynamics.run(SAMPLE)
-        text = io.StringIO()
-        ase.io.write(text, atoms, format="extxyz")
-        with open(file, "a") as stream:
-            stream.write(text.getvalue())
-            stream.flush()
-            os.fsync(stream.fileno())
+        frame = io.StringIO()
+        ase.io.write(frame, atoms, format="extxyz")
+        text += frame.getvalue()
+        with archive.replacing(file) as stream:  # a kill leaves the frames so far
+            stream.write(text.encode())
 
 
 # ---- what trajectories tell -------------------------------------------------------------------------
