@@ -115,3 +115,19 @@ def test_assessment_predicts_every_new_frame_unseen(monkeypatch):
         for kind in ("without", "with"):
             assert records[f"{group}, {kind} new frames: off-diagonal stress"]["n"] == n
     assert records["odd: force error over spread"]["value"] > 0
+
+
+def test_no_frame_is_predicted_by_a_committee_that_learned_a_frame_of_its_trajectory(monkeypatch):
+    new = [
+        Atoms("Na", info={"frame": f"al{k % 2}_{k:04d}", "kind": "solid", "md_temperature_K": 50.0 * (k % 5)})
+        for k in range(30)
+    ]
+    monkeypatch.setattr(study, "train_committee", lambda train, valid, epochs: list(train))
+
+    def check(learned, frames):
+        assert {study.trajectory_of(a) for a in learned}.isdisjoint({study.trajectory_of(a) for a in frames})
+        return {name: np.ones(len(frames)) for name in study.UNITS}
+
+    monkeypatch.setattr(study, "squared_errors", check)
+    on_new, _ = study.cross_validate({"train": [], "valid": [], "test": []}, new, folds=3, epochs=1)
+    assert all((values == 1).all() for values in on_new.values())  # each is predicted once
