@@ -166,7 +166,7 @@ def active_learning() -> str:
     rounds = rounds_table()
     return f"""
 What the new frames changed: root mean square errors of committees of five EFP-fits, trained without the new
-frames, or with those of the other two thirds of them (three-fold cross-validation):
+frames, or with those of the other two thirds of their trajectories (three-fold cross-validation):
 
 {table}
 
