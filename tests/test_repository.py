@@ -27,7 +27,9 @@ def requirements(*extras: str) -> list[Requirement]:
 
 def test_environment_yml_agrees_with_pyproject():
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    parsed = [Requirement(entry) for entry in entries if isinstance(entry, str)]
+    by_pip = [entry for group in entries if isinstance(group, dict) for entry in group["pip"]]
+    plain = [entry for entry in entries if isinstance(entry, str)]
+    parsed = [Requirement(entry) for entry in plain + by_pip if entry != "-e ."]
     conda = {requirement.name: requirement.specifier for requirement in parsed}
     assert str(conda.pop("python")) == PROJECT["requires-python"]
     conda.pop("pip")
