@@ -47,10 +47,12 @@ def figure(
     return fig, axes[0]
 
 
-def band(axes: Axes, x: Sequence[float], samples: np.ndarray, kind: str, label: str | None = None) -> None:
+def band(
+    axes: Axes, x: Sequence[float], samples: np.ndarray, kind: str, label: str | None = None, **style: Any
+) -> None:
     """Mean of samples (n, len(x)) over their first axis as a line, with a band of one standard deviation."""
     mean, spread = np.mean(samples, axis=0), np.std(samples, axis=0, ddof=1) if len(samples) > 1 else 0
-    axes.plot(x, mean, color=COLORS[kind], label=label or kind)
+    axes.plot(x, mean, color=COLORS[kind], label=label or kind, **style)
     axes.fill_between(x, mean - spread, mean + spread, color=COLORS[kind], alpha=0.2, linewidth=0)
 
 
@@ -63,3 +65,36 @@ def parity(
     )
     low, high = min(reference.min(), predicted.min()), max(reference.max(), predicted.max())
     axes.plot([low, high], [low, high], color=COLORS["reference"], linewidth=0.8, zorder=0)
+
+
+def pair_distributions(
+    axes: Axes,
+    r: np.ndarray,
+    temperatures: Sequence[float],
+    samples: dict[str, np.ndarray],
+    step: float = 1.5,
+) -> None:
+    """One branch of the paper's Fig. 1: g(r) at each temperature, hotter ones higher by `step`.
+
+    r: (bins,) angstrom. samples: kind (a key of COLORS) -> g(r) of its runs, (runs, temperatures, bins).
+    Lines are means over the runs, bands one standard deviation.
+    """
+    for kind, g in samples.items():
+        width = 2.2 if kind == "reference" else 1.0  # the first line shows under those that cover it
+        for k in range(len(temperatures)):
+            band(axes, r, g[:, k] + k * step, kind, label="_" if k else None, linewidth=width)
+    for k, T in enumerate(temperatures):
+        axes.annotate(f"{T:.0f} K", (r[0], k * step + 0.12), fontsize=8)
+    axes.set(xlabel="r (Å)", xlim=(r[0], r[-1]), yticks=step * np.arange(len(temperatures)), yticklabels=[])
+    axes.set_ylabel(f"g(r), zeros {step:g} apart")
+
+
+def hysteresis(
+    axes: Axes, temperatures: Sequence[float], heating: np.ndarray, cooling: np.ndarray, kind: str
+) -> None:
+    """A quantity along a loop in temperature, (runs, temperatures) each: heating solid, cooling dashed.
+
+    Lines are means over the runs, bands one standard deviation.
+    """
+    band(axes, temperatures, heating, kind)
+    band(axes, temperatures, cooling, kind, label="_", linestyle="--")
