@@ -51,8 +51,8 @@ class Edges:
         centers = structures.species.repeat(len(structures))
         return centers, centers[self.neighbor]
 
-    def cover(self, structures: Structures) -> bool:
-        """True while no pair can have come within the cutoff unseen, so that the list can be kept.
+    def cover(self, structures: Structures, skin: float = 0.0) -> bool:
+        """True while no pair can have come within cutoff + skin unseen, so that the list can be kept.
 
         Cell changes are taken as a deformation D of the old structure: a pair's distance shrinks by at
         most |D - 1| of what it was, plus twice the largest displacement from the deformed positions.
@@ -66,7 +66,41 @@ class Edges:
             return False
         moved = (structures.positions - old.positions @ deformation).norm(dim=-1).max()
         strain = torch.linalg.matrix_norm(deformation - identity).max()
-        return bool(2 * moved + strain * (self.cutoff + self.skin) < self.skin)
+        return bool(2 * moved + strain * (self.cutoff + self.skin) < self.skin - skin)
+
+    def narrowed(self, structures: Structures, skin: float) -> Edges:
+        """The pairs of this list that are now within cutoff + skin, in the same order."""
+        near = self.vectors(structures).square().sum(0) < (self.cutoff + skin) ** 2
+        K = max(1, int(near.sum(-1).max()))
+        column = torch.where(near, near.cumsum(-1) - 1, K)  # column K takes what is left out
+        old = torch.arange(near.shape[1], device=near.device).expand_as(near)
+        pick = column.new_zeros(len(near), K + 1).scatter(1, column, old)[:, :K]
+        real = torch.arange(K, device=near.device) < near.sum(-1, keepdim=True)
+        own = torch.arange(len(near), device=near.device)[:, None]
+        neighbor = torch.where(real, self.neighbor.gather(1, pick), own)
+        shifts = torch.where(real, self.shifts.gather(2, pick.expand(3, -1, -1)), 0.0)
+        return Edges(neighbor, shifts, real, self.cutoff, skin, structures)
+
+
+class VerletLists:
+    """The neighbor list of moving atoms: a wide one, searched rarely, and a narrow one, picked from it often.
+
+    Calling it gives a list for these structures that holds all pairs within the cutoff. The narrow list is
+    kept while atoms cannot have crossed its skin, the wide one while narrow ones can be picked from it; the
+    potential sees few pairs beyond its cutoff.
+    """
+
+    def __init__(self, cutoff: float, wide_skin: float = 1.2, narrow_skin: float = 0.3):
+        self.cutoff, self.wide_skin, self.narrow_skin = cutoff, wide_skin, narrow_skin
+        self.wide: Edges | None = None
+        self.narrow: Edges | None = None
+
+    def __call__(self, structures: Structures) -> Edges:
+        if self.narrow is None or not self.narrow.cover(structures):
+            if self.wide is None or not self.wide.cover(structures, self.narrow_skin):
+                self.wide = build(structures, self.cutoff, self.wide_skin)
+            self.narrow = self.wide.narrowed(structures, self.narrow_skin)
+        return self.narrow
 
 
 def build(structures: Structures, cutoff: float, skin: float = 0.0) -> Edges:

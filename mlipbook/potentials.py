@@ -182,6 +182,13 @@ def shortest_distances(vectors: Tensor, edges: Edges, structures: Structures) ->
 def report_close_pairs(
     vectors: Tensor, edges: Edges, structures: Structures, shortest: dict[tuple[str, str], float]
 ) -> None:
+    known_distances = torch.full((len(chemical_symbols),) * 2, edges.cutoff).to(vectors)
+    for (a, b), distance in shortest.items():
+        i, j = chemical_symbols.index(a), chemical_symbols.index(b)
+        known_distances[[i, j], [j, i]] = distance
+    centers, around = edges.species(structures)
+    if not bool((vectors.square().sum(0) < known_distances[centers[:, None], around] ** 2).any()):
+        return
     for pair, distance in shortest_distances(vectors, edges, structures).items():
         known = shortest.get(pair, edges.cutoff)
         if distance < known:

@@ -1,0 +1,26 @@
+"""Molecular dynamics in batches: every run is one tensor program over a leading replica axis.
+
+    state = thermalize(structures, temperature=300, seed=0)
+    simulation = NPT(potential, timestep=2.9 * units.fs, temperature=300, pressure=0.0)
+    trajectory = simulation.run(state, 10_000, observe={"density": observables.density}, store="run")
+
+Reading order: state, methods (the integrators), simulation (running them), trajectory, store.
+"""
+
+from mlipbook.dynamics.simulation import NPT, NVE, NVT, Langevin, Limits, Ramp, Simulation, Unstable
+from mlipbook.dynamics.state import State, thermalize
+from mlipbook.dynamics.trajectory import Trajectory
+
+__all__ = [
+    "NPT",
+    "NVE",
+    "NVT",
+    "Langevin",
+    "Limits",
+    "Ramp",
+    "Simulation",
+    "State",
+    "Trajectory",
+    "Unstable",
+    "thermalize",
+]

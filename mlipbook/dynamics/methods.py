@@ -1,0 +1,281 @@
+"""Integrators: each is a symmetric product of exact flows, and each has a quantity that it conserves.
+
+Every step is a palindrome of short solvable flows (Trotter), hence reversible, and conserves its invariant
+up to oscillations of order timestep^2; chapter 6 derives them and shows what conservation does not prove.
+
+    symbol         here              meaning
+    r, p, m        structures, momenta, masses
+    F, W           result.forces, result.virial = sum of r (x) F
+    N_f            degrees_of_freedom
+    kT, P          (B,) target temperature (eV) and pressure (eV/A^3)
+    xi, p_xi, Q    extended["xi"], ["p_xi"] (B, M)    Nose-Hoover chain of M thermostats and its masses
+    eta, p_eta     extended["eta"], ["p_eta"]         chain of the barostat
+    p_eps, W_eps   extended["p_eps"] (B,)             momentum and mass of the logarithm of the box length
+
+A method has begin(state, kT) -> state with its variables, step(state, forces, timestep, kT, pressure) ->
+state, invariant(state, kT, pressure) -> (B,) eV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mlipbook.dynamics.state import State, noise, without_total
+from mlipbook.potentials import Evaluation
+from mlipbook.structures import Structures
+
+Forces = Callable[[Structures], Evaluation]
+
+
+@dataclass(frozen=True)
+class VelocityVerlet:
+    """NVE. exp(iL dt) = kick(dt/2) drift(dt) kick(dt/2) (Swope et al., J. Chem. Phys. 76, 637 (1982))."""
+
+    def begin(self, state: State, kT: Tensor) -> State:
+        return state
+
+    def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
+        state = kicked(state, timestep / 2)
+        state = drifted(state, timestep)
+        state = kicked(replace(state, result=forces(state.structures)), timestep / 2)
+        return replace(state, step=state.step + 1)
+
+    def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
+        """Kinetic plus potential energy."""
+        return state.twice_kinetic / 2 + state.potential_energy
+
+
+@dataclass(frozen=True)
+class NoseHoover:
+    """NVT with a chain of thermostats (Martyna, Klein, Tuckerman, J. Chem. Phys. 97, 2635 (1992)).
+
+    time: relaxation time (internal units), Q_1 = N_f kT time^2, other Q = kT time^2. chain: its length; 1 is
+    the single Nose-Hoover thermostat.
+    """
+
+    time: float
+    chain: int
+
+    def begin(self, state: State, kT: Tensor) -> State:
+        return with_chains(state, self.chain, "xi")
+
+    def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
+        state = self.thermostat(state, timestep / 2, kT)
+        state = VelocityVerlet().step(state, forces, timestep, kT, pressure)
+        return self.thermostat(state, timestep / 2, kT)
+
+    def thermostat(self, state: State, dt: float, kT: Tensor) -> State:
+        N_f = state.degrees_of_freedom
+        xi, p_xi, factor = chain_flow(
+            state.extended["xi"], state.extended["p_xi"], state.twice_kinetic, N_f, kT, self.time, dt
+        )
+        extended = {**state.extended, "xi": xi, "p_xi": p_xi}
+        return replace(state, momenta=state.momenta * factor[:, None, None], extended=extended)
+
+    def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
+        """H' = K + U + sum p_xi^2/2Q + N_f kT xi_1 + kT (xi_2 + ...)."""
+        xi, p_xi = state.extended["xi"], state.extended["p_xi"]
+        chain = chain_energy(xi, p_xi, state.degrees_of_freedom, kT, self.time)
+        return state.twice_kinetic / 2 + state.potential_energy + chain
+
+
+@dataclass(frozen=True)
+class BAOAB:
+    """NVT by Langevin's equation (Leimkuhler, Matthews, Appl. Math. Res. Express 2013, 34): kick, drift,
+    friction and noise, drift, kick. The harmonic oscillator's positions are exact at any stable time step.
+
+    time: inverse of the friction (internal units). fix_center: noise and forces are projected, so that center
+    of mass and total momentum stay where they are (N_f = 3N - 3).
+    """
+
+    time: float
+    fix_center: bool
+
+    def begin(self, state: State, kT: Tensor) -> State:
+        B, N = len(state), state.structures.n_atoms
+        momenta = without_total(state.momenta, state.structures.masses) if self.fix_center else state.momenta
+        free = 3 * N - 3 * self.fix_center
+        heat = state.extended.get("heat", state.momenta.new_zeros(B))
+        return replace(state, momenta=momenta, degrees_of_freedom=free, extended={"heat": heat})
+
+    def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
+        state = kicked(state, timestep / 2, self.fix_center)
+        state = drifted(state, timestep / 2)
+        state = self.friction_and_noise(state, timestep, kT)
+        state = drifted(state, timestep / 2)
+        state = kicked(replace(state, result=forces(state.structures)), timestep / 2, self.fix_center)
+        return replace(state, step=state.step + 1)
+
+    def friction_and_noise(self, state: State, dt: float, kT: Tensor) -> State:
+        """p <- c p + sqrt((1 - c^2) m kT) noise, c = exp(-dt/time)."""
+        masses = state.structures.masses
+        c = torch.exp(torch.as_tensor(-dt / self.time, dtype=torch.float64))
+        width = ((1 - c**2) * kT[:, None, None] * masses[:, None]).sqrt()
+        momenta = c * state.momenta + width * noise(state.seeds, state.step, state.structures)
+        if self.fix_center:
+            momenta = without_total(momenta, masses)
+        after = replace(state, momenta=momenta)
+        heat = state.extended["heat"] + (after.twice_kinetic - state.twice_kinetic) / 2
+        return replace(after, extended={**state.extended, "heat": heat})
+
+    def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
+        """Energy minus the heat that came in through friction and noise."""
+        return state.twice_kinetic / 2 + state.potential_energy - state.extended["heat"]
+
+
+@dataclass(frozen=True)
+class MartynaTobiasKlein:
+    """NPT with an isotropic box and chains on particles and box, in the explicit reversible factorization of
+    Martyna, Tuckerman, Tobias, Klein, Mol. Phys. 87, 1117 (1996).
+
+        dr/dt = p/m + v r,    dp/dt = F - alpha v p,    dV/dt = 3 V v,    v = p_eps/W_eps
+        dp_eps/dt = alpha sum p^2/m + Tr W - 3 P V      (both momenta also damped by their chains)
+
+    alpha = 3(N + 1)/N_f. For N_f = 3N this is the textbook's 1 + 3/N_f. It makes the flow conserve
+    exp(-H'/kT) dr dp dV, as its divergence 3N - alpha N_f + 3 vanishes; with a total momentum of zero
+    (N_f = 3N - 3) the textbook's value would lose a factor V: an ideal gas would take the volume N kT/P.
+
+    times: relaxation times of particles and box (internal units), W_eps = (N_f + 3) kT barostat_time^2.
+    """
+
+    thermostat_time: float
+    barostat_time: float
+    chain: int
+
+    def begin(self, state: State, kT: Tensor) -> State:
+        if not all(state.structures.pbc):
+            raise ValueError(f"pbc {state.structures.pbc}: NPT needs structures periodic in all directions")
+        state = with_chains(state, self.chain, "xi", "eta")
+        p_eps = state.extended.get("p_eps", state.momenta.new_zeros(len(state)))
+        return replace(state, extended={**state.extended, "p_eps": p_eps})
+
+    def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
+        half = timestep / 2
+        state = self.thermostats(state, half, kT)
+        state = self.kicked(self.box_kicked(state, half, pressure), half, kT)
+        state = self.drifted(state, timestep, kT)
+        state = replace(state, result=forces(state.structures))
+        state = self.box_kicked(self.kicked(state, half, kT), half, pressure)
+        state = self.thermostats(state, half, kT)
+        return replace(state, step=state.step + 1)
+
+    def thermostats(self, state: State, dt: float, kT: Tensor) -> State:
+        state = NoseHoover(self.thermostat_time, self.chain).thermostat(state, dt, kT)
+        x = state.extended
+        twice_box_kinetic = x["p_eps"] ** 2 / self.box_mass(state, kT)
+        eta, p_eta, factor = chain_flow(
+            x["eta"], x["p_eta"], twice_box_kinetic, 1, kT, self.barostat_time, dt
+        )
+        return replace(state, extended={**x, "eta": eta, "p_eta": p_eta, "p_eps": x["p_eps"] * factor})
+
+    def box_kicked(self, state: State, dt: float, pressure: Tensor) -> State:
+        static = state.evaluated.virial.diagonal(dim1=-2, dim2=-1).sum(-1)
+        force = alpha(state) * state.twice_kinetic + static - 3 * pressure * state.volume
+        return replace(state, extended={**state.extended, "p_eps": state.extended["p_eps"] + dt * force})
+
+    def kicked(self, state: State, dt: float, kT: Tensor) -> State:
+        """The flow of dp/dt = F - alpha v p: p exp(-x) + F dt exp(-x/2) sinh(x/2)/(x/2), x = alpha v dt."""
+        x = (alpha(state) * self.box_velocity(state, kT) * dt)[:, None, None]
+        change = dt * torch.exp(-x / 2) * sinh_over_argument(x / 2) * state.evaluated.forces
+        return replace(state, momenta=torch.exp(-x) * state.momenta + change)
+
+    def drifted(self, state: State, dt: float, kT: Tensor) -> State:
+        """The flow of dr/dt = p/m + v r and of the box."""
+        x = (self.box_velocity(state, kT) * dt)[:, None, None]
+        old, growth = state.structures, torch.exp(x)
+        change = dt * torch.exp(x / 2) * sinh_over_argument(x / 2) * state.velocities
+        moved = replace(old, positions=growth * old.positions + change, cells=growth * old.cells)
+        return replace(state, structures=moved)
+
+    def box_mass(self, state: State, kT: Tensor) -> Tensor:
+        return (state.degrees_of_freedom + 3) * kT * self.barostat_time**2
+
+    def box_velocity(self, state: State, kT: Tensor) -> Tensor:
+        return state.extended["p_eps"] / self.box_mass(state, kT)
+
+    def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
+        """H' = K + U + P V + p_eps^2/2W_eps + both chains."""
+        x, N_f = state.extended, state.degrees_of_freedom
+        particles = chain_energy(x["xi"], x["p_xi"], N_f, kT, self.thermostat_time)
+        box = chain_energy(x["eta"], x["p_eta"], 1, kT, self.barostat_time)
+        box = box + x["p_eps"] ** 2 / (2 * self.box_mass(state, kT)) + pressure * state.volume
+        return state.twice_kinetic / 2 + state.potential_energy + particles + box
+
+
+# ---- flows -------------------------------------------------------------------------------------------
+
+
+def kicked(state: State, dt: float, fix_center: bool = False) -> State:
+    """p <- p + F dt."""
+    forces = state.evaluated.forces
+    if fix_center:
+        forces = without_total(forces, state.structures.masses)
+    return replace(state, momenta=state.momenta + dt * forces)
+
+
+def drifted(state: State, dt: float) -> State:
+    """r <- r + p dt/m."""
+    positions = state.structures.positions + dt * state.velocities
+    return replace(state, structures=replace(state.structures, positions=positions))
+
+
+def chain_masses(p_xi: Tensor, N_f: int, kT: Tensor, time: float) -> Tensor:
+    """Q_1 = N_f kT time^2, others kT time^2; (B, M)."""
+    numbers = torch.ones_like(p_xi)
+    numbers[:, 0] = N_f
+    return numbers * kT[:, None] * time**2
+
+
+def chain_flow(
+    xi: Tensor, p_xi: Tensor, twice_kinetic: Tensor, N_f: int, kT: Tensor, time: float, dt: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A chain's own step dt: new xi, new p_xi (B, M), and the factor (B,) on the momenta that it controls.
+
+    Kicks of dt/2 run from the chain's end to its head and, after the scaling in the middle, back; each is
+    symmetric itself, damped by the next thermostat for dt/4 before and after.
+    """
+    Q = chain_masses(p_xi, N_f, kT, time)
+    p, M = list(p_xi.unbind(-1)), p_xi.shape[-1]
+
+    def kick(k: int, twice_kinetic: Tensor) -> None:
+        damping = torch.exp(-dt / 4 * p[k + 1] / Q[:, k + 1]) if k + 1 < M else 1.0
+        force = p[k - 1] ** 2 / Q[:, k - 1] - kT if k else twice_kinetic - N_f * kT
+        p[k] = (p[k] * damping + dt / 2 * force) * damping
+
+    for k in reversed(range(M)):
+        kick(k, twice_kinetic)
+    factor = torch.exp(-dt * p[0] / Q[:, 0])
+    xi = xi + dt * torch.stack(p, -1) / Q
+    for k in range(M):
+        kick(k, twice_kinetic * factor**2)
+    return xi, torch.stack(p, -1), factor
+
+
+def chain_energy(xi: Tensor, p_xi: Tensor, N_f: int, kT: Tensor, time: float) -> Tensor:
+    """sum p_xi^2/2Q + kT (N_f xi_1 + xi_2 + ...), (B,)."""
+    kinetic = (p_xi**2 / chain_masses(p_xi, N_f, kT, time)).sum(-1) / 2
+    return kinetic + kT * (N_f * xi[:, 0] + xi[:, 1:].sum(-1))
+
+
+def with_chains(state: State, length: int, *names: str) -> State:
+    """The state with chains of this length: its own if it brings such, else at rest."""
+    fresh = state.momenta.new_zeros(len(state), length)
+    extended = dict(state.extended)
+    for name in (prefix + name for name in names for prefix in ("", "p_")):
+        if name not in extended or extended[name].shape != fresh.shape:
+            extended[name] = fresh
+    return replace(state, extended=extended)
+
+
+def alpha(state: State) -> float:
+    return 3 * (state.structures.n_atoms + 1) / state.degrees_of_freedom
+
+
+def sinh_over_argument(x: Tensor) -> Tensor:
+    """sinh(x)/x by its series, exact to rounding for |x| < 0.05 (a box changes by 1e-4 in a step)."""
+    square = x * x
+    return 1 + square / 6 * (1 + square / 20 * (1 + square / 42))

@@ -1,0 +1,293 @@
+"""Running molecular dynamics: schedules, limits, observation, and chunks of steps that survive a kill."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from mlipbook.checkpoint import digest
+from mlipbook.dynamics.methods import BAOAB, Forces, MartynaTobiasKlein, NoseHoover, VelocityVerlet
+from mlipbook.dynamics.state import Numbers, State, per_replica
+from mlipbook.dynamics.store import Store, tensors_of
+from mlipbook.dynamics.trajectory import Recorder, Trajectory, joined
+from mlipbook.neighbors import VerletLists
+from mlipbook.potentials import Evaluation
+from mlipbook.structures import Structures
+from mlipbook.units import fs, kB, ps
+
+Observables = Mapping[str, Callable[[State], Tensor]]
+Target = Callable[[int], Tensor]  # step -> (B,)
+
+
+class Potential(Protocol):
+    """What dynamics knows of a potential."""
+
+    cutoff: float
+
+    def evaluate(self, structures: Structures, definition: str = ..., edges: Any = ...) -> Evaluation: ...
+
+
+class Method(Protocol):
+    """What a simulation knows of an integrator (module methods)."""
+
+    def begin(self, state: State, kT: Tensor) -> State: ...
+    def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State: ...
+    def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor: ...
+
+
+class Unstable(RuntimeError):
+    """A run left its limits. trajectory: what was observed before; its state is the last good one."""
+
+    trajectory: Trajectory
+
+    @property
+    def state(self) -> State:
+        return self.trajectory.state
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A value that goes linearly from start to stop in so many steps of a run, and stays; numbers or (B,)."""
+
+    start: Numbers
+    stop: Numbers
+    steps: int
+
+    def __call__(self, step: int) -> Tensor:
+        start, stop = (torch.as_tensor(x, dtype=torch.float64) for x in (self.start, self.stop))
+        return start + (stop - start) * min(step / self.steps, 1.0)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Outside of these a run stops. They are looked at whenever the run is observed.
+
+    closest: shortest distance, angstrom (default: that of the potential's training data; 0: any). volume:
+    lower and upper bound relative to the start. spread: largest standard deviation of a force component
+    between the members of a committee, eV/A.
+    """
+
+    closest: float | None = None
+    volume: tuple[float, float] = (0.5, 2.0)
+    spread: float = inf
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A potential, an integrator with its time step, and the surroundings; made by NVE, NVT, Langevin, NPT.
+
+    temperature (K) and pressure (eV/A^3): a number, one per replica, or a Ramp.
+    """
+
+    potential: Potential
+    method: Method
+    timestep: float
+    temperature: Numbers | Ramp = 0.0
+    pressure: Numbers | Ramp = 0.0
+
+    def run(
+        self,
+        state: State,
+        steps: int,
+        observe: Observables | None = None,
+        every: int = 10,
+        frames: int | None = None,
+        store: str | os.PathLike[str] | None = None,
+        chunk: int = 1000,
+        limits: Limits | None = None,
+        progress: bool = True,
+    ) -> Trajectory:
+        """Go `steps` steps from this state, all replicas at once.
+
+        observe: functions of the State, each giving a tensor (B, ...), called after every `every` steps;
+        the invariant (eV) is always there. frames: steps between frames that are kept. store: folder for the
+        parts of the trajectory, written every `chunk` steps; the same call goes on after the last of them,
+        on a CPU bit for bit as if it had not been interrupted. A committee drives by its mean.
+        Raises Unstable if a run leaves its limits, ValueError for arguments that do not fit and for a store
+        of another run, OSError for a store that cannot be written.
+        """
+        if min(steps, every, chunk, frames or 1) < 1:
+            raise ValueError(
+                f"steps {steps}, every {every}, frames {frames}, chunk {chunk}: use positive ones"
+            )
+        kT, pressure = self.targets(state)
+        start = self.method.begin(replace(state, result=None), kT(state.step))
+        end, limits = start.step + steps, limits or Limits()
+        observables = {
+            **(observe or {}),
+            "invariant": lambda s: self.method.invariant(s, kT(s.step), pressure(s.step)),
+        }
+        intervals = {"every": every, "frames": frames, "chunk": chunk}
+        folder = Store(store, self.identity(start, intervals)) if store is not None else None
+        parts = folder.parts(start) if folder else []
+        state = parts[-1].state if parts else start
+        with tqdm(total=steps, initial=steps - (end - state.step), disable=not progress, desc="steps") as bar:
+            while state.step < end:
+                forces = CommitteeMean(self.potential)  # with new lists: nothing hidden passes between chunks
+                recorder = Recorder(state, observables, start.step, every, frames, self.timestep)
+                until = min(end, state.step + chunk)
+                try:
+                    for now in self.advance(state, until, forces, kT, pressure):
+                        if recorder.due(now, every):
+                            refuse_broken(now, start, limits, forces)
+                        recorder.look(now)
+                        report(bar, len(now) * self.timestep)
+                except Unstable as stop:
+                    stop.trajectory = joined([*parts, recorder.part(recorder.good)])
+                    if folder:
+                        folder.save_frames(recorder.good)
+                    raise
+                parts.append(recorder.part(now))
+                state = now
+                if folder:
+                    folder.save(parts)
+        return joined(parts)
+
+    def advance(
+        self, state: State, until: int, forces: Forces, kT: Target, pressure: Target
+    ) -> Iterator[State]:
+        """The states after each step."""
+        state = replace(state, result=forces(state.structures))
+        while state.step < until:
+            try:
+                state = self.method.step(state, forces, self.timestep, kT(state.step), pressure(state.step))
+            except ValueError as error:  # positions that are not finite, atoms on top of each other
+                raise Unstable(f"step {state.step + 1}: {error}") from error
+            yield state
+
+    def targets(self, state: State) -> tuple[Target, Target]:
+        """kT (eV) and pressure (eV/A^3) as functions of the step, each (B,); ramps begin at this state."""
+
+        def target(schedule: Numbers | Ramp, name: str) -> Target:
+            if not isinstance(schedule, Ramp):
+                constant = per_replica(schedule, state.structures, name)
+                return lambda step: constant
+            return lambda step: per_replica(schedule(step - state.step), state.structures, name)
+
+        temperature, pressure = target(self.temperature, "temperature"), target(self.pressure, "pressure")
+        ends = torch.cat([temperature(state.step), temperature(2**62)])
+        if not isinstance(self.method, VelocityVerlet) and not bool((ends > 0).all()):
+            raise ValueError(f"temperature {ends.unique().tolist()} K: thermostats need positive ones")
+        return lambda step: kB * temperature(step), pressure
+
+    def identity(self, start: State, intervals: Mapping[str, int | None]) -> dict[str, str]:
+        """What tells this run from others."""
+        weights = self.potential.state_dict().values() if isinstance(self.potential, torch.nn.Module) else ()
+        return {
+            "simulation": repr((self.method, self.timestep, self.temperature, self.pressure)),
+            "start": digest(tensors_of(start)),
+            "potential": f"{type(self.potential).__name__} {digest(weights)}",
+            "intervals": repr(dict(intervals)),
+        }
+
+
+class CommitteeMean:
+    """Forces of a potential, of a committee their mean; neighbor lists are kept while atoms move little."""
+
+    def __init__(self, potential: Potential):
+        self.potential, self.lists = potential, VerletLists(potential.cutoff)
+
+    def __call__(self, structures: Structures) -> Evaluation:
+        result = self.potential.evaluate(structures, "II", self.lists(structures))
+        if result.energies.ndim == 2:
+            return result
+        energies, forces, virials = (x.mean(0) for x in (result.energies, result.forces, result.virials))
+        return Evaluation(energies, forces, virials, result.volumes)
+
+    def spread(self, structures: Structures) -> Tensor:
+        """Largest standard deviation of a force component between members, (B,) eV/A."""
+        return self.potential.evaluate(structures, "II", self.lists(structures)).forces.std(0).amax((1, 2))
+
+    def shortest(self, structures: Structures) -> Tensor:
+        """Shortest distance, (B,) angstrom; where none is within the cutoff, some number beyond."""
+        squares = self.lists(structures).vectors(structures).square().sum(0)
+        return squares.view(len(structures), -1).amin(-1).sqrt()
+
+
+def refuse_broken(state: State, start: State, limits: Limits, forces: CommitteeMean) -> None:
+    """Raise Unstable for the first replica that is outside of the limits."""
+    known = (getattr(forces.potential, "shortest", None) or {}).values()
+    closest = min(known, default=0.0) if limits.closest is None else limits.closest
+    checks = [
+        ("sum of p^2/m (eV)", state.twice_kinetic, 0.0, inf),
+        ("volume relative to the start", state.volume / start.volume, *limits.volume),
+        ("shortest distance (A)", forces.shortest(state.structures), closest, inf),
+    ]
+    if limits.spread < inf:
+        checks.append(("spread of forces (eV/A)", forces.spread(state.structures), 0.0, limits.spread))
+    for name, values, smallest, largest in checks:
+        outside = torch.nonzero(~((values >= smallest) & (values <= largest)))
+        if len(outside):
+            b = int(outside[0, 0])
+            raise Unstable(
+                f"step {state.step}, replica {b}: {name} is {float(values[b]):.4g}, outside {smallest:.4g} "
+                f"to {largest:.4g}; label structures from here and train on them, take a shorter time step, or "
+                "widen the limits"
+            )
+
+
+def report(bar: tqdm, time_per_step: float) -> None:
+    bar.update()
+    if not bar.disable and bar.n % 100 == 0:
+        per_day = (bar.n - bar.initial) / bar.format_dict["elapsed"] * 86400
+        bar.set_postfix_str(f"{per_day * time_per_step / (1e3 * ps):.3g} ns/day, all replicas together")
+
+
+# ---- the ensembles -----------------------------------------------------------------------------------
+
+
+def NVE(potential: Potential, timestep: float) -> Simulation:
+    """Constant energy: velocity Verlet. timestep: internal units (2.9 * units.fs)."""
+    return Simulation(potential, VelocityVerlet(), positive(timestep, "timestep"))
+
+
+def NVT(
+    potential: Potential,
+    timestep: float,
+    temperature: Numbers | Ramp,
+    thermostat_time: float = 100 * fs,
+    chain: int = 3,
+) -> Simulation:
+    """Constant temperature (K): Nose-Hoover chain; chain=1 is the single thermostat. Internal time units."""
+    method = NoseHoover(positive(thermostat_time, "thermostat_time"), chain)
+    return Simulation(potential, method, positive(timestep, "timestep"), temperature)
+
+
+def Langevin(
+    potential: Potential,
+    timestep: float,
+    temperature: Numbers | Ramp,
+    friction_time: float = 100 * fs,
+    fix_center: bool = True,
+) -> Simulation:
+    """Constant temperature (K) by friction and noise (BAOAB). Times: internal units."""
+    method = BAOAB(positive(friction_time, "friction_time"), fix_center)
+    return Simulation(potential, method, positive(timestep, "timestep"), temperature)
+
+
+def NPT(
+    potential: Potential,
+    timestep: float,
+    temperature: Numbers | Ramp,
+    pressure: Numbers | Ramp = 0.0,
+    thermostat_time: float = 100 * fs,
+    barostat_time: float = 500 * fs,
+    chain: int = 3,
+) -> Simulation:
+    """Constant temperature (K) and pressure (eV/A^3): Martyna, Tobias, Klein, isotropic."""
+    times = positive(thermostat_time, "thermostat_time"), positive(barostat_time, "barostat_time")
+    method = MartynaTobiasKlein(*times, chain)
+    return Simulation(potential, method, positive(timestep, "timestep"), temperature, pressure)
+
+
+def positive(value: float, name: str) -> float:
+    if not 0 < value < inf:
+        raise ValueError(f"{name} {value}: give a positive time in internal units, such as 2.9 * units.fs")
+    return float(value)

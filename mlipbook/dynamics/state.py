@@ -1,0 +1,157 @@
+"""The state of molecular dynamics: B replicas at one step, and where its randomness comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from mlipbook.potentials import Evaluation
+from mlipbook.structures import Structures
+from mlipbook.units import kB
+
+Numbers = float | Sequence[float] | np.ndarray | Tensor  # one for all replicas, or one each
+START = 2**63  # step of the noise that draws the first velocities; no run gets there
+
+
+@dataclass(frozen=True)
+class State:
+    """B replicas of N atoms at one step.
+
+    structures: positions (B, N, 3) angstrom, not wrapped into the cell. momenta: (B, N, 3) amu A per internal
+    time unit. seeds: one per replica; with the step they determine all noise. degrees_of_freedom: N_f, the
+    number of independent momenta of a replica, 3N - 3 if their sum is zero and stays so. extended: the
+    variables of thermostat and barostat. result: energies, forces, virials at these positions, the mean of a
+    committee (None before the first step).
+    """
+
+    structures: Structures
+    momenta: Tensor
+    seeds: tuple[int, ...]
+    degrees_of_freedom: int
+    step: int = 0
+    extended: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+    result: Evaluation | None = None
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    @property
+    def evaluated(self) -> Evaluation:
+        """The result; raises ValueError for a state that no simulation has seen yet."""
+        if self.result is None:
+            raise ValueError("this state has no energies and forces yet; take it from a trajectory")
+        return self.result
+
+    @property
+    def velocities(self) -> Tensor:
+        """(B, N, 3) angstrom per internal time unit."""
+        return self.momenta / self.structures.masses[:, None]
+
+    @property
+    def twice_kinetic(self) -> Tensor:
+        """Sum of p^2/m, (B,) eV."""
+        return (self.momenta * self.velocities).sum((1, 2))
+
+    @property
+    def temperature(self) -> Tensor:
+        """Sum of p^2/m / (N_f kB), (B,) K."""
+        return self.twice_kinetic / (self.degrees_of_freedom * kB)
+
+    @property
+    def potential_energy(self) -> Tensor:
+        """(B,) eV."""
+        return self.evaluated.energy
+
+    @property
+    def volume(self) -> Tensor:
+        """(B,) A^3."""
+        return self.structures.volumes
+
+    @property
+    def pressure_tensor(self) -> Tensor:
+        """(sum p (x) p / m + W) / volume, (B, 3, 3) eV/A^3."""
+        kinetic = torch.einsum("bia,bic->bac", self.momenta, self.velocities)
+        return (kinetic + self.evaluated.virial) / self.volume[:, None, None]
+
+    @property
+    def pressure(self) -> Tensor:
+        """A third of the trace of the pressure tensor, (B,) eV/A^3."""
+        return self.pressure_tensor.diagonal(dim1=-2, dim2=-1).mean(-1)
+
+
+def thermalize(
+    structures: Structures | Atoms | Sequence[Atoms],
+    temperature: Numbers,
+    seed: int = 0,
+    center_at_rest: bool = True,
+) -> State:
+    """A state with momenta of the Maxwell-Boltzmann distribution.
+
+    temperature: K, a number or one per replica; one structure with several temperatures is repeated. Replica
+    b draws its momenta, and later its noise, from seed + b. center_at_rest: the total momentum is zero
+    (N_f = 3N - 3); otherwise it is thermal, too (N_f = 3N).
+    Raises ValueError for temperatures that are negative or do not fit the structures.
+    """
+    if not isinstance(structures, Structures):
+        structures = Structures.from_ase(structures)
+    T = np.asarray(temperature, dtype=float)
+    if T.ndim == 1 and len(structures) == 1:
+        structures = repeated(structures, len(T))
+    B, N = len(structures), structures.n_atoms
+    kT = kB * per_replica(temperature, structures, "temperature")
+    if bool((kT < 0).any()) or center_at_rest >= N:
+        raise ValueError(f"temperature {T} K, {N} atoms: no negative temperature, no single atom at rest")
+    seeds = tuple(range(seed, seed + B))
+    masses = structures.masses[:, None]
+    momenta = (kT[:, None, None] * masses).sqrt() * noise(seeds, START, structures)
+    if center_at_rest:
+        momenta = without_total(momenta, structures.masses)
+    return State(structures, momenta, seeds, 3 * (N - center_at_rest))
+
+
+def repeated(structures: Structures, n: int) -> Structures:
+    """n replicas of one structure."""
+    positions, cells = structures.positions.repeat(n, 1, 1), structures.cells.repeat(n, 1, 1)
+    return replace(structures, positions=positions, cells=cells)
+
+
+def without_total(momenta: Tensor, masses: Tensor) -> Tensor:
+    """Momenta (or forces) less each atom's share m_i/M of their sum.
+
+    For Gaussian momenta this is the projection orthogonal in the metric 1/m: what is left is Gaussian with
+    the same temperature.
+    """
+    share = masses / masses.sum()
+    return momenta - share[:, None] * momenta.sum(1, keepdim=True)
+
+
+def noise(seeds: Sequence[int], step: int, structures: Structures) -> Tensor:
+    """Standard normal numbers (B, N, 3), a function of seed and step alone.
+
+    From the counter-based generator Philox, with the step in the highest word of its counter: a run that goes
+    on after a kill, or in another batch, or on another device, meets the same noise.
+    """
+    shape = (structures.n_atoms, 3)
+    draws = [
+        np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, step])).standard_normal(shape)
+        for seed in seeds
+    ]
+    return torch.as_tensor(np.stack(draws), device=structures.positions.device)
+
+
+def per_replica(values: Numbers, structures: Structures, name: str) -> Tensor:
+    """A number, or one for each replica, as (B,) float64; ValueError if there are others, or NaN."""
+    found = torch.as_tensor(values, dtype=torch.float64, device=structures.positions.device)
+    if found.ndim > 1 or (found.ndim == 1 and len(found) != len(structures)):
+        raise ValueError(
+            f"{name} of shape {tuple(found.shape)} for {len(structures)} replicas; give one, or one each"
+        )
+    if not bool(torch.isfinite(found).all()):
+        raise ValueError(f"{name} {found.tolist()} is not finite")
+    return found.expand(len(structures))

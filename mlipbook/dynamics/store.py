@@ -1,0 +1,120 @@
+"""Trajectories in files: a folder with one file per chunk of steps.
+
+Each file holds what was observed in its chunk and the state at its end, appears under its name only when
+complete, and is never changed: the last one is the checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlipbook import archive
+from mlipbook.dynamics.state import State
+from mlipbook.dynamics.trajectory import Trajectory, write_extxyz
+from mlipbook.structures import Structures
+
+KIND, VERSION = "part of a trajectory", 1
+SERIES = ("time", "frame_time", "positions", "cells")
+
+
+class Store:
+    """The folder of a run. identity: what tells it from other runs, name -> text.
+
+    Raises OSError at once if the folder cannot be written.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, str]):
+        self.folder, self.identity = Path(folder), dict(identity)
+        with explained(self.folder), archive.replacing(self.folder / "writable") as file:
+            file.write(b"the folder can be written\n")
+
+    def parts(self, like: State) -> list[Trajectory]:
+        """What is there, on the device of this state. ValueError if it is damaged or of another run."""
+        return [self.load(path, like) for path in sorted(self.folder.glob("part-*.npz"))]
+
+    def save(self, parts: Sequence[Trajectory]) -> None:
+        """Write the last of these parts."""
+        path = self.folder / f"part-{len(parts) - 1:05d}.npz"
+        with explained(path):
+            archive.save(path, arrays_of(parts[-1]), self.metadata(parts[-1].state))
+
+    def save_frames(self, state: State) -> None:
+        """All replicas of the last good state before a run stopped."""
+        path = self.folder / "last-good.extxyz"
+        with explained(path):
+            write_extxyz(path, state.structures.to_ase())
+
+    def metadata(self, state: State) -> dict[str, Any]:
+        return {
+            "kind": KIND,
+            "version": VERSION,
+            "identity": self.identity,
+            "step": state.step,
+            "seeds": list(state.seeds),
+            "degrees_of_freedom": state.degrees_of_freedom,
+        }
+
+    def load(self, path: Path, like: State) -> Trajectory:
+        arrays, metadata = archive.load(path, KIND, VERSION)
+        for name, value in self.identity.items():
+            found = metadata["identity"].get(name)
+            if found != value:
+                raise ValueError(
+                    f"{path}: of another run, whose {name} was {found}, not {value}; "
+                    "give another folder, or delete this one to start again"
+                )
+        tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
+        series = {name: tensors[f"series.{name}"] for name in SERIES}
+        return Trajectory(state_from(tensors, metadata, like), observed=group(tensors, "observed"), **series)
+
+
+def arrays_of(part: Trajectory) -> dict[str, Tensor]:
+    state = part.state
+    return {
+        "state.positions": state.structures.positions,
+        "state.cells": state.structures.cells,
+        "state.momenta": state.momenta,
+        **{f"extended.{name}": value for name, value in state.extended.items()},
+        **{f"observed.{name}": value for name, value in part.observed.items()},
+        **{f"series.{name}": getattr(part, name) for name in SERIES},
+    }
+
+
+def state_from(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], like: State) -> State:
+    device = like.momenta.device
+    mine = {name: x.to(device) for name, x in group(tensors, "state").items()}
+    extended = {name: x.to(device) for name, x in group(tensors, "extended").items()}
+    structures = Structures(mine["positions"], mine["cells"], like.structures.species, like.structures.pbc)
+    free, step = metadata["degrees_of_freedom"], metadata["step"]
+    return State(structures, mine["momenta"], tuple(metadata["seeds"]), free, step, extended)
+
+
+def group(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(f"{prefix}."): x for k, x in tensors.items() if k.startswith(f"{prefix}.")}
+
+
+def tensors_of(state: State) -> list[Tensor]:
+    """What tells one state from another."""
+    structures = state.structures
+    seeds = torch.tensor([state.step, state.degrees_of_freedom, *state.seeds])
+    own = [structures.positions, structures.cells, structures.species, state.momenta]
+    return [seeds, *own, *state.extended.values()]
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{path} cannot be written ({error.strerror}). Parts written before are complete: make room, or "
+            "the folder writable, and make the same call again; it goes on after the last part",
+        ) from error
