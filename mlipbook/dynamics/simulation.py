@@ -228,7 +228,7 @@ def refuse_broken(state: State, start: State, limits: Limits, forces: CommitteeM
             b = int(outside[0, 0])
             raise Unstable(
                 f"step {state.step}, replica {b}: {name} is {float(values[b]):.4g}, outside {smallest:.4g} "
-                f"to {largest:.4g}; label structures from here and train on them, take a shorter time step, or "
+                f"to {largest:.4g}; label structures from here and train on them, shorten the time step, or "
                 "widen the limits"
             )
 
