@@ -8,8 +8,7 @@ up to oscillations of order timestep^2; chapter 6 derives them and shows what co
     F, W           result.forces, result.virial = sum of r (x) F
     N_f            degrees_of_freedom
     kT, P          (B,) target temperature (eV) and pressure (eV/A^3)
-    xi, p_xi, Q    extended["xi"], ["p_xi"] (B, M)    Nose-Hoover chain of M thermostats and its masses
-    eta, p_eta     extended["eta"], ["p_eta"]         chain of the barostat
+    xi, p_xi       extended["xi"], ["p_xi"]           Nose-Hoover chains (module chains), of particles and box
     p_eps, W_eps   extended["p_eps"] (B,)             momentum and mass of the logarithm of the box length
 
 A method has begin(state, kT) -> state with its variables, step(state, forces, timestep, kT, pressure) ->
@@ -24,6 +23,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mlipbook.dynamics.chains import Chains
 from mlipbook.dynamics.state import State, noise, without_total
 from mlipbook.potentials import Evaluation
 from mlipbook.structures import Structures
@@ -60,8 +60,11 @@ class NoseHoover:
     time: float
     chain: int
 
+    def chains(self, state: State) -> Chains:
+        return Chains([state.degrees_of_freedom], [self.time])
+
     def begin(self, state: State, kT: Tensor) -> State:
-        return with_chains(state, self.chain, "xi")
+        return self.chains(state).at_rest(state, self.chain)
 
     def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
         state = self.thermostat(state, timestep / 2, kT)
@@ -69,18 +72,13 @@ class NoseHoover:
         return self.thermostat(state, timestep / 2, kT)
 
     def thermostat(self, state: State, dt: float, kT: Tensor) -> State:
-        N_f = state.degrees_of_freedom
-        xi, p_xi, factor = chain_flow(
-            state.extended["xi"], state.extended["p_xi"], state.twice_kinetic, N_f, kT, self.time, dt
-        )
-        extended = {**state.extended, "xi": xi, "p_xi": p_xi}
-        return replace(state, momenta=state.momenta * factor[:, None, None], extended=extended)
+        factor, variables = self.chains(state).flow(state, state.twice_kinetic[:, None], kT, dt)
+        extended = {**state.extended, **variables}
+        return replace(state, momenta=state.momenta * factor[..., None], extended=extended)
 
     def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
         """H' = K + U + sum p_xi^2/2Q + N_f kT xi_1 + kT (xi_2 + ...)."""
-        xi, p_xi = state.extended["xi"], state.extended["p_xi"]
-        chain = chain_energy(xi, p_xi, state.degrees_of_freedom, kT, self.time)
-        return state.twice_kinetic / 2 + state.potential_energy + chain
+        return state.twice_kinetic / 2 + state.potential_energy + self.chains(state).energy(state, kT)
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class BAOAB:
 
     def begin(self, state: State, kT: Tensor) -> State:
         B, N = len(state), state.structures.n_atoms
-        momenta = without_total(state.momenta, state.structures.masses) if self.fix_center else state.momenta
+        momenta = without_total(state.momenta, state.masses) if self.fix_center else state.momenta
         free = 3 * N - 3 * self.fix_center
         heat = state.extended.get("heat", state.momenta.new_zeros(B))
         return replace(state, momenta=momenta, degrees_of_freedom=free, extended={"heat": heat})
@@ -112,7 +110,7 @@ class BAOAB:
 
     def friction_and_noise(self, state: State, dt: float, kT: Tensor) -> State:
         """p <- c p + sqrt((1 - c^2) m kT) noise, c = exp(-dt/time)."""
-        masses = state.structures.masses
+        masses = state.masses
         c = torch.exp(torch.as_tensor(-dt / self.time, dtype=torch.float64))
         width = ((1 - c**2) * kT[:, None, None] * masses[:, None]).sqrt()
         momenta = c * state.momenta + width * noise(state.seeds, state.step, state.structures)
@@ -146,10 +144,13 @@ class MartynaTobiasKlein:
     barostat_time: float
     chain: int
 
+    def chains(self, state: State) -> Chains:
+        return Chains([state.degrees_of_freedom, 1], [self.thermostat_time, self.barostat_time])
+
     def begin(self, state: State, kT: Tensor) -> State:
         if not all(state.structures.pbc):
             raise ValueError(f"pbc {state.structures.pbc}: NPT needs structures periodic in all directions")
-        state = with_chains(state, self.chain, "xi", "eta")
+        state = self.chains(state).at_rest(state, self.chain)
         p_eps = state.extended.get("p_eps", state.momenta.new_zeros(len(state)))
         return replace(state, extended={**state.extended, "p_eps": p_eps})
 
@@ -164,16 +165,14 @@ class MartynaTobiasKlein:
         return replace(state, step=state.step + 1)
 
     def thermostats(self, state: State, dt: float, kT: Tensor) -> State:
-        state = NoseHoover(self.thermostat_time, self.chain).thermostat(state, dt, kT)
-        x = state.extended
-        twice_box_kinetic = x["p_eps"] ** 2 / self.box_mass(state, kT)
-        eta, p_eta, factor = chain_flow(
-            x["eta"], x["p_eta"], twice_box_kinetic, 1, kT, self.barostat_time, dt
-        )
-        return replace(state, extended={**x, "eta": eta, "p_eta": p_eta, "p_eps": x["p_eps"] * factor})
+        p_eps = state.extended["p_eps"]
+        twice_kinetic = torch.stack([state.twice_kinetic, p_eps**2 / self.box_mass(state, kT)], -1)
+        factor, variables = self.chains(state).flow(state, twice_kinetic, kT, dt)
+        extended = {**state.extended, **variables, "p_eps": p_eps * factor[:, 1]}
+        return replace(state, momenta=state.momenta * factor[:, :1, None], extended=extended)
 
     def box_kicked(self, state: State, dt: float, pressure: Tensor) -> State:
-        static = state.evaluated.virial.diagonal(dim1=-2, dim2=-1).sum(-1)
+        static = state.evaluated.virial.diagonal(dim1=-2, dim2=-1).sum(-1)  # Tr W
         force = alpha(state) * state.twice_kinetic + static - 3 * pressure * state.volume
         return replace(state, extended={**state.extended, "p_eps": state.extended["p_eps"] + dt * force})
 
@@ -199,11 +198,9 @@ class MartynaTobiasKlein:
 
     def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
         """H' = K + U + P V + p_eps^2/2W_eps + both chains."""
-        x, N_f = state.extended, state.degrees_of_freedom
-        particles = chain_energy(x["xi"], x["p_xi"], N_f, kT, self.thermostat_time)
-        box = chain_energy(x["eta"], x["p_eta"], 1, kT, self.barostat_time)
-        box = box + x["p_eps"] ** 2 / (2 * self.box_mass(state, kT)) + pressure * state.volume
-        return state.twice_kinetic / 2 + state.potential_energy + particles + box
+        box = state.extended["p_eps"] ** 2 / (2 * self.box_mass(state, kT)) + pressure * state.volume
+        chains = self.chains(state).energy(state, kT)
+        return state.twice_kinetic / 2 + state.potential_energy + box + chains
 
 
 # ---- flows -------------------------------------------------------------------------------------------
@@ -213,7 +210,7 @@ def kicked(state: State, dt: float, fix_center: bool = False) -> State:
     """p <- p + F dt."""
     forces = state.evaluated.forces
     if fix_center:
-        forces = without_total(forces, state.structures.masses)
+        forces = without_total(forces, state.masses)
     return replace(state, momenta=state.momenta + dt * forces)
 
 
@@ -221,54 +218,6 @@ def drifted(state: State, dt: float) -> State:
     """r <- r + p dt/m."""
     positions = state.structures.positions + dt * state.velocities
     return replace(state, structures=replace(state.structures, positions=positions))
-
-
-def chain_masses(p_xi: Tensor, N_f: int, kT: Tensor, time: float) -> Tensor:
-    """Q_1 = N_f kT time^2, others kT time^2; (B, M)."""
-    numbers = torch.ones_like(p_xi)
-    numbers[:, 0] = N_f
-    return numbers * kT[:, None] * time**2
-
-
-def chain_flow(
-    xi: Tensor, p_xi: Tensor, twice_kinetic: Tensor, N_f: int, kT: Tensor, time: float, dt: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """A chain's own step dt: new xi, new p_xi (B, M), and the factor (B,) on the momenta that it controls.
-
-    Kicks of dt/2 run from the chain's end to its head and, after the scaling in the middle, back; each is
-    symmetric itself, damped by the next thermostat for dt/4 before and after.
-    """
-    Q = chain_masses(p_xi, N_f, kT, time)
-    p, M = list(p_xi.unbind(-1)), p_xi.shape[-1]
-
-    def kick(k: int, twice_kinetic: Tensor) -> None:
-        damping = torch.exp(-dt / 4 * p[k + 1] / Q[:, k + 1]) if k + 1 < M else 1.0
-        force = p[k - 1] ** 2 / Q[:, k - 1] - kT if k else twice_kinetic - N_f * kT
-        p[k] = (p[k] * damping + dt / 2 * force) * damping
-
-    for k in reversed(range(M)):
-        kick(k, twice_kinetic)
-    factor = torch.exp(-dt * p[0] / Q[:, 0])
-    xi = xi + dt * torch.stack(p, -1) / Q
-    for k in range(M):
-        kick(k, twice_kinetic * factor**2)
-    return xi, torch.stack(p, -1), factor
-
-
-def chain_energy(xi: Tensor, p_xi: Tensor, N_f: int, kT: Tensor, time: float) -> Tensor:
-    """sum p_xi^2/2Q + kT (N_f xi_1 + xi_2 + ...), (B,)."""
-    kinetic = (p_xi**2 / chain_masses(p_xi, N_f, kT, time)).sum(-1) / 2
-    return kinetic + kT * (N_f * xi[:, 0] + xi[:, 1:].sum(-1))
-
-
-def with_chains(state: State, length: int, *names: str) -> State:
-    """The state with chains of this length: its own if it brings such, else at rest."""
-    fresh = state.momenta.new_zeros(len(state), length)
-    extended = dict(state.extended)
-    for name in (prefix + name for name in names for prefix in ("", "p_")):
-        if name not in extended or extended[name].shape != fresh.shape:
-            extended[name] = fresh
-    return replace(state, extended=extended)
 
 
 def alpha(state: State) -> float:

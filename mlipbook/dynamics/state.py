@@ -24,14 +24,15 @@ class State:
     """B replicas of N atoms at one step.
 
     structures: positions (B, N, 3) angstrom, not wrapped into the cell. momenta: (B, N, 3) amu A per internal
-    time unit. seeds: one per replica; with the step they determine all noise. degrees_of_freedom: N_f, the
-    number of independent momenta of a replica, 3N - 3 if their sum is zero and stays so. extended: the
-    variables of thermostat and barostat. result: energies, forces, virials at these positions, the mean of a
-    committee (None before the first step).
+    time unit. masses: (N,) amu. seeds: one per replica; with the step they determine all noise.
+    degrees_of_freedom: N_f, the number of independent momenta of a replica, 3N - 3 if their sum is zero and
+    stays so. extended: the variables of thermostat and barostat. result: energies, forces, virials at these
+    positions, the mean of a committee (None before the first step).
     """
 
     structures: Structures
     momenta: Tensor
+    masses: Tensor
     seeds: tuple[int, ...]
     degrees_of_freedom: int
     step: int = 0
@@ -51,7 +52,7 @@ class State:
     @property
     def velocities(self) -> Tensor:
         """(B, N, 3) angstrom per internal time unit."""
-        return self.momenta / self.structures.masses[:, None]
+        return self.momenta / self.masses[:, None]
 
     @property
     def twice_kinetic(self) -> Tensor:
@@ -108,11 +109,11 @@ def thermalize(
     if bool((kT < 0).any()) or center_at_rest >= N:
         raise ValueError(f"temperature {T} K, {N} atoms: no negative temperature, no single atom at rest")
     seeds = tuple(range(seed, seed + B))
-    masses = structures.masses[:, None]
-    momenta = (kT[:, None, None] * masses).sqrt() * noise(seeds, START, structures)
+    masses = structures.masses
+    momenta = (kT[:, None, None] * masses[:, None]).sqrt() * noise(seeds, START, structures)
     if center_at_rest:
-        momenta = without_total(momenta, structures.masses)
-    return State(structures, momenta, seeds, 3 * (N - center_at_rest))
+        momenta = without_total(momenta, masses)
+    return State(structures, momenta, masses, seeds, 3 * (N - center_at_rest))
 
 
 def repeated(structures: Structures, n: int) -> Structures:

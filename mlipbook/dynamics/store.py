@@ -93,7 +93,7 @@ def state_from(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], like:
     extended = {name: x.to(device) for name, x in group(tensors, "extended").items()}
     structures = Structures(mine["positions"], mine["cells"], like.structures.species, like.structures.pbc)
     free, step = metadata["degrees_of_freedom"], metadata["step"]
-    return State(structures, mine["momenta"], tuple(metadata["seeds"]), free, step, extended)
+    return State(structures, mine["momenta"], like.masses, tuple(metadata["seeds"]), free, step, extended)
 
 
 def group(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -104,7 +104,7 @@ def tensors_of(state: State) -> list[Tensor]:
     """What tells one state from another."""
     structures = state.structures
     seeds = torch.tensor([state.step, state.degrees_of_freedom, *state.seeds])
-    own = [structures.positions, structures.cells, structures.species, state.momenta]
+    own = [structures.positions, structures.cells, structures.species, state.masses, state.momenta]
     return [seeds, *own, *state.extended.values()]
 
 
