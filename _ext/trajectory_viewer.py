@@ -8,7 +8,8 @@
 
 Chemiscope's own directive asks a CDN for a decompressor, and puts 3 MB of JavaScript on every page. This
 one keeps the plain JSON inside its page, so that it also works from a file, and loads the JavaScript of
-the installed package when the reader comes near the figure.
+the installed package when the reader comes near the figure. Properties may belong to structures or to atoms;
+`environments` may be left out.
 """
 
 import json
@@ -35,6 +36,8 @@ TEMPLATE = """<div class="mlip-card mlip-viewer" role="group" aria-label="{alt}"
     const names = ["structure", "info", "meta", "map"];
     const places = Object.fromEntries(names.map(name => [name, "{id}-" + name]));
     const data = JSON.parse(viewer.querySelector("script").textContent);
+    data.environments ??= data.structures.flatMap((structure, k) =>
+      Array.from({{length: structure.size}}, (_, atom) => ({{structure: k, center: atom, cutoff: 4}})));
     try {{
       await Chemiscope.DefaultVisualizer.load(places, data, new Chemiscope.Warnings());
     }} catch (error) {{
