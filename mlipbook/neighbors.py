@@ -129,16 +129,18 @@ def _heights(cells: Tensor) -> Tensor:
 
 def _all_pairs(structures: Structures, reach: float) -> tuple[Tensor, Tensor, Tensor]:
     """All N x N pairs with the nearest image of each; right for cells wider than twice the reach."""
-    N, x, cells = structures.n_atoms, structures.positions, structures.cells
-    pairs = x[:, None, :, :] - x[:, :, None, :]  # (B, i, j, 3) = r_j - r_i
-    shifts = torch.zeros_like(pairs)
+    N, cells, x = structures.n_atoms, structures.cells, structures.positions.mT  # (B, 3, N)
+    shifts = torch.zeros(len(cells), 3, N, N).to(x)
     if any(structures.pbc):
-        shifts = -torch.round(pairs @ torch.linalg.inv(cells)[:, None])
-        pairs = pairs + shifts @ cells[:, None]
-    near = pairs.square().sum(-1) < reach**2
-    near.diagonal(dim1=1, dim2=2).fill_(False)
-    b, i, j = near.nonzero(as_tuple=True)
-    return b * N + i, b * N + j, shifts[b, i, j].T
+        x = torch.linalg.inv(cells).mT @ x
+        shifts = (x[:, :, :, None] - x[:, :, None, :]).round()
+    pairs = x[:, :, None, :] - x[:, :, :, None] + shifts  # (B, 3, i, j) = r_j - r_i, in units of the cell
+    if any(structures.pbc):
+        pairs = cells.mT @ pairs.flatten(2)
+    near = (pairs.view_as(shifts).square().sum(1) < reach**2) & ~torch.eye(N, dtype=torch.bool).to(x.device)
+    found = near.flatten().nonzero()[:, 0]
+    center = found // N
+    return center, center - center % N + found % N, shifts.transpose(0, 1).reshape(3, -1)[:, found]
 
 
 def _linked_cells(structures: Structures, reach: float) -> tuple[Tensor, Tensor, Tensor]:
