@@ -173,6 +173,17 @@ def test_slider_needs_a_label_per_frame(shown, labels):
 # ---- paper-scale results
 
 
+def test_full_files_are_the_repository_s_or_fetched_from_its_address(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    monkeypatch.setattr(results, "urlretrieve", lambda address, path: Path(path).write_text(address))
+    fetched = results.full_file("demo.npz").read_text()
+    assert fetched == f"{results.REPOSITORY}/raw/main/results/full/demo.npz"
+    path = tmp_path / "results" / "full" / "demo.npz"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert results.full_file("demo.npz") == path
+
+
 def test_paper_scale_results_travel_with_their_provenance(shown, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "ROOT", tmp_path)
     path = tmp_path / "results" / "full" / "demo.json"

@@ -6,7 +6,7 @@ the site: ``notebooks`` (run, stamp, gate), ``frame`` (lint), ``expected`` (comp
 
 from .profiles import PROFILES, chapters, profile
 from .records import check, claim, record, summary
-from .results import paper_scale, provenance, save_result
+from .results import full_file, paper_scale, provenance, save_result
 from .sliders import slider
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "chapters",
     "check",
     "claim",
+    "full_file",
     "paper_scale",
     "profile",
     "provenance",

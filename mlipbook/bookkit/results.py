@@ -5,10 +5,12 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from urllib.request import urlretrieve
 
 from .records import format_value, html_table, recorded, show
 
@@ -71,6 +73,16 @@ def save_result(
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     os.replace(temporary, path)
+
+
+def full_file(name: str) -> Path:
+    """Path of ``results/full/<name>``; a copy from the repository's address where only the package is (Colab)."""
+    path = ROOT / "results" / "full" / name
+    if path.exists():
+        return path
+    copy = Path(tempfile.mkdtemp()) / name
+    urlretrieve(f"{REPOSITORY}/raw/main/results/full/{name}", copy)
+    return copy
 
 
 def paper_scale(name: str) -> dict | None:
