@@ -76,7 +76,7 @@ def save_result(
 
 
 def full_file(name: str) -> Path:
-    """Path of ``results/full/<name>``; a copy from the repository's address where only the package is (Colab)."""
+    """Path of ``results/full/<name>``; of a copy, fetched, where only the package is installed (Colab)."""
     path = ROOT / "results" / "full" / name
     if path.exists():
         return path
