@@ -1,0 +1,340 @@
+"""What trajectories tell: thermodynamics, structure, motion, averages with their errors.
+
+Functions of a State (`mlipbook.dynamics`) return one value per replica and go into `observe=`:
+temperature, energies, enthalpy, volume, density, pressure, Q6, shortest distance. Functions of structures
+or stored positions return g(r), bond orders, mean square displacements; `block_average` any series' mean.
+Distances are between nearest images, in cells that are periodic along all three vectors.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mlipbook.descriptors import _angular_tables, chebyshev_series, circular_functions
+from mlipbook.structures import Structures
+from mlipbook.units import ATOMIC_MASS
+
+if TYPE_CHECKING:
+    from mlipbook.dynamics import State
+
+GRAM_PER_CM3 = 1e-27 / ATOMIC_MASS  # amu/A^3
+PAIRS_AT_ONCE = 2**20  # in one table of pair vectors: 25 MB
+
+
+# ---- functions of a State, for observe= --------------------------------------------------------------
+
+
+def temperature(state: State) -> Tensor:
+    """(B,) K, of the momenta: sum p^2/m over N_f kB."""
+    return state.temperature
+
+
+def potential_energy(state: State) -> Tensor:
+    """(B,) eV."""
+    return state.potential_energy
+
+
+def kinetic_energy(state: State) -> Tensor:
+    """(B,) eV."""
+    return state.twice_kinetic / 2
+
+
+def enthalpy(state: State, pressure: float | Tensor = 0.0) -> Tensor:
+    """Potential + kinetic energy + P V at the outer pressure P (eV/A^3, number or (B,)); (B,) eV.
+
+    For observe= at another pressure than zero: functools.partial(enthalpy, pressure=P).
+    """
+    return potential_energy(state) + kinetic_energy(state) + pressure * volume(state)
+
+
+def volume(state: State) -> Tensor:
+    """(B,) A^3."""
+    return state.structures.volumes
+
+
+def density(state: State) -> Tensor:
+    """Mass density, (B,) g/cm^3."""
+    return state.structures.masses.sum() / volume(state) / GRAM_PER_CM3
+
+
+def pressure(state: State) -> Tensor:
+    """Pressure with its kinetic part, (B,) eV/A^3."""
+    return state.pressure
+
+
+def pressure_tensor(state: State) -> Tensor:
+    """(B, 3, 3) eV/A^3; a third of its trace is the pressure."""
+    return state.pressure_tensor
+
+
+def q6(state: State) -> Tensor:
+    """Global Steinhardt Q6 over each atom's 14 nearest neighbors, (B,): see `steinhardt`."""
+    return steinhardt(state.structures, 6)
+
+
+def shortest_distance(state: State) -> Tensor:
+    """Between any two atoms, (B,) angstrom."""
+    return torch.cat([_distances(v).amin((1, 2)) for v in _pair_vectors(state.structures)])
+
+
+# ---- structure ---------------------------------------------------------------------------------------
+
+
+def pair_distribution(structures: Structures, edges: Tensor) -> Tensor:
+    """g(r) of each structure in the bins [edges_k, edges_k+1), (B, bins); edges in angstrom, increasing.
+
+    Pairs in the bin over their mean number for N independent atoms, N(N-1)/2 times the shell's share of
+    the volume: 1 in an ideal gas at any N. (With N^2 instead of N(N-1), g would be smaller by 1 - 1/N.)
+    An atom has (N-1)/V int g 4 pi r^2 dr neighbors.
+
+    Raises ValueError if the bins reach beyond half of a cell's smallest width, where a second image of
+    the same pair would have to count.
+    """
+    N, edges = structures.n_atoms, torch.as_tensor(edges).to(structures.positions)
+    if N < 2 or edges.ndim != 1 or len(edges) < 2 or edges[0] < 0 or bool((edges.diff() <= 0).any()):
+        raise ValueError(f"g(r) of {N} atoms: give two atoms or more, and increasing edges >= 0, not {edges}")
+    half = _half_widths(structures)
+    if edges[-1] > half.min() * (1 + 1e-9):
+        raise ValueError(
+            f"g(r) to {float(edges[-1]):.2f} A, but half the width of structure {int(half.argmin())} "
+            f"is {float(half.min()):.2f} A: end the bins there, or repeat the cell (Atoms.repeat)"
+        )
+    i, j = torch.triu_indices(N, N, 1, device=edges.device)
+    bins = len(edges) + 1  # with one below and one above the edges
+    rows = []
+    for vectors in _pair_vectors(structures):
+        bin_of = torch.bucketize(_distances(vectors)[:, i, j], edges, right=True)
+        replica = torch.arange(len(vectors), device=edges.device)[:, None]
+        rows.append((replica * bins + bin_of).flatten().bincount(minlength=len(vectors) * bins))
+    counts = torch.cat(rows).view(-1, bins)[:, 1:-1]
+    shells = 4 * torch.pi / 3 * (edges**3).diff()
+    return counts / (N * (N - 1) / 2 * shells / structures.volumes[:, None])
+
+
+def steinhardt(structures: Structures, degree: int = 6, neighbors: int = 14) -> Tensor:
+    """Global bond order Q_l = sqrt(4 pi/(2l+1) sum_m |mean Y_lm|^2) over all bonds, (B,).
+
+    Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983), Eq. 1.4. Bonds go from every atom to its
+    nearest `neighbors`: 14 are the first two shells of bcc, and no cutoff is needed. Perfect bcc has
+    Q6 = 0.511, hot crystals of 128 atoms 0.35-0.5, liquids below 0.08. All atoms count as one species.
+    """
+    q, _ = _bond_harmonics(structures, degree, neighbors)
+    return q.mean(-1).norm(dim=0)
+
+
+def averaged_bond_order(structures: Structures, degree: int = 6, neighbors: int = 14) -> Tensor:
+    """Bond order of each atom from q_lm averaged over itself and its nearest neighbors, (B, N).
+
+    Lechner, Dellago, J. Chem. Phys. 129, 114707 (2008), Eqs. 5-6, over a fixed number of neighbors.
+    (q6, q4) of perfect bcc: 0.511, 0.036 with 14 neighbors; fcc: 0.575, 0.191 with 12.
+    """
+    q, nearest = _bond_harmonics(structures, degree, neighbors)
+    around = q.gather(2, nearest.flatten(1).expand(len(q), -1, -1)).unflatten(-1, nearest.shape[1:])
+    return ((q + around.sum(-1)) / (neighbors + 1)).norm(dim=0)
+
+
+def _bond_harmonics(structures: Structures, degree: int, neighbors: int) -> tuple[Tensor, Tensor]:
+    """Mean of sqrt(4 pi/(2l+1)) Y_lm (real) over each atom's bonds (m, B, N), its neighbors (B, N, n)."""
+    if not 1 <= neighbors < structures.n_atoms:
+        raise ValueError(f"{neighbors} neighbors among {structures.n_atoms} atoms: repeat the cell")
+    q, nearest, reach = [], [], []
+    for vectors in _pair_vectors(structures):
+        r, index = _distances(vectors).topk(neighbors, largest=False, sorted=False)
+        units = vectors.gather(3, index[:, None].expand(-1, 3, -1, -1)) / r[:, None]
+        q.append(_harmonics(units.transpose(0, 1), degree).mean(-1))
+        nearest.append(index)
+        reach.append(r.amax((1, 2)))
+    excess = torch.cat(reach) - _half_widths(structures)
+    if excess.max() > 0:
+        raise ValueError(
+            f"structure {int(excess.argmax())}: an atom's {neighbors} nearest neighbors reach beyond half "
+            "the cell's smallest width: repeat the cell (Atoms.repeat)"
+        )
+    return torch.cat(q, dim=1), torch.cat(nearest)
+
+
+def _harmonics(units: Tensor, degree: int) -> Tensor:
+    """Real spherical harmonics times sqrt(4 pi/(2l+1)) of unit vectors (3, ...), (2l+1, ...)."""
+    x, y, z = units
+    polynomials = chebyshev_series(z, degree, torch.ones_like(z))
+    series = torch.tensordot(_harmonics_table(degree).to(z), polynomials, dims=1)
+    return series * circular_functions(x, y, degree)
+
+
+@cache
+def _harmonics_table(degree: int) -> Tensor:
+    """The factors that depend on z, as Chebyshev series in z, (m, p)."""
+    return _angular_tables(degree)[1][:, degree]
+
+
+def _pair_vectors(structures: Structures) -> Iterator[Tensor]:
+    """r_j - r_i to the nearest image of j, (b, 3, N, N) angstrom, for b structures after the other."""
+    if not all(structures.pbc):
+        raise ValueError(f"pbc is {structures.pbc}: distances need periodic cells, pbc=True")
+    fractional = (structures.positions @ torch.linalg.inv(structures.cells)).mT
+    size = max(1, PAIRS_AT_ONCE // structures.n_atoms**2)
+    for s, h in zip(fractional.split(size), structures.cells.split(size), strict=True):
+        pairs = s[:, :, None, :] - s[:, :, :, None]
+        pairs -= pairs.round()
+        yield (h.mT @ pairs.flatten(2)).view_as(pairs)
+
+
+def _distances(vectors: Tensor) -> Tensor:
+    """Lengths of pair vectors, (b, N, N); infinite from an atom to itself."""
+    r = vectors.square().sum(1).sqrt()
+    r.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+    return r
+
+
+def _half_widths(structures: Structures) -> Tensor:
+    """Half the smallest distance between opposite faces, (B,): nearest images are sure within it."""
+    return 0.5 / torch.linalg.inv(structures.cells).norm(dim=-2).amax(-1)
+
+
+# ---- motion ------------------------------------------------------------------------------------------
+
+
+def in_mean_cell(positions: Tensor, cells: Tensor) -> Tensor:
+    """Unwrapped positions (T, B, N, 3) with the same fractional coordinates in each replica's mean cell.
+
+    At constant pressure the box's breathing moves every atom in proportion to its distance from the origin;
+    displacements are counted without it. cells: (T, B, 3, 3) angstrom.
+    """
+    return positions @ torch.linalg.inv(cells) @ cells.mean(0)
+
+
+def mean_square_displacement(
+    positions: Tensor, masses: Tensor, atoms: Tensor | slice = slice(None)
+) -> Tensor:
+    """<|r(t + lag) - r(t)|^2> over all atoms and all origins t, for lags of 0..T-1 frames; (T, B) A^2.
+
+    positions: (T, B, N, 3) angstrom, unwrapped, evenly spaced in time, in a constant cell (else
+    `in_mean_cell`). masses: (N,) amu, to take out the motion of the center of mass. atoms: indices or mask of
+    those that are averaged. By Fourier transforms, T log T: Calandrini et al., Collection SFN 12, 201
+    (2011), section 4.2.
+    """
+    r = _without_drift(positions, masses)[:, :, atoms]
+    T = len(r)
+    origins = torch.arange(T, 0, -1).to(r)[:, None]  # number of origins of each lag
+    squares = r.square().sum((2, 3))
+    sums = torch.cat([torch.zeros_like(squares[:1]), squares.cumsum(0)])  # over the first k frames, k = 0..T
+    # sum over t of |r(t)|^2 + |r(t + lag)|^2: all frames but the last lag, and all but the first lag.
+    both_ends = sums[1:].flip(0) + (sums[-1] - sums[:-1])
+    return (both_ends - 2 * _correlation(r).sum((2, 3))) / origins / r.shape[2]
+
+
+def blocks(series: Tensor, number: int) -> Tensor:
+    """Cut (T, B, ...) into consecutive blocks, as replicas: (T // number, number * B, ...).
+
+    What does not fill a block is left out at the start.
+    """
+    length = len(series) // number
+    if length == 0:
+        raise ValueError(f"{len(series)} frames cannot be cut into {number} blocks")
+    kept = series[len(series) - number * length :]
+    return kept.unflatten(0, (number, length)).transpose(0, 1).flatten(1, 2)
+
+
+def diffusion(time: Tensor, msd: Tensor, window: tuple[float, float]) -> tuple[float, float]:
+    """Einstein's D = slope/6 of a straight line through the mean square displacement, and its standard error.
+
+    time: lags (T,), internal units. msd: (T, B) A^2. window: the lags of the fit, after the ballistic and
+    cage regimes. D in A^2 per internal time; times 1e-16 * units.second in cm^2/s. The error is that of the
+    mean of the replicas' slopes. Raises ValueError for a single replica (cut it: `blocks`) and for fewer
+    than two lags in the window.
+    """
+    chosen = (time >= window[0]) & (time <= window[1])
+    if int(chosen.sum()) < 2:
+        raise ValueError(f"{int(chosen.sum())} lags of the mean square displacement in {window}: widen it")
+    if msd.shape[1] < 2:
+        raise ValueError("one replica gives no error: cut the positions with blocks(positions, number)")
+    t = (time - time[chosen].mean())[chosen].to(msd)
+    D = t @ msd[chosen] / t.square().sum() / 6
+    return float(D.mean()), float(D.std() / len(D) ** 0.5)
+
+
+def lindemann(positions: Tensor, masses: Tensor, spacing: float | Tensor, window: int) -> Tensor:
+    """Root mean square deviation of atoms from their mean positions over the spacing, (T - window + 1, B).
+
+    The reference runs: deviations are from the mean over the same `window` frames, so that crystals, also
+    after rare jumps, keep a small value; the window must be long against a vibration. positions, masses:
+    as for the mean square displacement. spacing: nearest-neighbor distance, angstrom (bcc: sqrt(3)/2 a),
+    number or (B,).
+    """
+    if not 2 <= window <= len(positions):
+        raise ValueError(f"window of {window} frames in {len(positions)}: give 2 up to all")
+    r = _without_drift(positions, masses)
+    variance = _running_mean(r.square(), window) - _running_mean(r, window).square()
+    return variance.sum(-1).mean(-1).clamp(min=0).sqrt() / spacing
+
+
+def _without_drift(positions: Tensor, masses: Tensor) -> Tensor:
+    """Displacements since the first frame, the center of mass held."""
+    moved = positions - positions[:1]
+    return moved - torch.einsum("tbna,n->tba", moved, masses / masses.sum())[:, :, None]
+
+
+def _running_mean(series: Tensor, window: int) -> Tensor:
+    sums = torch.cat([torch.zeros_like(series[:1]), series.cumsum(0)])
+    return (sums[window:] - sums[:-window]) / window
+
+
+def _correlation(series: Tensor) -> Tensor:
+    """sum_t x(t) x(t + lag) for all lags, along the first axis."""
+    T = len(series)
+    power = torch.fft.rfft(series, 2 * T, dim=0).abs().square()
+    return torch.fft.irfft(power, 2 * T, dim=0)[:T]
+
+
+# ---- averages ----------------------------------------------------------------------------------------
+
+
+class Average(NamedTuple):
+    """Mean of a correlated series; all fields have the series' shape without its first axis."""
+
+    mean: Tensor
+    error: Tensor  # standard error of the mean
+    autocorrelation_time: Tensor  # integrated, in samples; 1/2 if they are independent
+    independent: Tensor  # number of independent samples, T / (2 tau)
+
+
+def block_average(series: Tensor) -> Average:
+    """Mean over the first axis with the standard error of a correlated series (T, ...).
+
+    tau = 1/2 + sum_t rho(t) up to the first lag W >= 5 tau (Sokal's automatic window; Functional
+    Integration, NATO ASI B 361, 131 (1997), section 3), error^2 = 2 tau variance/T, corrected by
+    1 + (2W + 1)/T for the mean being the series' own (Wolff, Comput. Phys. Commun. 156, 143 (2004), Eq. 49).
+    tau below 1/2 (anticorrelation) is taken as 1/2: the error is then an upper bound.
+
+    Raises ValueError below 10 samples or for values that are not finite. Warns (RuntimeWarning) if the
+    series is shorter than 50 tau: the error is then itself uncertain by a third or more.
+    """
+    x = torch.as_tensor(series, dtype=torch.float64)
+    T = len(x) if x.ndim else 0
+    if T < 10 or not bool(torch.isfinite(x).all()):
+        raise ValueError(f"{T} samples: an average with its error needs 10 or more, all of them finite")
+    mean = x.mean(0)
+    lag = torch.arange(T).to(x).view(-1, *[1] * (x.ndim - 1))
+    covariance = _correlation(x - mean) / (T - lag)
+    variance = covariance[0]
+    constant = variance <= (1e-14 * mean).square()  # up to rounding
+    rho = torch.where(constant, 0, covariance / variance.where(~constant, 1))
+    taus = rho[1:].cumsum(0) + 0.5
+    within = (lag[1:] < 5 * taus).cummin(0).values  # lags before the window closes
+    W = (within.sum(0) + 1).clamp(max=T - 1)
+    tau = taus.gather(0, W[None] - 1)[0].clamp(min=0.5)
+    error = (2 * tau * variance / T * (1 + (2 * W + 1) / T)).sqrt()
+    if 50 * tau.max() > T:
+        warnings.warn(
+            f"{T} samples are only {T / float(tau.max()):.0f} autocorrelation times: the standard error is "
+            "uncertain; go on to 50 and more",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return Average(mean, torch.where(constant, 0, error), tau, T / (2 * tau))
