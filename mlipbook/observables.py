@@ -60,7 +60,7 @@ def volume(state: State) -> Tensor:
 
 def density(state: State) -> Tensor:
     """Mass density, (B,) g/cm^3."""
-    return state.structures.masses.sum() / volume(state) / GRAM_PER_CM3
+    return state.masses.sum() / volume(state) / GRAM_PER_CM3
 
 
 def pressure(state: State) -> Tensor:

@@ -58,6 +58,7 @@ def test_thermodynamics_of_a_state():
     P = torch.tensor([0.0, 0.5]) * units.GPa
     state = SimpleNamespace(
         structures=structures,
+        masses=structures.masses,
         twice_kinetic=torch.tensor([3.0, 5.0], dtype=torch.float64),
         potential_energy=torch.tensor([-10.0, -11.0], dtype=torch.float64),
         temperature=torch.tensor([300.0, 310.0]),
@@ -107,7 +108,7 @@ def test_bond_orders_are_their_definition(degree):
         assert float(observables.steinhardt(batch(atoms), degree)) == pytest.approx(q, rel=1e-12)
         found = observables.averaged_bond_order(batch(atoms), degree)[0].numpy()
         assert found == pytest.approx(averaged, rel=1e-12)
-        assert averaged.std() > 0.1 * averaged.mean()  # atoms differ
+        assert len(set(averaged.round(8))) == len(atoms)  # no two alike
 
 
 def test_structure_does_not_depend_on_rotation_wrapping_order_or_batching(monkeypatch):
