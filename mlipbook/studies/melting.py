@@ -1,0 +1,171 @@
+"""Is this hysteresis that one? Scores of heating and cooling ramps against those of a reference.
+
+Arrays of ramps have the axes (branch, replica, sample): branch 0 is heating, 1 cooling, and all replicas of a
+branch have the same temperatures (branch, sample). Homogeneous melting is a matter of waiting for a nucleus:
+one ramp says little, and every score here is a mean over replicas with its standard error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SOLID = 0.25  # of the global Q6: crystals of 128 atoms have 0.35-0.5, liquids 0.08
+HEATING, COOLING = 0, 1
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean of independent values and its standard error; n: how many there were."""
+
+    value: float
+    sem: float
+    n: int
+
+    def __sub__(self, other: Mean) -> Mean:
+        return Mean(self.value - other.value, float(np.hypot(self.sem, other.sem)), self.n)
+
+
+def mean(values: np.ndarray) -> Mean:
+    """Over the values that are finite; the error is nan for a single one, all is nan for none."""
+    x = np.asarray(values)[np.isfinite(values)]
+    value = float(x.mean()) if len(x) else np.nan
+    return Mean(value, float(x.std(ddof=1) / len(x) ** 0.5) if len(x) > 1 else np.nan, len(x))
+
+
+# ---- when it melts --------------------------------------------------------------------------------------
+
+
+def crossing(temperature: np.ndarray, q6: np.ndarray) -> np.ndarray:
+    """Where each replica leaves its phase for good, (replicas,) K; nan for those that end in it.
+
+    temperature (samples,), q6 (replicas, samples) of one branch. Small systems go back and forth: it counts
+    when Q6 passes SOLID for the last time, interpolated between the two samples.
+    """
+    solid = q6 > SOLID
+    found = np.full(len(q6), np.nan)
+    for b, stays in enumerate(solid == solid[:, :1]):
+        k = int(np.flatnonzero(stays)[-1])
+        if k + 1 < len(temperature) and np.isfinite(q6[b]).all():
+            part = (SOLID - q6[b, k]) / (q6[b, k + 1] - q6[b, k])
+            found[b] = temperature[k] + part * (temperature[k + 1] - temperature[k])
+    return found
+
+
+def z_score(a: Mean, b: Mean) -> float:
+    """Difference over its standard error; nan if one of them has none."""
+    difference = a - b
+    return difference.value / difference.sem if difference.sem > 0 else float("nan")
+
+
+def on_grid(temperature: np.ndarray, values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Means in the bins of temperature between edges (bins + 1,): (2, replicas, bins), nan where empty."""
+    bins = np.digitize(temperature, edges) - 1  # (2, samples)
+    grid = np.full((*values.shape[:2], len(edges) - 1), np.nan)
+    for branch, k in np.ndindex(len(temperature), len(edges) - 1):
+        here = bins[branch] == k
+        if here.any():
+            grid[branch, :, k] = values[branch][:, here].mean(axis=1)
+    return grid
+
+
+def confusion(q6: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Counts of labels [liquid, solid in the reference][liquid, solid in the model], (2, 2).
+
+    q6, reference: (2, replicas, bins), see `on_grid`. The reference's label of a branch and bin is what most
+    of its replicas are; each replica of the model is counted. Bins that one of them lacks are left out.
+    """
+    truth = np.broadcast_to(majority(reference)[:, None], q6.shape)
+    valid = np.isfinite(q6) & np.isfinite(reference).all(axis=1, keepdims=True)
+    table = np.zeros((2, 2), int)
+    np.add.at(table, (truth[valid].astype(int), (q6[valid] > SOLID).astype(int)), 1)
+    return table
+
+
+def majority(q6: np.ndarray) -> np.ndarray:
+    """Whether most replicas are solid, (2, bins)."""
+    return (q6 > SOLID).mean(axis=1) > 0.5
+
+
+def agreement(q6: np.ndarray, reference: np.ndarray) -> float:
+    """Share of bins of temperature and branch whose majority label is the reference's."""
+    both = np.isfinite(q6).all(axis=1) & np.isfinite(reference).all(axis=1)
+    return float((majority(q6) == majority(reference))[both].mean())
+
+
+# ---- structure ------------------------------------------------------------------------------------------
+
+
+def distance(g: np.ndarray, reference: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """D = int r^2 |g - g_ref| dr / int r^2 |g_ref - 1| dr over the last axis (bins); edges (bins + 1,) A."""
+    shells = np.diff(edges**3)
+    return (shells * abs(g - reference)).sum(-1) / (shells * abs(reference - 1)).sum(-1)
+
+
+def bootstrap_band(
+    g: np.ndarray, edges: np.ndarray, replicas: int, level: float = 0.95, samples: int = 400
+) -> np.ndarray:
+    """D between two means over replicas drawn from the same ones, its quantile `level`, (..., ).
+
+    g: (replicas, ..., bins) of the reference. One mean is over as many draws as there are, the other over
+    `replicas`, as many as the model has: a model that is right stays below in `level` of all cases.
+    """
+    rng, n = np.random.default_rng(0), len(g)
+    draws = [
+        distance(*(g[rng.integers(n, size=m)].mean(axis=0) for m in (replicas, n)), edges)
+        for _ in range(samples)
+    ]
+    return np.quantile(draws, level, axis=0)
+
+
+# ---- thermodynamics -------------------------------------------------------------------------------------
+
+
+def relative_rms(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Root mean square over temperature of the relative difference of mean curves, (2,); see `on_grid`."""
+    ratio = values.mean(axis=1) / reference.mean(axis=1) - 1  # (2, bins)
+    return np.sqrt(np.nanmean(ratio**2, axis=1))
+
+
+def in_window(temperature: np.ndarray, values: np.ndarray, window: tuple[float, float]) -> list[np.ndarray]:
+    """Mean of each replica within a window of temperature, [heating (replicas,), cooling (replicas,)]."""
+    inside = (temperature >= window[0]) & (temperature <= window[1])
+    return [values[branch][:, inside[branch]].mean(axis=1) for branch in (HEATING, COOLING)]
+
+
+def step_at_melting(temperature: np.ndarray, values: np.ndarray, window: tuple[float, float]) -> Mean:
+    """Liquid minus solid at equal temperature: cooling minus heating where neither has changed its phase."""
+    solid, liquid = (mean(x) for x in in_window(temperature, values, window))
+    return liquid - solid
+
+
+def coexistence_window(temperature: np.ndarray, q6: np.ndarray) -> tuple[float, float]:
+    """The temperatures at which every heated replica is still solid and every cooled one still liquid."""
+    solid = (q6[HEATING] > SOLID).all(axis=0)
+    liquid = (q6[COOLING] <= SOLID).all(axis=0)
+    changed = np.flatnonzero(~solid), np.flatnonzero(~liquid)
+    ends = [k[0] if len(k) else n.size for k, n in zip(changed, (solid, liquid), strict=True)]
+    low = max(temperature[HEATING, 0], temperature[COOLING, ends[COOLING] - 1])
+    high = min(temperature[COOLING, 0], temperature[HEATING, ends[HEATING] - 1])
+    if ends[HEATING] == 0 or ends[COOLING] == 0 or low >= high:
+        raise ValueError("the branches share no temperature at which one is solid and the other liquid")
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Law:
+    """y = slope x through the origin; sem: standard error of the slope; chi2 per degree of freedom."""
+
+    slope: float
+    sem: float
+    chi2: float
+    n: int
+
+
+def through_origin(x: np.ndarray, y: np.ndarray, y_sem: np.ndarray) -> Law:
+    """Weighted least squares; where the scatter exceeds the errors, the slope's error grows with it."""
+    weight = 1 / y_sem**2
+    slope = float((weight * x * y).sum() / (weight * x * x).sum())
+    chi2 = float((weight * (y - slope * x) ** 2).sum() / (len(x) - 1))
+    return Law(slope, float((weight * x * x).sum() ** -0.5 * max(1, chi2) ** 0.5), chi2, len(x))

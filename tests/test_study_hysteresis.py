@@ -1,0 +1,172 @@
+"""The study of chapter 7: scores against exact answers, short ramps against what ramps must be."""
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+
+import mlipbook as mb
+from mlipbook.studies import hysteresis as study
+from mlipbook.studies import melting, teacher
+from mlipbook.units import GPa
+
+T = np.linspace(300, 400, 101)
+
+
+def falling(at: float, width: float = 10.0) -> np.ndarray:
+    """Q6 that falls linearly from 0.45 to 0.05, through 0.25 at a temperature."""
+    return np.clip(0.25 - 0.4 * (T - at) / width, 0.05, 0.45)
+
+
+# ---- scores ---------------------------------------------------------------------------------------------
+
+
+def test_crossing_is_where_the_phase_is_left_for_good():
+    short = np.where(abs(T - 320) < 2, 0.1, falling(371.3))  # a dip that comes back does not count
+    lasting = np.full(101, 0.4)  # never melts
+    broken = np.where(T > 390, np.nan, falling(350))
+    found = melting.crossing(T, np.array([falling(371.3), short, lasting, broken]))
+    np.testing.assert_allclose(found[:2], 371.3, rtol=1e-12)
+    assert np.isnan(found[2:]).all()
+    freezing = melting.crossing(T[::-1], falling(333.3)[None, ::-1])
+    np.testing.assert_allclose(freezing, 333.3, rtol=1e-12)
+
+
+def test_means_leave_out_what_is_not_there_and_z_is_the_difference_in_errors():
+    a, b = melting.mean(np.array([1.0, 3.0, np.nan])), melting.mean(np.array([5.0, 5.0, 8.0]))
+    assert (a.value, a.sem, a.n) == (2.0, 1.0, 2) and (b.value, b.sem) == (6.0, 1.0)
+    assert melting.z_score(a, b) == pytest.approx(-4 / 2**0.5)
+    one = melting.mean(np.array([4.0]))
+    assert np.isnan(one.sem) and np.isnan(melting.z_score(one, b)) and melting.mean(np.full(2, np.nan)).n == 0
+
+
+def test_labels_are_compared_bin_by_bin():
+    temperature, edges = np.array([T, T[::-1]]), np.array([300, 325, 350, 375, 401])
+    reference = np.stack([np.tile(falling(350.5, 1), (3, 1)), np.tile(falling(350.5, 1)[::-1], (3, 1))])
+    late = np.stack([np.tile(falling(375.5, 1), (2, 1)), reference[1, :2]])  # melts a bin later
+    on = [melting.on_grid(temperature, q6, edges) for q6 in (late, reference)]
+    np.testing.assert_allclose(on[1][0, 0], [0.45, 0.45, 0.05, 0.05], atol=0.02)
+    np.testing.assert_array_equal(melting.confusion(*on), [[6, 2], [0, 8]])  # [liquid, solid] in the reference
+    assert melting.agreement(*on) == 7 / 8 and melting.agreement(on[1], on[1]) == 1
+    missing = on[0].copy()
+    missing[0, :, 2] = np.nan  # without the bin in which they differ
+    assert melting.agreement(missing, on[1]) == 1 and melting.confusion(missing, on[1]).sum() == 14
+
+
+def test_distance_of_pair_distributions_weighs_shells():
+    edges = np.array([1.0, 2.0, 3.0])
+    reference = np.array([0.0, 2.0])
+    assert melting.distance(reference, reference, edges) == 0
+    assert melting.distance(np.array([0.0, 1.0]), reference, edges) == pytest.approx(19 / (7 + 19))
+    assert melting.distance(np.array([1.0, 2.0]), reference, edges) == pytest.approx(7 / (7 + 19))
+
+
+def test_the_band_holds_models_that_are_right_and_refuses_others():
+    rng, edges = np.random.default_rng(1), np.linspace(2, 8, 31)
+    truth = 1 + np.sin(edges[1:])
+    reference = truth + 0.1 * rng.normal(size=(12, 300, 30))  # 300 temperatures: as many cases
+    band = melting.bootstrap_band(reference, edges, replicas=8)
+    for shift, inside in ((0.0, (0.88, 1.0)), (0.15, (0.0, 0.1))):
+        model = (truth + shift + 0.1 * rng.normal(size=(8, 300, 30))).mean(0)
+        share = (melting.distance(model, reference.mean(0), edges) <= band).mean()
+        assert inside[0] <= share <= inside[1]
+
+
+def test_steps_and_windows():
+    temperature = np.array([T, T[::-1]])
+    q6 = np.array([[falling(380, 1), falling(370.5, 1)], [falling(330.5, 1)[::-1], falling(320, 1)[::-1]]])
+    low, high = melting.coexistence_window(temperature, q6)
+    assert (low, high) == (331, 370)  # the first freezes at 330.5, the first melts at 370.5
+    solid, liquid = 0.01 * T + 1, 0.01 * T + 1.5
+    volumes = np.array([[solid, solid], [liquid[::-1], liquid[::-1] + 0.1]])
+    step = melting.step_at_melting(temperature, volumes, (low, high))
+    assert step.value == pytest.approx(0.55) and step.sem == pytest.approx(0.05)
+    with pytest.raises(ValueError, match="no temperature"):
+        melting.coexistence_window(temperature, q6[::-1])
+    np.testing.assert_allclose(melting.relative_rms(1.01 * volumes, volumes), 0.01, rtol=1e-12)
+
+
+def test_causal_law_recovers_slope_and_error():
+    rng = np.random.default_rng(0)
+    x, sem = rng.normal(size=2000), np.full(2000, 0.5)
+    law = melting.through_origin(x, 1.3 * x + 0.5 * rng.normal(size=2000), sem)
+    assert abs(law.slope - 1.3) < 4 * law.sem and law.sem == pytest.approx(0.5 / 2000**0.5, rel=0.05)
+    assert law.chi2 == pytest.approx(1, abs=0.15)
+    scattered = melting.through_origin(x, 1.3 * x + 1.5 * rng.normal(size=2000), sem)
+    assert scattered.sem == pytest.approx(3 * law.sem, rel=0.15)  # errors that are too small are seen
+
+
+# ---- dynamics -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lennard_jones():
+    """Stands for a potential: sodium's distances, no long tail; member() and float() as a network has."""
+    potential = mb.potentials.LennardJones(epsilon=0.03, sigma=3.3, cutoff=5.0)
+    potential.member = lambda m: potential
+    return potential
+
+
+def test_ramps_heat_crystals_and_cool_liquids(lennard_jones, monkeypatch):
+    monkeypatch.setattr(study, "SETTLE", 0.2)
+    trajectory, stopped = study.run_ramps(lennard_jones, 250, replicas=2, pressure=0.5, progress=False)
+    ramps = study.ramps_of(trajectory, stopped, 250)
+    assert not stopped and not ramps.lost.any()
+    assert len(trajectory.time) == study.ramp_steps(250) // study.EVERY and ramps.temperature.shape == (2, 4)
+    np.testing.assert_allclose(ramps.temperature[:, -1], [study.HEATING[1], study.COOLING[1]])
+    assert all(values.shape == (2, 2, 4) for values in ramps.observed.values())
+    assert ramps.g.shape == (2, 2, 1, 60) and np.isfinite(ramps.g).all()
+    assert (ramps.observed["q6"][0, :, 0] > 0.25).all() and (ramps.observed["q6"][1, :, 0] < 0.2).all()
+    for branch in (0, 1):  # which replica is which survives the change of shapes
+        series = trajectory.observed["density"][-1].numpy()
+        np.testing.assert_array_equal(ramps.observed["density"][branch, :, -1], series[2 * branch :][:2])
+    assert study.schedule_of(np.array([0, 10]), 10).tolist() == [[*study.HEATING], [*study.COOLING]]
+
+
+def test_a_run_that_ends_early_leaves_nan(lennard_jones, monkeypatch):
+    monkeypatch.setattr(study, "Limits", lambda **_: mb.dynamics.Limits(closest=0.0, volume=(0.99999, 1.00001)))
+    trajectory, stopped = study.run_ramps(lennard_jones, 250, replicas=1, progress=False)
+    monkeypatch.setattr(study, "SETTLE", 0.0)
+    ramps = study.ramps_of(trajectory, stopped, 250)
+    assert "volume" in stopped and ramps.lost.all()
+    assert np.isnan(ramps.observed["density"][..., -1]).all() and np.isnan(ramps.g).all()
+
+
+def test_snapshots_carry_the_teacher_s_labels_and_whole_replicas():
+    potential = mb.ANNPotential(mb.Chebyshev(("Na",), 4.5, 3, 4.5, 2), hidden=(4,), seed=0)
+    frames = [bulk("Na", "bcc", 4.3, cubic=True) * (3, 3, 3) for _ in range(16)]
+    for k, atoms in enumerate(frames):
+        atoms.rattle(0.1, seed=k)
+    structures = mb.Structures.from_ase(frames)
+    state = mb.dynamics.thermalize(structures, 300)
+    positions, cells = structures.positions[None].repeat(2, 1, 1, 1), structures.cells[None].repeat(2, 1, 1, 1)
+    trajectory = mb.dynamics.Trajectory(state, torch.zeros(0), {}, torch.arange(2.0), positions, cells)
+    q6 = np.array([[0.4] * 16, [0.1] * 16])
+    parts = teacher.snapshots(potential, trajectory, q6)
+    assert [len(parts[part]) for part in ("train", "valid", "test")] == [20, 4, 8]
+    owners = [{atoms.info["replica"] for atoms in parts[part]} for part in parts]
+    assert not owners[0] & owners[1] and not owners[0] & owners[2] and not owners[1] & owners[2]
+    assert {b < 8 for b in owners[2]} == {True, False}  # both branches are tested
+    atoms = parts["train"][1]
+    assert atoms.info["phase"] == "liquid" and parts["train"][0].info["phase"] == "solid"
+    found = potential.evaluate(mb.Structures.from_ase(atoms))
+    np.testing.assert_allclose(atoms.get_potential_energy(), float(found.energy[0]), rtol=1e-12)
+    np.testing.assert_allclose(atoms.get_forces(), found.forces[0].numpy(), rtol=0, atol=1e-12)
+    pressure = -atoms.get_stress()[:3].mean() / GPa
+    np.testing.assert_allclose(pressure, float(found.pressure[0]) / GPa, rtol=1e-9)
+    errors = teacher.errors_by_phase(potential, parts["test"])
+    assert errors.frames == {"solid": 4, "liquid": 4}
+    assert all(abs(error).max() < 1e-9 for error in (*errors.rmse.values(), *errors.pressure.values()))
+
+
+def test_real_labels_hold_no_strained_cells():
+    frames = [atoms for part in teacher.real_labels().values() for atoms in part]
+    assert not any(str(atoms.info.get("kind", "")).startswith("strained") for atoms in frames)
+    assert all(np.allclose(atoms.cell.angles(), 90) for atoms in frames) and len(frames) > 150
+
+
+def test_jobs_are_named_apart_and_paired():
+    jobs = study.jobs(study.Size(seeds=2))
+    assert len({study.name_of(job) for job in jobs}) == len(jobs)
+    ramps = [job["model"] for job in jobs if "rate" in job and job["pressure"] == 0]
+    assert ramps[:5] == ["teacher", "EF 0", "EFP 0", "EF 1", "EFP 1"]
