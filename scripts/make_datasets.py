@@ -23,10 +23,9 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.geometry import get_distances
-from scipy.special import sph_harm_y
 
-from mlipbook import archive
+from mlipbook import archive, observables
+from mlipbook.structures import Structures
 
 DATA = Path(__file__).parents[1] / "mlipbook" / "data"
 SOLID_Q6 = 0.25
@@ -133,17 +132,9 @@ SETS = {
 }
 
 
-def steinhardt_q6(atoms: Atoms, neighbors: int = 14) -> float:
-    """Global Q6 = sqrt(4 pi/13 sum_m |mean Y_6m|^2) over the bonds to each atom's nearest neighbors.
-
-    Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983), Eq. 1.4. Perfect bcc with 14 neighbors: 0.511.
-    """
-    vectors, distances = get_distances(atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    nearest = np.argsort(distances, axis=1)[:, 1 : neighbors + 1]  # the first one is the atom itself
-    x, y, z = np.take_along_axis(vectors, nearest[..., None], axis=1).reshape(-1, 3).T
-    theta, phi = np.arctan2(np.hypot(x, y), z), np.arctan2(y, x)
-    q = np.array([sph_harm_y(6, m, theta, phi).mean() for m in range(-6, 7)])
-    return float(np.sqrt(4 * np.pi / 13 * np.sum(np.abs(q) ** 2)))
+def steinhardt_q6(atoms: Atoms) -> float:
+    """Global Q6 over the 14 nearest neighbors."""
+    return float(observables.steinhardt(Structures.from_ase(atoms), degree=6, neighbors=14))
 
 
 def phase(q6: float) -> str:
