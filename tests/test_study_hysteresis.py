@@ -7,7 +7,7 @@ from ase.build import bulk
 
 import mlipbook as mb
 from mlipbook.studies import hysteresis as study
-from mlipbook.studies import melting, teacher
+from mlipbook.studies import hysteresis_report, hysteresis_scores, melting, teacher
 from mlipbook.units import GPa
 
 T = np.linspace(300, 400, 101)
@@ -46,7 +46,9 @@ def test_labels_are_compared_bin_by_bin():
     late = np.stack([np.tile(falling(375.5, 1), (2, 1)), reference[1, :2]])  # melts a bin later
     on = [melting.on_grid(temperature, q6, edges) for q6 in (late, reference)]
     np.testing.assert_allclose(on[1][0, 0], [0.45, 0.45, 0.05, 0.05], atol=0.02)
-    np.testing.assert_array_equal(melting.confusion(*on), [[6, 2], [0, 8]])  # [liquid, solid] in the reference
+    np.testing.assert_array_equal(
+        melting.confusion(*on), [[6, 2], [0, 8]]
+    )  # [liquid, solid] in the reference
     assert melting.agreement(*on) == 7 / 8 and melting.agreement(on[1], on[1]) == 1
     missing = on[0].copy()
     missing[0, :, 2] = np.nan  # without the bin in which they differ
@@ -96,6 +98,94 @@ def test_causal_law_recovers_slope_and_error():
     assert scattered.sem == pytest.approx(3 * law.sem, rel=0.15)  # errors that are too small are seen
 
 
+# ---- models against the teacher -------------------------------------------------------------------------
+
+
+def synthetic(shift: float = 0.0, melts: float = 380.0, seed: int = 0) -> study.Ramps:
+    """Eight replicas that melt around a temperature and freeze at 320 K; ln V is shifted in both phases."""
+    rng, temperature = np.random.default_rng(seed), np.array([T, T[::-1]])
+    noise = np.linspace(-2, 2, 8)
+    q6 = np.array([[falling(melts + dx, 2) for dx in noise], [falling(320 + dx, 2)[::-1] for dx in noise]])
+    V = np.where(q6 > 0.25, 40.0, 41.0) * np.exp(shift + 1e-3 * rng.normal(size=(2, 8, 1)))
+    density = hysteresis_scores.ATOMIC_MASS / V
+    enthalpy = np.where(q6 > 0.25, 0.0, 0.025) + 1e-4 * rng.normal(size=q6.shape)
+    shortest = np.full_like(q6, 2.8)
+    g = 1 + np.sin(study.EDGES[1:]) + 0.1 * rng.normal(size=(2, 8, 5, 60))
+    observed = {"q6": q6, "density": density, "enthalpy": enthalpy, "shortest": shortest}
+    return study.Ramps(temperature, observed, temperature[:, ::20][:, :5], g)
+
+
+def test_a_model_that_is_the_teacher_passes_and_a_shifted_one_shows_its_shift():
+    reference = synthetic()
+    window = melting.coexistence_window(reference.temperature, reference.observed["q6"])
+    same = hysteresis_scores.score(synthetic(seed=1), reference, window)
+    assert same.agreement == 1 and abs(same.z[0]) < 1e-9 and (same.density < 0.002).all() and same.lost == 0
+    assert same.volume_step.value == pytest.approx(1, abs=0.1)
+    assert same.enthalpy_step.value == pytest.approx(25, abs=0.2)
+    assert same.T_plus.value == pytest.approx(380) and same.T_minus.value == pytest.approx(320)
+    other = hysteresis_scores.score(synthetic(0.02, melts=390, seed=2), reference, window)
+    for shift in other.volume_shift:
+        assert abs(shift.value - 0.02) < 4 * shift.sem and shift.sem < 0.001
+    np.testing.assert_allclose(other.density, 0.02, atol=0.002)
+    assert other.z[0] > 10 and other.z[1] == pytest.approx(0, abs=1e-9) and other.agreement < 1
+
+
+def test_causal_law_holds_for_a_model_that_is_the_teacher_under_pressure():
+    B, slope, pressure = 6.0, 40.0, 0.3  # GPa, K/GPa
+    reference = synthetic()
+    window = melting.coexistence_window(reference.temperature, reference.observed["q6"])
+    pressed = synthetic(-pressure / B, 380 + slope * pressure, seed=3)
+    found = hysteresis_scores.response(reference, pressed, pressure, window)
+    assert all(abs(x.value - B) < 4 * x.sem for x in found.bulk_modulus)
+    assert found.melting.value == pytest.approx(slope, abs=1)
+    assert found.clapeyron.value == pytest.approx(np.mean(window) * 1.0 / 0.025 * GPa, rel=0.1)
+    errors, models = np.array([-0.1, -0.05, 0.1]), {}
+    for k, e in enumerate(errors):
+        model = synthetic(e / B, 380 - slope * e, seed=10 + k)
+        models[f"EF {k}"] = hysteresis_scores.score(model, reference, window)
+    sem = dict.fromkeys(("solid", "liquid"), np.full(3, 1e-3))
+    held_out = teacher.Errors({}, dict.fromkeys(("solid", "liquid"), errors), sem, {})
+    own = hysteresis_scores.score(reference, reference, window)
+    laws, points = hysteresis_scores.causal_law(models, held_out, own.T_plus, found)
+    assert laws["volume"].slope == pytest.approx(1, abs=0.1) and laws["melting"].slope == pytest.approx(
+        1, abs=0.1
+    )
+    assert len(points["volume"]["found"]) == 6 and len(points["melting"]["predicted"]) == 3
+    opposite, _ = hysteresis_scores.causal_law(
+        models,
+        teacher.Errors({}, {k: -x for k, x in held_out.pressure.items()}, sem, {}),
+        own.T_plus,
+        found,
+    )
+    assert opposite["volume"].slope < -0.5  # the sign matters
+
+
+def test_records_are_json_and_nothing_is_left_out():
+    reference = synthetic()
+    window = melting.coexistence_window(reference.temperature, reference.observed["q6"])
+    scores = {
+        f"{kind} {k}": hysteresis_scores.score(synthetic(seed=k), reference, window)
+        for kind in teacher.KINDS
+        for k in range(2)
+    }
+    records = hysteresis_report.records_of_kind("EFP", scores)
+    assert records["EFP: agreement of phase labels"]["value"] == 100
+    assert all(item["n"] == 2 for item in records.values())
+    plain = hysteresis_report.plain({"x": scores["EF 0"], "y": np.array([np.nan, 1.0])})
+    assert plain["y"] == [None, 1.0] and plain["x"]["T_plus"]["n"] == 8
+    held = {
+        name: study.Plateaus(
+            np.array([[300.0], [350.0]]), {"density": np.ones((2, 1, 10))}, np.ones((2, 1, 60))
+        )
+        for name in ("teacher", "direct EF 0", "direct EFP 0")
+    }
+    arrays = hysteresis_report.curves({"teacher": reference, "EF 0": synthetic(seed=1)}, held)
+    assert arrays["q6"].shape == (2, 2, 8, 101) and arrays["g"].shape == (2, 2, 5, 60)
+    assert arrays["plateau_density"].shape == (3, 2, 1) and (arrays["distance"][0] == 0).all()
+    densities = hysteresis_report.records_of_plateaus(held)
+    assert densities["direct EF: density, solid, 300 K"]["value"] == 1
+
+
 # ---- dynamics -------------------------------------------------------------------------------------------
 
 
@@ -124,7 +214,8 @@ def test_ramps_heat_crystals_and_cool_liquids(lennard_jones, monkeypatch):
 
 
 def test_a_run_that_ends_early_leaves_nan(lennard_jones, monkeypatch):
-    monkeypatch.setattr(study, "Limits", lambda **_: mb.dynamics.Limits(closest=0.0, volume=(0.99999, 1.00001)))
+    narrow = mb.dynamics.Limits(closest=0.0, volume=(0.99999, 1.00001))
+    monkeypatch.setattr(study, "Limits", lambda **_: narrow)
     trajectory, stopped = study.run_ramps(lennard_jones, 250, replicas=1, progress=False)
     monkeypatch.setattr(study, "SETTLE", 0.0)
     ramps = study.ramps_of(trajectory, stopped, 250)
@@ -139,8 +230,8 @@ def test_snapshots_carry_the_teacher_s_labels_and_whole_replicas():
         atoms.rattle(0.1, seed=k)
     structures = mb.Structures.from_ase(frames)
     state = mb.dynamics.thermalize(structures, 300)
-    positions, cells = structures.positions[None].repeat(2, 1, 1, 1), structures.cells[None].repeat(2, 1, 1, 1)
-    trajectory = mb.dynamics.Trajectory(state, torch.zeros(0), {}, torch.arange(2.0), positions, cells)
+    twice = [x[None].repeat(2, 1, 1, 1) for x in (structures.positions, structures.cells)]
+    trajectory = mb.dynamics.Trajectory(state, torch.zeros(0), {}, torch.arange(2.0), *twice)
     q6 = np.array([[0.4] * 16, [0.1] * 16])
     parts = teacher.snapshots(potential, trajectory, q6)
     assert [len(parts[part]) for part in ("train", "valid", "test")] == [20, 4, 8]

@@ -1,0 +1,250 @@
+"""The verdict on Fig. 1: what `hysteresis` computed, scored model by model and put into records.
+
+python -m mlipbook.studies.hysteresis_report --folder FOLDER     results/full/hysteresis.json and .npz
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.io import jsonio
+
+from mlipbook import archive, bookkit, datasets
+from mlipbook.ann import load
+from mlipbook.studies import hysteresis as study
+from mlipbook.studies import melting
+from mlipbook.studies import teacher as teaching
+from mlipbook.studies.hysteresis import Plateaus, Ramps, Size
+from mlipbook.studies.hysteresis_scores import (
+    PHASES,
+    Response,
+    Score,
+    causal_law,
+    distances,
+    response,
+    score,
+    transitions,
+)
+from mlipbook.studies.melting import Law, Mean
+from mlipbook.studies.stress_training import UNITS
+from mlipbook.studies.teacher import KINDS, Errors
+
+BRANCHES = ("heating", "cooling")
+Key = tuple[str, float, float]  # model, rate (K/ps), pressure (GPa)
+
+
+def record(value: Mean | Law, unit: str, scale: float = 1.0) -> dict[str, Any]:
+    number = value.slope if isinstance(value, Law) else value.value
+    sem = None if not np.isfinite(value.sem) else float(value.sem) * scale
+    return {"value": float(number) * scale, "sem": sem, "n": value.n, "unit": unit}
+
+
+def over_seeds(values: Iterable[float], unit: str) -> dict[str, Any]:
+    return record(melting.mean(np.array(list(values))), unit)
+
+
+def records_of_kind(kind: str, scores: Mapping[str, Score]) -> dict[str, dict[str, Any]]:
+    """Means over the students of a kind with the standard error over seeds."""
+    own = [found for name, found in scores.items() if name.split()[0] == kind]
+    wrong = [1 - np.trace(s.labels) / s.labels.sum() for s in own]
+    found = {
+        "agreement of phase labels": over_seeds((100 * s.agreement for s in own), "%"),
+        "replicas with another label": over_seeds((100 * x for x in wrong), "%"),
+        "melting temperature": over_seeds((s.T_plus.value for s in own), "K"),
+        "freezing temperature": over_seeds((s.T_minus.value for s in own), "K"),
+        "volume step": over_seeds((s.volume_step.value for s in own), "A^3"),
+        "enthalpy step": over_seeds((s.enthalpy_step.value for s in own), "meV/atom"),
+    }
+    for b, branch in enumerate(BRANCHES):
+        found[f"|z| of the transition on {branch}"] = over_seeds((abs(s.z[b]) for s in own), "")
+        found[f"g(r) within the band, {branch}"] = over_seeds((100 * s.g[b] for s in own), "%")
+        found[f"density RMS, {branch}"] = over_seeds((100 * s.density[b] for s in own), "%")
+        shift = over_seeds((100 * s.volume_shift[b].value for s in own), "%")
+        found[f"volume shift, {PHASES[b]}"] = shift
+    return {f"{kind}: {name}": item for name, item in found.items()}
+
+
+def records_of_teacher(found: Score, response: Response) -> dict[str, dict[str, Any]]:
+    return {
+        "teacher: melting temperature": record(found.T_plus, "K"),
+        "teacher: freezing temperature": record(found.T_minus, "K"),
+        "teacher: volume step": record(found.volume_step, "A^3"),
+        "teacher: enthalpy step": record(found.enthalpy_step, "meV/atom"),
+        "teacher: bulk modulus, solid": record(response.bulk_modulus[0], "GPa"),
+        "teacher: bulk modulus, liquid": record(response.bulk_modulus[1], "GPa"),
+        "teacher: dT/dP of melting on heating": record(response.melting, "K/GPa"),
+        "teacher: dT/dP by Clapeyron": record(response.clapeyron, "K/GPa"),
+    }
+
+
+def records_of_errors(errors: Errors, prefix: str = "") -> dict[str, dict[str, Any]]:
+    """Held-out errors of a committee of students, EF and EFP, over seeds."""
+    out: dict[str, dict[str, Any]] = {}
+    for k, kind in enumerate(KINDS):
+        for name, values in errors.rmse.items():
+            out[f"{prefix}{kind}: {name} error"] = over_seeds(np.split(values, 2)[k], UNITS[name])
+        for phase in PHASES:
+            bias = np.split(errors.pressure[phase], 2)[k]
+            out[f"{prefix}{kind}: pressure bias, {phase}"] = over_seeds(bias, "GPa")
+    return out
+
+
+def records_of_teacher_errors(errors: Mapping[str, Errors]) -> dict[str, dict[str, Any]]:
+    """Errors of the teacher on real test frames, by group; pressure biases with their error over frames."""
+    out: dict[str, dict[str, Any]] = {}
+    for group, found in errors.items():
+        n = sum(found.frames.values())
+        for name, values in found.rmse.items():
+            item = {"value": float(values[0]), "sem": None, "n": n, "unit": UNITS[name]}
+            out[f"teacher: {name} error, {group} test frames"] = item
+        for phase, bias in found.pressure.items():
+            value = Mean(float(bias[0]), float(found.pressure_sem[phase][0]), found.frames[phase])
+            out[f"teacher: pressure bias, {phase}, {group} test frames"] = record(value, "GPa")
+    return out
+
+
+def records_of_rates(by_rate: Mapping[float, Ramps]) -> dict[str, dict[str, Any]]:
+    """What the rate of heating does to the teacher's transitions."""
+    out: dict[str, dict[str, Any]] = {}
+    for rate, found in sorted(by_rate.items()):
+        for name, T in zip(("melting", "freezing"), transitions(found), strict=True):
+            out[f"teacher: {name} temperature, {rate:g} K/ps"] = record(melting.mean(T), "K")
+    return out
+
+
+def records_of_plateaus(held: Mapping[str, Plateaus]) -> dict[str, dict[str, Any]]:
+    """Density of students of the real labels at constant temperature, over seeds, and of the teacher."""
+    out: dict[str, dict[str, Any]] = {}
+    for b, phase in enumerate(PHASES):
+        for k, T in enumerate(held["teacher"].temperature[b]):
+            where = f"density, {phase}, {T:g} K"
+            series = held["teacher"].observed["density"][b, k]
+            out[f"teacher: {where}"] = record(of_blocks(series), "g/cm^3")
+            for kind in KINDS:
+                own = [p for name, p in held.items() if name.startswith(f"direct {kind} ")]
+                values = (np.nanmean(p.observed["density"][b, k]) for p in own)
+                out[f"direct {kind}: {where}"] = over_seeds(values, "g/cm^3")
+    return out
+
+
+def of_blocks(series: np.ndarray, blocks: int = 5) -> Mean:
+    """Mean of a correlated series with the error of the means of equal blocks."""
+    return melting.mean(np.array([block.mean() for block in np.array_split(series, blocks)]))
+
+
+# ---- from the folder to the files -----------------------------------------------------------------------
+
+
+def stored(folder: Path) -> tuple[dict[Key, Ramps], dict[str, Plateaus], float]:
+    """What is done of the study: ramps by (model, rate, pressure), plateaus by model; CPU seconds."""
+    ramps: dict[Key, Ramps] = {}
+    held: dict[str, Plateaus] = {}
+    seconds = 0.0
+    for path in sorted((folder / "done").glob("*.json")):
+        done = jsonio.decode(path.read_text(), always_array=False)
+        job, result = done["job"], done["result"]
+        seconds += result["seconds"]
+        if "rate" in job:
+            ramps[job["model"], job["rate"], job["pressure"]] = Ramps(**result["found"])
+        else:
+            held[job["model"]] = Plateaus(**result["found"])
+    return ramps, held, seconds
+
+
+def report(folder: Path, size: Size, out: Path) -> None:
+    """Write `out`.json (records, window, scores, laws, points) and `out`.npz (see `curves`)."""
+    ramps, held, seconds = stored(folder)
+    teacher, pressed = (ramps["teacher", size.rate, p] for p in (0.0, size.pressure))
+    window = melting.coexistence_window(teacher.temperature, teacher.observed["q6"])
+    names = [f"{kind} {seed}" for kind in KINDS for seed in range(size.seeds)]  # as in the committee
+    students = {name: ramps[name, size.rate, 0.0] for name in names}
+    own, answer = score(teacher, teacher, window), response(teacher, pressed, size.pressure, window)
+    scores = {name: score(found, teacher, window) for name, found in students.items()}
+    snapshots = study.teacher_snapshots(folder, size)
+    errors = teaching.errors_by_phase(load(folder / "students.npz"), snapshots["test"])
+    laws, points = causal_law(scores, errors, own.T_plus, answer)
+    real = datasets.load("na-gamma", "test")
+    records = {
+        **records_of_teacher_errors(teaching.teacher_errors(load(folder / "teacher.npz"))),
+        **records_of_teacher(own, answer),
+        **records_of_rates({r: x for (name, r, p), x in ramps.items() if name == "teacher" and not p}),
+        **records_of_errors(errors),
+        **{key: item for kind in KINDS for key, item in records_of_kind(kind, scores).items()},
+        **{f"causal law of the {name}: slope": record(law, "") for name, law in laws.items()},
+        **records_of_errors(teaching.errors_by_phase(load(folder / "direct.npz"), real), "direct "),
+        **records_of_plateaus(held),
+    }
+    tables = {
+        "window": list(window),
+        "frames": {part: len(frames) for part, frames in snapshots.items()},
+        "scores": {name: plain(found) for name, found in {"teacher": own, **scores}.items()},
+        "pressure_errors": plain({"mean": errors.pressure, "sem": errors.pressure_sem}),
+        "laws": plain(laws),
+        "points": points,
+    }
+    bookkit.save_result(out.with_suffix(".json"), records, seconds, 0, **tables)
+    series = curves({"teacher": teacher, **students}, held)
+    models = {"models": ["teacher", *students], "plateau_models": list(held)}
+    metadata = {"kind": "curves of the melting hysteresis", "version": 1, **models}
+    archive.save(out.with_suffix(".npz"), series, metadata)
+
+
+def curves(ramps: Mapping[str, Ramps], held: Mapping[str, Plateaus]) -> dict[str, np.ndarray]:
+    """Arrays for figures, float32, with a model's axis (M,) in front; the first model is the teacher.
+
+    temperature (2, S) K; density, enthalpy, q6, shortest (M, 2, R, S); T_plus, T_minus (M, R) K;
+    edges (bins + 1,) A; frame_temperature (2, F) K; g (M, 2, F, bins), means over replicas; distance
+    (M, 2, F) and band (2, F) of g(r); plateau_temperature (2, n) K; plateau_density (P, 2, n) g/cm^3;
+    plateau_g (P, 2, n, bins).
+    """
+    teacher = ramps["teacher"]
+    found = {
+        name: np.stack([x.observed[name] for x in ramps.values()])
+        for name in ("density", "enthalpy", "q6", "shortest")
+    }
+    T_plus, T_minus = np.moveaxis(np.array([transitions(x) for x in ramps.values()]), 1, 0)
+    D = [distances(x, teacher) for x in ramps.values()]
+    found |= {
+        "temperature": teacher.temperature,
+        "T_plus": T_plus,
+        "T_minus": T_minus,
+        "edges": study.EDGES,
+        "frame_temperature": teacher.frame_temperature,
+        "g": np.stack([x.g.mean(axis=1) for x in ramps.values()]),
+        "distance": np.stack([d for d, _ in D]),
+        "band": D[0][1],
+        "plateau_temperature": held["teacher"].temperature,
+        "plateau_density": np.stack([x.observed["density"].mean(axis=-1) for x in held.values()]),
+        "plateau_g": np.stack([x.g for x in held.values()]),
+    }
+    return {name: np.asarray(x, np.float32) for name, x in found.items()}
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, arrays and numbers as JSON knows them; numbers that are none become None."""
+    if isinstance(value, Mean | Law | Score):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {name: plain(x) for name, x in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain(x) for x in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("results/full/hysteresis"))
+    given = parser.parse_args()
+    report(given.folder, Size(), given.out)
+
+
+if __name__ == "__main__":
+    main()

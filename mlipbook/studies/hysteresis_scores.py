@@ -1,0 +1,166 @@
+"""How a model's ramps differ from the teacher's, and whether its pressure error explains how.
+
+`melting` has the scores as functions of arrays; here they are applied to the Ramps of `hysteresis`. The
+causal law: a model whose pressure is too high by eps_P behaves like the teacher under an outer pressure of
+-eps_P.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlipbook.studies import hysteresis as study
+from mlipbook.studies import melting
+from mlipbook.studies.hysteresis import Ramps
+from mlipbook.studies.melting import COOLING, HEATING, Law, Mean
+from mlipbook.studies.teacher import Errors
+from mlipbook.units import GPa, meV
+
+GRID = 10.0  # K, bins of the phase labels and the density
+ATOMIC_MASS = 22.98976928 / 0.602214076  # g/cm^3 A^3: mass of an atom over its volume
+PHASES = ("solid", "liquid")  # of the branches before they change
+
+
+@dataclass(frozen=True)
+class Score:
+    """A model's ramps against the teacher's. T_plus, T_minus: temperatures of melting and freezing; z: their
+    differences over the standard error. labels: counts, see `melting.confusion`; agreement: share of
+    majority labels. g: share of frames within the bootstrap band, [heating, cooling]. density: relative RMS
+    difference, [heating, cooling]. volume_step (A^3), enthalpy_step (meV per atom): liquid minus solid.
+    volume_shift: ln(V/V_teacher) of solid and liquid before they change. lost: replicas with a pair closer
+    than CLOSEST; closest: the shortest pair of all, A.
+    """
+
+    T_plus: Mean
+    T_minus: Mean
+    z: tuple[float, float]
+    labels: np.ndarray
+    agreement: float
+    g: np.ndarray
+    density: np.ndarray
+    volume_step: Mean
+    enthalpy_step: Mean
+    volume_shift: tuple[Mean, Mean]
+    lost: int
+    closest: float
+    stopped: str
+
+
+def transitions(ramps: Ramps) -> tuple[np.ndarray, np.ndarray]:
+    """Temperatures of melting and of freezing of each replica, K; nan for those without."""
+    q6 = ramps.observed["q6"]
+    plus, minus = (melting.crossing(ramps.temperature[b], q6[b]) for b in (HEATING, COOLING))
+    return plus, minus
+
+
+def grid_of(ramps: Ramps, name: str) -> np.ndarray:
+    """Means over GRID, (2, replicas, bins)."""
+    low, high = ramps.temperature.min(), ramps.temperature.max()
+    edges = np.arange(np.floor(low / GRID) * GRID, high + GRID, GRID)
+    return melting.on_grid(ramps.temperature, ramps.observed[name], edges)
+
+
+def volume(ramps: Ramps) -> np.ndarray:
+    """Per atom, (2, replicas, samples) A^3."""
+    return ATOMIC_MASS / ramps.observed["density"]
+
+
+def before_change(ramps: Ramps, values: np.ndarray) -> np.ndarray:
+    """The values of replicas that are still in the phase they began in; the others' are nan."""
+    solid = ramps.observed["q6"] > melting.SOLID
+    return np.where(solid == np.array([True, False])[:, None, None], values, np.nan)
+
+
+def score(ramps: Ramps, teacher: Ramps, window: tuple[float, float]) -> Score:
+    """window: temperatures at which the teacher's heated replicas are solid and its cooled ones liquid."""
+    found = [melting.mean(x) for x in transitions(ramps)]
+    theirs = [melting.mean(x) for x in transitions(teacher)]
+    T, V, V_teacher = ramps.temperature, *(before_change(r, volume(r)) for r in (ramps, teacher))
+    shifts = [
+        melting.mean(np.log(a)) - melting.mean(np.log(b))
+        for a, b in zip(*(melting.in_window(T, x, window) for x in (V, V_teacher)), strict=True)
+    ]
+    enthalpy = before_change(ramps, ramps.observed["enthalpy"]) / meV
+    q6, q6_teacher = grid_of(ramps, "q6"), grid_of(teacher, "q6")
+    D, band = distances(ramps, teacher)
+    return Score(
+        T_plus=found[0],
+        T_minus=found[1],
+        z=(melting.z_score(found[0], theirs[0]), melting.z_score(found[1], theirs[1])),
+        labels=melting.confusion(q6, q6_teacher),
+        agreement=melting.agreement(q6, q6_teacher),
+        g=(band >= D).mean(axis=1),
+        density=melting.relative_rms(grid_of(ramps, "density"), grid_of(teacher, "density")),
+        volume_step=melting.step_at_melting(T, V, window),
+        enthalpy_step=melting.step_at_melting(T, enthalpy, window),
+        volume_shift=(shifts[0], shifts[1]),
+        lost=int(ramps.lost.sum()),
+        closest=float(np.nanmin(ramps.observed["shortest"])),
+        stopped=ramps.stopped,
+    )
+
+
+def distances(ramps: Ramps, teacher: Ramps) -> tuple[np.ndarray, np.ndarray]:
+    """D of the mean g(r) of each frame's temperature, and the teacher's band there, each (2, frames)."""
+    D = melting.distance(ramps.g.mean(axis=1), teacher.g.mean(axis=1), study.EDGES)
+    reference = np.moveaxis(teacher.g, 1, 0)  # (replicas, 2, frames, bins)
+    return D, melting.bootstrap_band(reference, study.EDGES, ramps.g.shape[1])
+
+
+# ---- the causal law ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Response:
+    """What pressure does to the teacher: B = -dP/dlnV (GPa) of solid and liquid, dT_plus/dP (K/GPa), and by
+    Clapeyron's equation T_m dV/dH, at the middle of the window (K/GPa)."""
+
+    bulk_modulus: tuple[Mean, Mean]
+    melting: Mean
+    clapeyron: Mean
+
+
+def response(teacher: Ramps, pressed: Ramps, pressure: float, window: tuple[float, float]) -> Response:
+    """From ramps at zero pressure and at this one (GPa)."""
+    change = score(pressed, teacher, window).volume_shift
+    B = [Mean(-pressure / d.value, pressure * d.sem / d.value**2, d.n) for d in change]
+    plus = melting.mean(transitions(pressed)[0]) - melting.mean(transitions(teacher)[0])
+    own = score(teacher, teacher, window)
+    slope = sum(window) / 2 * own.volume_step.value / (own.enthalpy_step.value * meV) * GPa
+    relative = np.hypot(*(x.sem / x.value for x in (own.volume_step, own.enthalpy_step)))
+    return Response(
+        (B[0], B[1]),
+        Mean(plus.value / pressure, plus.sem / pressure, plus.n),
+        Mean(slope, slope * float(relative), own.volume_step.n),
+    )
+
+
+def causal_law(
+    scores: Mapping[str, Score], errors: Errors, T_teacher: Mean, response: Response
+) -> tuple[dict[str, Law], dict[str, dict[str, list[float]]]]:
+    """Shifts that a model's pressure error predicts against those that it has; the law is right at slope 1.
+
+    errors: of the students in the order of scores. A pressure that is too high by eps_P acts like an outer
+    pressure of -eps_P: the volume grows by eps_P/B, melting shifts by -eps_P dT/dP. Returns the laws, and
+    the points: predicted, its error, found, its error.
+    """
+    points: dict[str, list[tuple[float, float, float, float]]] = {"volume": [], "melting": []}
+    for k, found in enumerate(scores.values()):
+        for phase, B, shift in zip(PHASES, response.bulk_modulus, found.volume_shift, strict=True):
+            error, sem = errors.pressure[phase][k], errors.pressure_sem[phase][k]
+            points["volume"].append((error / B.value, sem / B.value, shift.value, shift.sem))
+        error = -np.mean([errors.pressure[phase][k] for phase in PHASES])
+        sem = np.hypot(*(errors.pressure_sem[phase][k] for phase in PHASES)) / 2
+        shift = found.T_plus - T_teacher
+        slope = response.melting.value
+        points["melting"].append((error * slope, abs(sem * slope), shift.value, shift.sem))
+    table = {name: np.array(rows).T for name, rows in points.items()}
+    laws = {
+        name: melting.through_origin(x, y, np.hypot(x_sem, y_sem))
+        for name, (x, x_sem, y, y_sem) in table.items()
+    }
+    columns = ("predicted", "predicted_sem", "found", "found_sem")
+    return laws, {name: dict(zip(columns, rows.tolist(), strict=True)) for name, rows in table.items()}
