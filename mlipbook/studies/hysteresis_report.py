@@ -198,9 +198,9 @@ def curves(ramps: Mapping[str, Ramps], held: Mapping[str, Plateaus]) -> dict[str
     """Arrays for figures, float32, with a model's axis (M,) in front; the first model is the teacher.
 
     temperature (2, S) K; density, enthalpy, q6, shortest (M, 2, R, S); T_plus, T_minus (M, R) K;
-    edges (bins + 1,) A; frame_temperature (2, F) K; g (M, 2, F, bins), means over replicas; distance
-    (M, 2, F) and band (2, F) of g(r); plateau_temperature (2, n) K; plateau_density (P, 2, n) g/cm^3;
-    plateau_g (P, 2, n, bins).
+    edges (bins + 1,) A; frame_temperature (2, F) K; g and g_spread (M, 2, F, bins), means and standard
+    deviations over replicas; distance (M, 2, F) and band (2, F) of g(r); plateau_temperature (2, n) K;
+    plateau_density (P, 2, n) g/cm^3; plateau_g (P, 2, n, bins).
     """
     teacher = ramps["teacher"]
     found = {
@@ -216,6 +216,7 @@ def curves(ramps: Mapping[str, Ramps], held: Mapping[str, Plateaus]) -> dict[str
         "edges": study.EDGES,
         "frame_temperature": teacher.frame_temperature,
         "g": np.stack([x.g.mean(axis=1) for x in ramps.values()]),
+        "g_spread": np.stack([x.g.std(axis=1, ddof=1) for x in ramps.values()]),
         "distance": np.stack([d for d, _ in D]),
         "band": D[0][1],
         "plateau_temperature": held["teacher"].temperature,
