@@ -68,11 +68,10 @@ class Chebyshev(nn.Module):
         self.register_buffer("weights", self._species_weights())  # (Z center, Z neighbor)
 
     def _apply(self, *arguments: Any, **keywords: Any) -> Chebyshev:
-        """Move or cast from exact tables: those that were cast to float32 before stay rounded in float64."""
-        self.legendre, self.harmonics = (
-            t.to(self.weights.device) for t in _angular_tables(self.angular_order)
-        )
-        return super()._apply(*arguments, **keywords)
+        """Move or cast; tables come from exact ones, since those cast to float32 before stay rounded."""
+        super()._apply(*arguments, **keywords)
+        self.legendre, self.harmonics = (t.to(self.weights) for t in _angular_tables(self.angular_order))
+        return self
 
     def _check(self) -> None:
         unknown = [s for s in self.species if s not in atomic_numbers]

@@ -292,3 +292,11 @@ def test_a_trip_through_single_precision_leaves_no_trace():
     descriptor = mb.Chebyshev(("Ag", "Se"), 4.5, 6, 4.1, 5)
     before = features(descriptor, structures)
     assert torch.equal(features(descriptor.to(torch.float32).double(), structures), before)
+
+
+def test_moving_a_descriptor_keeps_its_precision():
+    descriptor = mb.Chebyshev(("Na",), 6.5, 4, 6.5, 2).float().to("cpu")
+    assert {table.dtype for table in descriptor.buffers()} == {torch.float32}
+    exact = mb.Chebyshev(("Na",), 6.5, 4, 6.5, 2)
+    for table, reference in zip(descriptor.double().buffers(), exact.buffers(), strict=True):
+        torch.testing.assert_close(table, reference, rtol=0, atol=0)

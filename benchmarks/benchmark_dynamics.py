@@ -1,0 +1,149 @@
+"""Milliseconds per step of molecular dynamics (NPT), beside the bare force call and ASE's in the same run.
+
+    python benchmarks/benchmark_dynamics.py [--device cuda] [--out FILE.json]
+
+The bare call is `evaluate` for the same structures: once with the neighbor list that dynamics would use, it
+shows what integrator and lists add, and once with a list that ends at the cutoff, the least there is. All
+three take turns, so that they see the same load. Times are of the processor on a CPU (other programs count
+little), of the clock on a GPU; one thread; the network in float32. On a GPU also 1 to 64 replicas.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.md.nose_hoover_chain import IsotropicMTKNPT
+
+import mlipbook as mb
+from mlipbook.bookkit import save_result
+from mlipbook.neighbors import VerletLists
+from mlipbook.units import fs
+
+TEMPERATURE, TIMESTEP, CUTOFF, SEED = 300.0, 2.9 * fs, 6.5, 0
+GOAL = 1.15  # times the bare call with the same list
+CASES = {"128 atoms": (4, 1), "128 atoms, 8 replicas": (4, 8), "1,024 atoms": (8, 1)}
+ROUNDS = 7
+
+
+def sodium(cells: int) -> Atoms:
+    return bulk("Na", "bcc", 4.28, cubic=True) * cells
+
+
+def trained() -> mb.ANNPotential:
+    """An EFP-fit of a few seconds: bcc sodium must stay where it is."""
+    descriptor = mb.Chebyshev(("Na",), CUTOFF, 16, CUTOFF, 4)
+    potential = mb.ANNPotential(descriptor, hidden=(20, 20), seed=SEED).float()
+    train, valid = (mb.datasets.load("na-gamma", part) for part in ("train", "valid"))
+    mb.fit(potential, train, valid, mb.Cost(p_U=1, p_F=1, p_W=0.2), epochs=40, progress=False)
+    return potential
+
+
+def seconds(function: Callable[[], object], device: str) -> float:
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    began = clock()
+    function()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return clock() - began
+
+
+def case(potential: mb.ANNPotential, cells: int, replicas: int, device: str) -> dict[str, np.ndarray]:
+    """ms per step (or call) of all replicas, ROUNDS of each kind."""
+    steps = max(20, 320 // (replicas * cells**3 // 64))
+    structures = mb.Structures.from_ase([sodium(cells)] * replicas, device)
+    state = mb.dynamics.thermalize(structures, TEMPERATURE, seed=SEED)
+    simulation = mb.dynamics.NPT(potential, TIMESTEP, TEMPERATURE)
+    state = simulation.run(state, 200, progress=False).state  # atoms off their sites
+    lists = VerletLists(CUTOFF)
+    used, least = lists(state.structures), mb.neighbors.build(state.structures, CUTOFF)
+    atoms = state.structures.to_ase()[0]
+    atoms.set_velocities(state.velocities[0].cpu().numpy())
+    atoms.calc = mb.Calculator(potential)
+    ase = IsotropicMTKNPT(
+        atoms, TIMESTEP, temperature_K=TEMPERATURE, pressure_au=0.0, tdamp=100 * fs, pdamp=500 * fs
+    )
+    kinds: dict[str, tuple[Callable[[], object], int]] = {
+        "a step": (lambda: simulation.run(state, steps, every=steps, progress=False), steps),
+        "bare call, same list": (lambda: potential.evaluate(state.structures, "II", used), 1),
+        "bare call, shortest list": (lambda: potential.evaluate(state.structures, "II", least), 1),
+    }
+    if replicas == 1:
+        kinds["a step of ASE"] = (lambda: ase.run(steps), steps)
+    times: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(ROUNDS):
+        for name, (function, n) in kinds.items():
+            repeats = steps // n  # as many calls as steps
+            total = sum(seconds(function, device) for _ in range(repeats))
+            times[name].append(1e3 * total / (n * repeats))
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def tabulated(name: str, times: dict[str, np.ndarray]) -> dict[str, dict]:
+    """Records, and lines for the screen. Ratios are medians of the rounds' ratios."""
+    records = {}
+    for kind, values in times.items():
+        sem = 1.2533 * values.std(ddof=1) / len(values) ** 0.5
+        records[f"{name}: {kind}"] = {
+            "value": float(np.median(values)),
+            "sem": float(sem),
+            "n": len(values),
+            "unit": "ms",
+        }
+        print(f"{name:24} {kind:26} {np.median(values):9.3f} ± {sem:.3f} ms")
+    for kind in times:
+        if kind != "a step":
+            ratios = times["a step"] / times[kind]
+            sem = 1.2533 * ratios.std(ddof=1) / len(ratios) ** 0.5
+            ratio = float(np.median(ratios))
+            key = f"{name}: a step over {kind.removeprefix('a ')}"
+            records[key] = {"value": ratio, "sem": float(sem), "n": len(ratios), "unit": ""}
+            goal = f", goal {GOAL}: {'met' if ratio <= GOAL else 'missed'}" if "same" in kind else ""
+            print(f"{name:24} over {kind.removeprefix('a '):21} {ratio:9.3f} ± {sem:.3f}{goal}", flush=True)
+    return records
+
+
+def throughput(potential: mb.ANNPotential, device: str) -> dict[str, dict]:
+    """Atom-steps per second for 1 to 64 replicas of 128 atoms."""
+    records = {}
+    for replicas in (1, 2, 4, 8, 16, 32, 64):
+        if device == "cpu" and replicas > 16:
+            break
+        times = case(potential, 4, replicas, device)["a step"]
+        rates = replicas * 128 / (times / 1e3)
+        sem = 1.2533 * rates.std(ddof=1) / len(rates) ** 0.5
+        value = {"value": float(np.median(rates)), "sem": float(sem), "n": len(rates), "unit": "atom-steps/s"}
+        records[f"{replicas} replicas of 128 atoms"] = value
+        print(
+            f"{replicas:3} replicas of 128 atoms    {np.median(rates):.4g} ± {sem:.2g} atom-steps/s",
+            flush=True,
+        )
+    return records
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--out", type=Path, help="save the table with its provenance as JSON")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    began, device = time.perf_counter(), arguments.device
+    name = torch.cuda.get_device_name() if device == "cuda" else f"cpu, 1 of {os.cpu_count()} cores"
+    load = os.getloadavg()[0]
+    print(f"{name}, load {load:.1f}; torch {torch.__version__}")
+    potential = trained().to(device)
+    records = {"load at the start": {"value": load, "sem": 0.0, "n": 1, "unit": "processes"}}
+    for title, (cells, replicas) in CASES.items():
+        records |= tabulated(title, case(potential, cells, replicas, device))
+    records |= throughput(potential, device)
+    if arguments.out:
+        save_result(arguments.out, records, time.perf_counter() - began, SEED, name)
+
+
+if __name__ == "__main__":
+    main()
