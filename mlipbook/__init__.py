@@ -6,7 +6,20 @@ Units at every public boundary: eV, angstrom, amu and ASE's time unit; see `mlip
 import ctypes
 import sys
 
-from mlipbook import aenet, campaign, datasets, dft, heat, labels, neighbors, plotting, potentials, units
+from mlipbook import (
+    aenet,
+    campaign,
+    datasets,
+    dft,
+    dynamics,
+    heat,
+    labels,
+    neighbors,
+    observables,
+    plotting,
+    potentials,
+    units,
+)
 from mlipbook.accuracy import ErrorTable, errors, predict
 from mlipbook.ann import ANNPotential, load
 from mlipbook.calculator import Calculator
@@ -30,12 +43,14 @@ __all__ = [
     "campaign",
     "datasets",
     "dft",
+    "dynamics",
     "errors",
     "fit",
     "heat",
     "labels",
     "load",
     "neighbors",
+    "observables",
     "plotting",
     "potentials",
     "predict",

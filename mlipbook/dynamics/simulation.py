@@ -24,6 +24,7 @@ from mlipbook.units import fs, kB, ps
 
 Observables = Mapping[str, Callable[[State], Tensor]]
 Target = Callable[[int], Tensor]  # step -> (B,)
+FOREVER = 2**62  # a step after the end of any ramp
 
 
 class Potential(Protocol):
@@ -124,9 +125,9 @@ class Simulation:
             **(observe or {}),
             "invariant": lambda s: self.method.invariant(s, kT(s.step), pressure(s.step)),
         }
-        intervals = {"every": every, "frames": frames, "chunk": chunk}
-        folder = Store(store, self.identity(start, intervals)) if store is not None else None
-        parts = folder.parts(start) if folder else []
+        intervals = f"every {every}, frames {frames}, chunk {chunk}, observed {sorted(observables)}"
+        folder = Store(store, self.identity(start, kT, pressure, intervals)) if store is not None else None
+        parts = folder.parts(start, end) if folder else []
         state = parts[-1].state if parts else start
         with tqdm(total=steps, initial=steps - (end - state.step), disable=not progress, desc="steps") as bar:
             while state.step < end:
@@ -148,7 +149,11 @@ class Simulation:
                 state = now
                 if folder:
                     folder.save(parts)
-        return joined(parts)
+        trajectory = joined(parts)
+        if trajectory.state.result is None:  # all of it came from the store
+            result = CommitteeMean(self.potential)(state.structures)
+            trajectory = replace(trajectory, state=replace(state, result=result))
+        return trajectory
 
     def advance(
         self, state: State, until: int, forces: Forces, kT: Target, pressure: Target
@@ -172,19 +177,23 @@ class Simulation:
             return lambda step: per_replica(schedule(step - state.step), state.structures, name)
 
         temperature, pressure = target(self.temperature, "temperature"), target(self.pressure, "pressure")
-        ends = torch.cat([temperature(state.step), temperature(2**62)])
+        ends = torch.cat([temperature(state.step), temperature(FOREVER)])
         if not isinstance(self.method, VelocityVerlet) and not bool((ends > 0).all()):
             raise ValueError(f"temperature {ends.unique().tolist()} K: thermostats need positive ones")
         return lambda step: kB * temperature(step), pressure
 
-    def identity(self, start: State, intervals: Mapping[str, int | None]) -> dict[str, str]:
+    def identity(self, start: State, kT: Target, pressure: Target, intervals: str) -> dict[str, str]:
         """What tells this run from others."""
-        weights = self.potential.state_dict().values() if isinstance(self.potential, torch.nn.Module) else ()
+        result = CommitteeMean(self.potential)(start.structures)
+        energy, force = float(result.energy.mean()), float(result.forces.square().mean().sqrt())
+        steps = (start.step, start.step + 1, FOREVER)  # a straight line and where it ends
         return {
-            "simulation": repr((self.method, self.timestep, self.temperature, self.pressure)),
+            "integrator": f"{self.method}, timestep {self.timestep}",
+            "temperature": str([(kT(step) / kB).tolist() for step in steps]),
+            "pressure": str([pressure(step).tolist() for step in steps]),
             "start": digest(tensors_of(start)),
-            "potential": f"{type(self.potential).__name__} {digest(weights)}",
-            "intervals": repr(dict(intervals)),
+            "potential": f"{type(self.potential).__name__}, at the start {energy:.6f} eV, {force:.6f} eV/A",
+            "intervals": intervals,
         }
 
 

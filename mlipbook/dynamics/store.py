@@ -35,9 +35,17 @@ class Store:
         with explained(self.folder), archive.replacing(self.folder / "writable") as file:
             file.write(b"the folder can be written\n")
 
-    def parts(self, like: State) -> list[Trajectory]:
-        """What is there, on the device of this state. ValueError if it is damaged or of another run."""
-        return [self.load(path, like) for path in sorted(self.folder.glob("part-*.npz"))]
+    def parts(self, like: State, end: int) -> list[Trajectory]:
+        """What is there, on the device of this state. ValueError if it is damaged, of another run, or more
+        than up to step `end`.
+        """
+        parts = [self.load(path, like) for path in sorted(self.folder.glob("part-*.npz"))]
+        if parts and parts[-1].state.step > end:
+            raise ValueError(
+                f"{self.folder}: holds steps up to {parts[-1].state.step}, the run shall end at {end}; "
+                "ask for more steps, or give another folder"
+            )
+        return parts
 
     def save(self, parts: Sequence[Trajectory]) -> None:
         """Write the last of these parts."""
