@@ -233,7 +233,7 @@ class Size:
     """
 
     rate: float = 15.0
-    other_rates: tuple[float, ...] = (30.0,)
+    other_rates: tuple[float, ...] = (7.5, 30.0)
     snapshot_rate: float = 25.0
     pressure: float = 0.3
     replicas: int = 8
