@@ -8,6 +8,7 @@ from ase.build import bulk
 import mlipbook as mb
 from mlipbook.studies import hysteresis as study
 from mlipbook.studies import hysteresis_report, hysteresis_scores, melting, teacher
+from mlipbook.studies.active_learning import by_part
 from mlipbook.units import GPa
 
 T = np.linspace(300, 400, 101)
@@ -233,7 +234,7 @@ def test_snapshots_carry_the_teacher_s_labels_and_whole_replicas():
     twice = [x[None].repeat(2, 1, 1, 1) for x in (structures.positions, structures.cells)]
     trajectory = mb.dynamics.Trajectory(state, torch.zeros(0), {}, torch.arange(2.0), *twice)
     q6 = np.array([[0.4] * 16, [0.1] * 16])
-    parts = teacher.snapshots(potential, trajectory, q6)
+    parts = by_part(teacher.snapshots(potential, trajectory, q6))
     assert [len(parts[part]) for part in ("train", "valid", "test")] == [20, 4, 8]
     owners = [{atoms.info["replica"] for atoms in parts[part]} for part in parts]
     assert not owners[0] & owners[1] and not owners[0] & owners[2] and not owners[1] & owners[2]

@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import numpy as np
 import torch
 from ase import Atoms
@@ -32,7 +33,9 @@ from ase.build import bulk
 from mlipbook import campaign, datasets, observables
 from mlipbook.ann import ANNPotential, load
 from mlipbook.dynamics import NPT, Limits, Ramp, State, Trajectory, Unstable, thermalize
+from mlipbook.dynamics.trajectory import write_extxyz
 from mlipbook.studies import teacher as teaching
+from mlipbook.studies.active_learning import by_part
 from mlipbook.units import GPa, fs
 
 TIMESTEP = 2.9  # fs
@@ -258,12 +261,15 @@ def prepare(folder: Path, size: Size) -> None:
 
 
 def teacher_snapshots(folder: Path, size: Size) -> dict[str, list[Atoms]]:
-    """Part -> labeled frames of ramps of their own; the same at every call."""
-    teacher = load(folder / "teacher.npz")
-    options = {"replicas": size.replicas, "seed": 1000, "store": folder / "snapshots"}
-    trajectory, _ = run_ramps(teacher, size.snapshot_rate, **options)
-    q6 = trajectory.observed["q6"][FRAMES // EVERY - 1 :: FRAMES // EVERY].numpy()
-    return teaching.snapshots(teacher, trajectory, q6)
+    """Part -> labeled frames of ramps of their own, kept in the folder's snapshots.xyz."""
+    file = folder / "snapshots.xyz"
+    if not file.exists():
+        teacher = load(folder / "teacher.npz")
+        options = {"replicas": size.replicas, "seed": 1000, "store": folder / "snapshots"}
+        trajectory, _ = run_ramps(teacher, size.snapshot_rate, **options)
+        q6 = trajectory.observed["q6"][FRAMES // EVERY - 1 :: FRAMES // EVERY].numpy()
+        write_extxyz(file, teaching.snapshots(teacher, trajectory, q6))
+    return by_part(ase.io.read(file, ":"))
 
 
 def model(folder: Path, name: str) -> ANNPotential:

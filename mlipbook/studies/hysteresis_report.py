@@ -26,6 +26,7 @@ from mlipbook.studies.hysteresis_scores import (
     Score,
     causal_law,
     distances,
+    grid_of,
     response,
     score,
     transitions,
@@ -44,6 +45,10 @@ def record(value: Mean | Law, unit: str, scale: float = 1.0) -> dict[str, Any]:
     return {"value": float(number) * scale, "sem": sem, "n": value.n, "unit": unit}
 
 
+def count(value: float, unit: str = "") -> dict[str, Any]:
+    return {"value": value, "sem": None, "n": 1, "unit": unit}
+
+
 def over_seeds(values: Iterable[float], unit: str) -> dict[str, Any]:
     return record(melting.mean(np.array(list(values))), unit)
 
@@ -56,12 +61,15 @@ def records_of_kind(kind: str, scores: Mapping[str, Score]) -> dict[str, dict[st
         "agreement of phase labels": over_seeds((100 * s.agreement for s in own), "%"),
         "replicas with another label": over_seeds((100 * x for x in wrong), "%"),
         "melting temperature": over_seeds((s.T_plus.value for s in own), "K"),
-        "freezing temperature": over_seeds((s.T_minus.value for s in own), "K"),
+        "replicas that melted": over_seeds((s.T_plus.n for s in own), ""),
+        "replicas that froze": over_seeds((s.T_minus.n for s in own), ""),
+        "replicas lost": over_seeds((s.lost for s in own), ""),
+        "shortest pair": count(min(s.closest for s in own), "A"),
         "volume step": over_seeds((s.volume_step.value for s in own), "A^3"),
         "enthalpy step": over_seeds((s.enthalpy_step.value for s in own), "meV/atom"),
     }
     for b, branch in enumerate(BRANCHES):
-        found[f"|z| of the transition on {branch}"] = over_seeds((abs(s.z[b]) for s in own), "")
+        found[f"z of the transition on {branch}"] = over_seeds((s.z[b] for s in own), "")
         found[f"g(r) within the band, {branch}"] = over_seeds((100 * s.g[b] for s in own), "%")
         found[f"density RMS, {branch}"] = over_seeds((100 * s.density[b] for s in own), "%")
         shift = over_seeds((100 * s.volume_shift[b].value for s in own), "%")
@@ -72,7 +80,8 @@ def records_of_kind(kind: str, scores: Mapping[str, Score]) -> dict[str, dict[st
 def records_of_teacher(found: Score, response: Response) -> dict[str, dict[str, Any]]:
     return {
         "teacher: melting temperature": record(found.T_plus, "K"),
-        "teacher: freezing temperature": record(found.T_minus, "K"),
+        "teacher: replicas that froze": count(found.T_minus.n),
+        "teacher: shortest pair": count(found.closest, "A"),
         "teacher: volume step": record(found.volume_step, "A^3"),
         "teacher: enthalpy step": record(found.enthalpy_step, "meV/atom"),
         "teacher: bulk modulus, solid": record(response.bulk_modulus[0], "GPa"),
@@ -109,11 +118,15 @@ def records_of_teacher_errors(errors: Mapping[str, Errors]) -> dict[str, dict[st
 
 
 def records_of_rates(by_rate: Mapping[float, Ramps]) -> dict[str, dict[str, Any]]:
-    """What the rate of heating does to the teacher's transitions."""
+    """What the rate does to the teacher: when it melts, how many freeze, how much order the rest gains."""
     out: dict[str, dict[str, Any]] = {}
     for rate, found in sorted(by_rate.items()):
-        for name, T in zip(("melting", "freezing"), transitions(found), strict=True):
-            out[f"teacher: {name} temperature, {rate:g} K/ps"] = record(melting.mean(T), "K")
+        plus, minus = (melting.mean(T) for T in transitions(found))
+        out[f"teacher: melting temperature, {rate:g} K/ps"] = record(plus, "K")
+        out[f"teacher: freezing temperature, {rate:g} K/ps"] = record(minus, "K")
+        out[f"teacher: replicas that froze, {rate:g} K/ps"] = count(minus.n)
+        coldest = grid_of(found, "q6")[melting.COOLING, :, 0]
+        out[f"teacher: Q6 at the end of cooling, {rate:g} K/ps"] = record(melting.mean(coldest), "")
     return out
 
 
@@ -179,6 +192,7 @@ def report(folder: Path, size: Size, out: Path) -> None:
         **records_of_errors(teaching.errors_by_phase(load(folder / "direct.npz"), real), "direct "),
         **records_of_plateaus(held),
     }
+    records = {name: item for name, item in records.items() if np.isfinite(item["value"])}
     tables = {
         "window": list(window),
         "frames": {part: len(frames) for part, frames in snapshots.items()},

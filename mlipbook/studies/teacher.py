@@ -22,6 +22,7 @@ from mlipbook.cost import Cost
 from mlipbook.derivative_cache import prepare_all
 from mlipbook.descriptors import Chebyshev
 from mlipbook.dynamics import Trajectory
+from mlipbook.studies.active_learning import by_part
 from mlipbook.studies.cost_weights import Weights
 from mlipbook.studies.stress_training import UNITS, held_out, train_kinds
 from mlipbook.training import fit
@@ -40,8 +41,7 @@ def real_labels() -> dict[str, list[Atoms]]:
     """
     active = datasets.load("na-gamma-active")
     cubic = [atoms for atoms in active if not atoms.info["kind"].startswith("strained")]
-    frames = datasets.load("na-gamma") + cubic
-    return {part: [atoms for atoms in frames if atoms.info["split"] == part] for part in datasets.SPLITS}
+    return by_part(datasets.load("na-gamma") + cubic)
 
 
 def train_teacher(epochs: int = 80, seed: int = 0, progress: bool = True) -> ANNPotential:
@@ -66,18 +66,18 @@ def labeled(teacher: ANNPotential, frames: Sequence[Atoms]) -> list[Atoms]:
     return copies
 
 
-def snapshots(teacher: ANNPotential, trajectory: Trajectory, q6: np.ndarray) -> dict[str, list[Atoms]]:
-    """Part -> the frames of a trajectory, labeled by the teacher; a replica is in one part with all it has.
+def snapshots(teacher: ANNPotential, trajectory: Trajectory, q6: np.ndarray) -> list[Atoms]:
+    """The frames of a trajectory, labeled by the teacher, with info["replica"], ["phase"] and ["split"].
 
-    q6: (frames, replicas), for info["phase"].
+    A replica is in one part with all it has. q6: (frames, replicas), for the phase.
     """
-    parts: dict[str, list[Atoms]] = {part: [] for part in datasets.SPLITS}
+    found = []
     for b in range(len(trajectory.state)):
-        frames = labeled(teacher, trajectory.atoms(b))
-        for atoms, order in zip(frames, q6[:, b], strict=True):
-            atoms.info |= {"replica": b, "phase": "solid" if order > LIQUID_Q6 else "liquid"}
-        parts[PARTS[b % len(PARTS)]] += frames
-    return parts
+        for atoms, order in zip(labeled(teacher, trajectory.atoms(b)), q6[:, b], strict=True):
+            phase = "solid" if order > LIQUID_Q6 else "liquid"
+            atoms.info |= {"replica": b, "phase": phase, "split": PARTS[b % len(PARTS)]}
+            found.append(atoms)
+    return found
 
 
 def train_students(
