@@ -171,7 +171,8 @@ def test_records_are_json_and_nothing_is_left_out():
     }
     records = hysteresis_report.records_of_kind("EFP", scores)
     assert records["EFP: agreement of phase labels"]["value"] == 100
-    assert all(item["n"] == 2 for item in records.values())
+    assert [name for name, item in records.items() if item["n"] != 2] == ["EFP: shortest pair"]
+    assert records["EFP: replicas that froze"]["value"] == 8
     plain = hysteresis_report.plain({"x": scores["EF 0"], "y": np.array([np.nan, 1.0])})
     assert plain["y"] == [None, 1.0] and plain["x"]["T_plus"]["n"] == 8
     held = {
