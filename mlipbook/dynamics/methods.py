@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import exp
 
 import torch
 from torch import Tensor
@@ -111,7 +112,7 @@ class BAOAB:
     def friction_and_noise(self, state: State, dt: float, kT: Tensor) -> State:
         """p <- c p + sqrt((1 - c^2) m kT) noise, c = exp(-dt/time)."""
         masses = state.masses
-        c = torch.exp(torch.as_tensor(-dt / self.time, dtype=torch.float64))
+        c = exp(-dt / self.time)
         width = ((1 - c**2) * kT[:, None, None] * masses[:, None]).sqrt()
         momenta = c * state.momenta + width * noise(state.seeds, state.step, state.structures)
         if self.fix_center:
