@@ -45,6 +45,11 @@ SETTLE = 2.0  # ps at the start of a ramp that are left out
 EDGES = np.linspace(2.0, 8.0, 61)  # A, bins of g(r)
 CLOSEST = 2.3  # A; a pair that is closer was in no label: the replica is lost
 LIQUID_Q6 = 0.12  # of labeled frames that start a liquid; some cold ones have begun to crystallize
+# Students of the ramps' snapshots alone had met few pairs below 2.7 A and let atoms fall onto each other in
+# the liquid at 450 K; hot liquids teach them what repulsion is. All go to training but one.
+HOT = (450.0, 500.0, 550.0, 600.0, 650.0, 700.0, 750.0, 800.0)  # K
+HOT_PARTS = ("train", "train", "train", "train", "train", "valid", "train", "train")
+HOT_STEPS = 1500
 LATTICE = 4.27  # A, of the crystal that starts; the barostat finds its own
 
 
@@ -261,15 +266,27 @@ def prepare(folder: Path, size: Size) -> None:
 
 
 def teacher_snapshots(folder: Path, size: Size) -> dict[str, list[Atoms]]:
-    """Part -> labeled frames of ramps of their own, kept in the folder's snapshots.xyz."""
+    """Part -> labeled frames of ramps of their own and of hot liquids, kept in the folder's snapshots.xyz."""
     file = folder / "snapshots.xyz"
     if not file.exists():
         teacher = load(folder / "teacher.npz")
         options = {"replicas": size.replicas, "seed": 1000, "store": folder / "snapshots"}
-        trajectory, _ = run_ramps(teacher, size.snapshot_rate, **options)
-        q6 = trajectory.observed["q6"][FRAMES // EVERY - 1 :: FRAMES // EVERY].numpy()
-        write_extxyz(file, teaching.snapshots(teacher, trajectory, q6))
+        ramps, _ = run_ramps(teacher, size.snapshot_rate, **options)
+        q6 = ramps.observed["q6"][FRAMES // EVERY - 1 :: FRAMES // EVERY].numpy()
+        hot = hot_liquids(teacher, folder / "hot")
+        frames = teaching.snapshots(teacher, ramps, q6)
+        frames += teaching.snapshots(teacher, hot, np.zeros((len(hot.positions), len(HOT))), HOT_PARTS)
+        write_extxyz(file, frames)
     return by_part(ase.io.read(file, ":"))
+
+
+def hot_liquids(teacher: ANNPotential, store: str | os.PathLike[str]) -> Trajectory:
+    """A liquid at each temperature of HOT and zero pressure, at the start from near COOLING."""
+    first = thermalize(starts(len(HOT))[len(HOT) :], HOT, seed=2000)
+    simulation = NPT(in_single_precision(teacher), TIMESTEP * fs, np.array(HOT))
+    return simulation.run(
+        first, HOT_STEPS, every=EVERY, frames=FRAMES, limits=Limits(closest=0.0), store=store
+    )
 
 
 def model(folder: Path, name: str) -> ANNPotential:

@@ -6,16 +6,18 @@ python -m mlipbook.studies.hysteresis_report --folder FOLDER     results/full/hy
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.io import jsonio
 
 from mlipbook import archive, bookkit, datasets
-from mlipbook.ann import load
+from mlipbook.accuracy import predict
+from mlipbook.ann import ANNPotential, load
 from mlipbook.studies import hysteresis as study
 from mlipbook.studies import melting
 from mlipbook.studies import teacher as teaching
@@ -34,6 +36,7 @@ from mlipbook.studies.hysteresis_scores import (
 from mlipbook.studies.melting import Law, Mean
 from mlipbook.studies.stress_training import UNITS
 from mlipbook.studies.teacher import KINDS, Errors
+from mlipbook.units import meV
 
 BRANCHES = ("heating", "cooling")
 Key = tuple[str, float, float]  # model, rate (K/ps), pressure (GPa)
@@ -130,6 +133,19 @@ def records_of_rates(by_rate: Mapping[float, Ramps]) -> dict[str, dict[str, Any]
     return out
 
 
+def records_of_coverage(
+    committee: ANNPotential, groups: Mapping[str, Sequence[Atoms]]
+) -> dict[str, dict[str, Any]]:
+    """Spread of the EFP-fits to real labels on groups of frames: the same where the labels cover both."""
+    spreads: dict[str, dict[str, Any]] = {}
+    for group, frames in groups.items():
+        found = [x["forces"][committee.members // 2 :] for x in predict(committee, frames)]
+        spread = np.array([np.sqrt(forces.var(axis=0, ddof=1).mean()) for forces in found]) / meV
+        spreads[f"spread of forces, {group}"] = record(melting.mean(spread), "meV/A")
+        spreads[f"largest spread of forces, {group}"] = count(float(spread.max()), "meV/A")
+    return spreads
+
+
 def records_of_plateaus(held: Mapping[str, Plateaus]) -> dict[str, dict[str, Any]]:
     """Density of students of the real labels at constant temperature, over seeds, and of the teacher."""
     out: dict[str, dict[str, Any]] = {}
@@ -176,20 +192,24 @@ def report(folder: Path, size: Size, out: Path) -> None:
     window = melting.coexistence_window(teacher.temperature, teacher.observed["q6"])
     names = [f"{kind} {seed}" for kind in KINDS for seed in range(size.seeds)]  # as in the committee
     students = {name: ramps[name, size.rate, 0.0] for name in names}
+    learned = load(folder / "teacher.npz")
     own, answer = score(teacher, teacher, window), response(teacher, pressed, size.pressure, window)
     scores = {name: score(found, teacher, window) for name, found in students.items()}
     snapshots = study.teacher_snapshots(folder, size)
     errors = teaching.errors_by_phase(load(folder / "students.npz"), snapshots["test"])
     laws, points = causal_law(scores, errors, own.T_plus, answer)
-    real = datasets.load("na-gamma", "test")
+    direct, real = load(folder / "direct.npz"), datasets.load("na-gamma", "test")
+    cold = [atoms for atoms in real if atoms.info["md_temperature_K"] <= teacher.temperature.max()]
     records = {
-        **records_of_teacher_errors(teaching.teacher_errors(load(folder / "teacher.npz"))),
+        **records_of_teacher_errors(teaching.teacher_errors(learned)),
         **records_of_teacher(own, answer),
+        "teacher: shortest trained pair": count(min((learned.shortest or {}).values()), "A"),
         **records_of_rates({r: x for (name, r, p), x in ramps.items() if name == "teacher" and not p}),
         **records_of_errors(errors),
         **{key: item for kind in KINDS for key, item in records_of_kind(kind, scores).items()},
         **{f"causal law of the {name}: slope": record(law, "") for name, law in laws.items()},
-        **records_of_errors(teaching.errors_by_phase(load(folder / "direct.npz"), real), "direct "),
+        **records_of_errors(teaching.errors_by_phase(direct, real), "direct "),
+        **records_of_coverage(direct, {"real test frames": cold, "snapshots": snapshots["test"]}),
         **records_of_plateaus(held),
     }
     records = {name: item for name, item in records.items() if np.isfinite(item["value"])}

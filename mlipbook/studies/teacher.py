@@ -66,16 +66,18 @@ def labeled(teacher: ANNPotential, frames: Sequence[Atoms]) -> list[Atoms]:
     return copies
 
 
-def snapshots(teacher: ANNPotential, trajectory: Trajectory, q6: np.ndarray) -> list[Atoms]:
+def snapshots(
+    teacher: ANNPotential, trajectory: Trajectory, q6: np.ndarray, parts: Sequence[str] = PARTS
+) -> list[Atoms]:
     """The frames of a trajectory, labeled by the teacher, with info["replica"], ["phase"] and ["split"].
 
-    A replica is in one part with all it has. q6: (frames, replicas), for the phase.
+    A replica is in one part with all it has, parts[b], again and again. q6: (frames, replicas).
     """
     found = []
     for b in range(len(trajectory.state)):
         for atoms, order in zip(labeled(teacher, trajectory.atoms(b)), q6[:, b], strict=True):
             phase = "solid" if order > LIQUID_Q6 else "liquid"
-            atoms.info |= {"replica": b, "phase": phase, "split": PARTS[b % len(PARTS)]}
+            atoms.info |= {"replica": b, "phase": phase, "split": parts[b % len(parts)]}
             found.append(atoms)
     return found
 
