@@ -161,6 +161,16 @@ def test_causal_law_holds_for_a_model_that_is_the_teacher_under_pressure():
     assert opposite["volume"].slope < -0.5  # the sign matters
 
 
+def test_lost_replicas_are_counted_where_they_came_too_close():
+    ramps = synthetic()
+    ramps.observed["shortest"][0, 3, 50:60] = 1.0
+    ramps.observed["shortest"][1, 2, 70:] = np.nan
+    assert ramps.lost.sum() == 2 and hysteresis_scores.score(ramps, synthetic(), (340.0, 360.0)).lost == 2
+    records = hysteresis_report.records_of_first_students({("EF 0", 15.0, 0.0): ramps})
+    values = [item["value"] for item in records.values()]
+    assert values == [16, 2, T[50]]
+
+
 def test_records_are_json_and_nothing_is_left_out():
     reference = synthetic()
     window = melting.coexistence_window(reference.temperature, reference.observed["q6"])

@@ -146,6 +146,24 @@ def records_of_coverage(
     return spreads
 
 
+def records_of_first_students(ramps: Mapping[Key, Ramps]) -> dict[str, dict[str, Any]]:
+    """How many replicas students lost that had not been taught hot liquids, and where the first."""
+    lost = [(found, b, i) for found in ramps.values() for b, i in np.argwhere(found.lost)]
+    everyone = sum(found.lost.size for found in ramps.values())
+    heated = [first_close(found, b, i) for found, b, i in lost if b == melting.HEATING]
+    return {
+        "students without hot liquids: replicas": count(everyone),
+        "students without hot liquids: replicas lost": count(len(lost)),
+        "students without hot liquids: coldest loss on heating": count(min(heated, default=np.nan), "K"),
+    }
+
+
+def first_close(ramps: Ramps, branch: int, replica: int) -> float:
+    """Temperature at which a replica first has a pair closer than CLOSEST, K."""
+    close = ~(ramps.observed["shortest"][branch, replica] > study.CLOSEST)
+    return float(ramps.temperature[branch, np.argmax(close)])
+
+
 def records_of_plateaus(held: Mapping[str, Plateaus]) -> dict[str, dict[str, Any]]:
     """Density of students of the real labels at constant temperature, over seeds, and of the teacher."""
     out: dict[str, dict[str, Any]] = {}
@@ -185,8 +203,11 @@ def stored(folder: Path) -> tuple[dict[Key, Ramps], dict[str, Plateaus], float]:
     return ramps, held, seconds
 
 
-def report(folder: Path, size: Size, out: Path) -> None:
-    """Write `out`.json (records, window, scores, laws, points) and `out`.npz (see `curves`)."""
+def report(folder: Path, size: Size, out: Path, first: Path | None = None) -> None:
+    """Write `out`.json (records, window, scores, laws, points) and `out`.npz (see `curves`).
+
+    first: folder of the same study with students that were not taught hot liquids, if there is one.
+    """
     ramps, held, seconds = stored(folder)
     teacher, pressed = (ramps["teacher", size.rate, p] for p in (0.0, size.pressure))
     window = melting.coexistence_window(teacher.temperature, teacher.observed["q6"])
@@ -211,6 +232,7 @@ def report(folder: Path, size: Size, out: Path) -> None:
         **records_of_errors(teaching.errors_by_phase(direct, real), "direct "),
         **records_of_coverage(direct, {"real test frames": cold, "snapshots": snapshots["test"]}),
         **records_of_plateaus(held),
+        **(records_of_first_students(stored(first)[0]) if first else {}),
     }
     records = {name: item for name, item in records.items() if np.isfinite(item["value"])}
     tables = {
@@ -277,8 +299,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("results/full/hysteresis"))
+    parser.add_argument("--first", type=Path, help="folder with students that were not taught hot liquids")
     given = parser.parse_args()
-    report(given.folder, Size(), given.out)
+    report(given.folder, Size(), given.out, given.first)
 
 
 if __name__ == "__main__":
