@@ -71,18 +71,20 @@ def pair_distributions(
     axes: Axes,
     r: np.ndarray,
     temperatures: Sequence[float],
-    samples: dict[str, np.ndarray],
+    curves: dict[str, tuple[np.ndarray, np.ndarray]],
     step: float = 1.5,
 ) -> None:
     """One branch of the paper's Fig. 1: g(r) at each temperature, hotter ones higher by `step`.
 
-    r: (bins,) angstrom. samples: kind (a key of COLORS) -> g(r) of its runs, (runs, temperatures, bins).
-    Lines are means over the runs, bands one standard deviation.
+    r: (bins,) angstrom. curves: kind (a key of COLORS) -> g(r) and its uncertainty, drawn as a band, each
+    (temperatures, bins).
     """
-    for kind, g in samples.items():
+    for kind, (mean, spread) in curves.items():
         width = 2.2 if kind == "reference" else 1.0  # the first line shows under those that cover it
-        for k in range(len(temperatures)):
-            band(axes, r, g[:, k] + k * step, kind, label="_" if k else None, linewidth=width)
+        for k, around in enumerate(spread):
+            g = mean[k] + k * step
+            axes.plot(r, g, color=COLORS[kind], linewidth=width, label="_" if k else kind)
+            axes.fill_between(r, g - around, g + around, color=COLORS[kind], alpha=0.2, linewidth=0)
     for k, T in enumerate(temperatures):
         axes.annotate(f"{T:.0f} K", (r[0], k * step + 0.12), fontsize=8)
     axes.set(xlabel="r (Å)", xlim=(r[0], r[-1]), yticks=step * np.arange(len(temperatures)), yticklabels=[])
