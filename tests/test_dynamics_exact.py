@@ -173,10 +173,10 @@ def slope_of_pressure_ratio(volumes: torch.Tensor) -> float:
 def test_interacting_fluid_obeys_the_virial_identity_and_the_pressure_ratio():
     """<P_int V> = P <V> - kT (1 + (3N - N_f)/3); ln p1(V)/p2(V) is a straight line of slope -(P1 - P2)/kT."""
     trajectory = fluid()
-    assert deviation(work(trajectory), -2, 0.05) < 4
+    assert deviation(work(trajectory), -2, 0.06) < 4
     slopes = [slope_of_pressure_ratio(part) for part in trajectory.observed["volume"].tensor_split(8, dim=1)]
     expected = float(PRESSURES[1] - PRESSURES[0]) / (kB * T)
-    assert deviation(torch.tensor([slopes]) / expected, 1, 0.06) < 4
+    assert deviation(torch.tensor([slopes]) / expected, 1, 0.1) < 4
 
 
 def test_interacting_fluid_refuses_forces_that_count_twice_where_the_ideal_gas_does_not():
