@@ -295,6 +295,13 @@ def test_folder_of_another_run_is_refused_and_left_alone(tmp_path):
     assert kept(tmp_path) == before
 
 
+def test_missing_part_is_named(tmp_path):
+    stored_run(tmp_path)
+    (tmp_path / "part-00003.npz").unlink()
+    with pytest.raises(ValueError, match="part-00003.npz is missing"):
+        stored_run(tmp_path)
+
+
 # ---- stops -------------------------------------------------------------------------------------------
 
 

@@ -39,7 +39,11 @@ class Store:
         """What is there, on the device of this state. ValueError if it is damaged, of another run, or more
         than up to step `end`.
         """
-        parts = [self.load(path, like) for path in sorted(self.folder.glob("part-*.npz"))]
+        paths = sorted(self.folder.glob("part-*.npz"))
+        for number, path in enumerate(paths):
+            if path != self.path(number):
+                raise ValueError(f"{self.path(number)} is missing; put it back, or give another folder")
+        parts = [self.load(path, like) for path in paths]
         if parts and parts[-1].state.step > end:
             raise ValueError(
                 f"{self.folder}: holds steps up to {parts[-1].state.step}, the run shall end at {end}; "
@@ -47,9 +51,12 @@ class Store:
             )
         return parts
 
+    def path(self, number: int) -> Path:
+        return self.folder / f"part-{number:05d}.npz"
+
     def save(self, parts: Sequence[Trajectory]) -> None:
         """Write the last of these parts."""
-        path = self.folder / f"part-{len(parts) - 1:05d}.npz"
+        path = self.path(len(parts) - 1)
         with explained(path):
             archive.save(path, arrays_of(parts[-1]), self.metadata(parts[-1].state))
 
