@@ -131,6 +131,14 @@ def test_a_model_that_is_the_teacher_passes_and_a_shifted_one_shows_its_shift():
     assert other.z[0] > 10 and other.z[1] == pytest.approx(0, abs=1e-9) and other.agreement < 1
 
 
+def test_crystals_that_do_not_melt_count_with_the_end_of_the_ramp():
+    ramps = synthetic(melts=399.5)  # those above melt beyond the ramp
+    assert np.isnan(hysteresis_scores.transitions(ramps)[0]).sum() == 3
+    found = hysteresis_scores.score(ramps, synthetic(), (340.0, 360.0))
+    late = 399.5 + np.linspace(-2, 2, 8)[:5]
+    assert found.T_plus.value == pytest.approx((late.sum() + 3 * 400) / 8) and found.melted == 5
+
+
 def test_causal_law_holds_for_a_model_that_is_the_teacher_under_pressure():
     B, slope, pressure = 6.0, 40.0, 0.3  # GPa, K/GPa
     reference = synthetic()
@@ -185,17 +193,18 @@ def test_records_are_json_and_nothing_is_left_out():
     assert records["EFP: replicas that froze"]["value"] == 8
     plain = hysteresis_report.plain({"x": scores["EF 0"], "y": np.array([np.nan, 1.0])})
     assert plain["y"] == [None, 1.0] and plain["x"]["T_plus"]["n"] == 8
-    held = {
-        name: study.Plateaus(
-            np.array([[300.0], [350.0]]), {"density": np.ones((2, 1, 10))}, np.ones((2, 1, 60))
-        )
-        for name in ("teacher", "direct EF 0", "direct EFP 0")
-    }
+    order = np.array([0.4, 0.1])[:, None, None] * np.ones((2, 1, 10))
+    observed = {"density": np.ones((2, 1, 10)), "q6": order}
+    melted = {"density": 0.9 * np.ones((2, 1, 10)), "q6": np.full((2, 1, 10), 0.1)}
+    runs = {"teacher": observed, "direct EF 0": observed, "direct EF 1": melted, "direct EFP 0": observed}
+    temperatures = np.array([[300.0], [350.0]])
+    held = {name: study.Plateaus(temperatures, x, np.ones((2, 1, 60))) for name, x in runs.items()}
     arrays = hysteresis_report.curves({"teacher": reference, "EF 0": synthetic(seed=1)}, held)
     assert arrays["q6"].shape == (2, 2, 8, 101) and arrays["g"].shape == (2, 2, 5, 60)
-    assert arrays["plateau_density"].shape == (3, 2, 1) and (arrays["distance"][0] == 0).all()
+    assert arrays["plateau_density"].shape == (4, 2, 1) and (arrays["distance"][0] == 0).all()
     densities = hysteresis_report.records_of_plateaus(held)
-    assert densities["direct EF: density, solid, 300 K"]["value"] == 1
+    assert densities["direct EF: density, solid, 300 K"]["value"] == 1  # without the one that melted
+    assert densities["direct EF: density, liquid, 350 K"]["value"] == pytest.approx(0.95)
 
 
 # ---- dynamics -------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from mlipbook.studies.hysteresis_scores import (
     PHASES,
     Response,
     Score,
+    bounded,
     causal_law,
     distances,
     grid_of,
@@ -64,8 +65,8 @@ def records_of_kind(kind: str, scores: Mapping[str, Score]) -> dict[str, dict[st
         "agreement of phase labels": over_seeds((100 * s.agreement for s in own), "%"),
         "replicas with another label": over_seeds((100 * x for x in wrong), "%"),
         "melting temperature": over_seeds((s.T_plus.value for s in own), "K"),
-        "replicas that melted": over_seeds((s.T_plus.n for s in own), ""),
-        "replicas that froze": over_seeds((s.T_minus.n for s in own), ""),
+        "replicas that melted": over_seeds((s.melted for s in own), ""),
+        "replicas that froze": over_seeds((s.froze for s in own), ""),
         "replicas lost": over_seeds((s.lost for s in own), ""),
         "shortest pair": count(min(s.closest for s in own), "A"),
         "volume step": over_seeds((s.volume_step.value for s in own), "A^3"),
@@ -83,7 +84,7 @@ def records_of_kind(kind: str, scores: Mapping[str, Score]) -> dict[str, dict[st
 def records_of_teacher(found: Score, response: Response) -> dict[str, dict[str, Any]]:
     return {
         "teacher: melting temperature": record(found.T_plus, "K"),
-        "teacher: replicas that froze": count(found.T_minus.n),
+        "teacher: replicas that froze": count(found.froze),
         "teacher: shortest pair": count(found.closest, "A"),
         "teacher: volume step": record(found.volume_step, "A^3"),
         "teacher: enthalpy step": record(found.enthalpy_step, "meV/atom"),
@@ -124,10 +125,10 @@ def records_of_rates(by_rate: Mapping[float, Ramps]) -> dict[str, dict[str, Any]
     """What the rate does to the teacher: when it melts, how many freeze, how much order the rest gains."""
     out: dict[str, dict[str, Any]] = {}
     for rate, found in sorted(by_rate.items()):
-        plus, minus = (melting.mean(T) for T in transitions(found))
-        out[f"teacher: melting temperature, {rate:g} K/ps"] = record(plus, "K")
-        out[f"teacher: freezing temperature, {rate:g} K/ps"] = record(minus, "K")
-        out[f"teacher: replicas that froze, {rate:g} K/ps"] = count(minus.n)
+        plus, minus = transitions(found)
+        out[f"teacher: melting temperature, {rate:g} K/ps"] = record(bounded(found), "K")
+        out[f"teacher: replicas that melted, {rate:g} K/ps"] = count(int(np.isfinite(plus).sum()))
+        out[f"teacher: replicas that froze, {rate:g} K/ps"] = count(int(np.isfinite(minus).sum()))
         coldest = grid_of(found, "q6")[melting.COOLING, :, 0]
         out[f"teacher: Q6 at the end of cooling, {rate:g} K/ps"] = record(melting.mean(coldest), "")
     return out
@@ -165,17 +166,18 @@ def first_close(ramps: Ramps, branch: int, replica: int) -> float:
 
 
 def records_of_plateaus(held: Mapping[str, Plateaus]) -> dict[str, dict[str, Any]]:
-    """Density of students of the real labels at constant temperature, over seeds, and of the teacher."""
+    """Density of students of the real labels at constant temperature, over seeds, and of the teacher.
+
+    Runs that have changed their phase are left out.
+    """
     out: dict[str, dict[str, Any]] = {}
-    for b, phase in enumerate(PHASES):
-        for k, T in enumerate(held["teacher"].temperature[b]):
-            where = f"density, {phase}, {T:g} K"
-            series = held["teacher"].observed["density"][b, k]
-            out[f"teacher: {where}"] = record(of_blocks(series), "g/cm^3")
-            for kind in KINDS:
-                own = [p for name, p in held.items() if name.startswith(f"direct {kind} ")]
-                values = (np.nanmean(p.observed["density"][b, k]) for p in own)
-                out[f"direct {kind}: {where}"] = over_seeds(values, "g/cm^3")
+    for b, k in np.ndindex(held["teacher"].temperature.shape):
+        where = f"density, {PHASES[b]}, {held['teacher'].temperature[b, k]:g} K"
+        out[f"teacher: {where}"] = record(of_blocks(held["teacher"].observed["density"][b, k]), "g/cm^3")
+        for kind in KINDS:
+            own = [p.observed for name, p in held.items() if name.startswith(f"direct {kind} ")]
+            same = [x for x in own if (x["q6"][b, k].mean() > melting.SOLID) == (PHASES[b] == "solid")]
+            out[f"direct {kind}: {where}"] = over_seeds((x["density"][b, k].mean() for x in same), "g/cm^3")
     return out
 
 

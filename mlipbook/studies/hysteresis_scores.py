@@ -26,8 +26,10 @@ PHASES = ("solid", "liquid")  # of the branches before they change
 
 @dataclass(frozen=True)
 class Score:
-    """A model's ramps against the teacher's. T_plus, T_minus: temperatures of melting and freezing; z: their
-    differences over the standard error. labels: counts, see `melting.confusion`; agreement: share of
+    """A model's ramps against the teacher's.
+
+    T_plus, T_minus: temperatures of melting (see `bounded`) and of freezing; melted, froze: replicas that did;
+    z: differences over the standard error. labels: counts, see `melting.confusion`; agreement: share of
     majority labels. g: share of frames within the bootstrap band, [heating, cooling]. density: relative RMS
     difference, [heating, cooling]. volume_step (A^3), enthalpy_step (meV per atom): liquid minus solid.
     volume_shift: ln(V/V_teacher) of solid and liquid before they change. lost: replicas with a pair closer
@@ -36,6 +38,8 @@ class Score:
 
     T_plus: Mean
     T_minus: Mean
+    melted: int
+    froze: int
     z: tuple[float, float]
     labels: np.ndarray
     agreement: float
@@ -54,6 +58,15 @@ def transitions(ramps: Ramps) -> tuple[np.ndarray, np.ndarray]:
     q6 = ramps.observed["q6"]
     plus, minus = (melting.crossing(ramps.temperature[b], q6[b]) for b in (HEATING, COOLING))
     return plus, minus
+
+
+def bounded(ramps: Ramps) -> Mean:
+    """Mean temperature of melting, where a replica that has not melted counts with the end of the ramp.
+
+    To leave it out would make crystals that melt late look as if they melted early; this is a lower bound.
+    """
+    plus, _ = transitions(ramps)
+    return melting.mean(np.where(np.isnan(plus), ramps.temperature[HEATING, -1], plus))
 
 
 def grid_of(ramps: Ramps, name: str) -> np.ndarray:
@@ -76,8 +89,8 @@ def before_change(ramps: Ramps, values: np.ndarray) -> np.ndarray:
 
 def score(ramps: Ramps, teacher: Ramps, window: tuple[float, float]) -> Score:
     """window: temperatures at which the teacher's heated replicas are solid and its cooled ones liquid."""
-    found = [melting.mean(x) for x in transitions(ramps)]
-    theirs = [melting.mean(x) for x in transitions(teacher)]
+    found, theirs = ((bounded(r), melting.mean(transitions(r)[1])) for r in (ramps, teacher))
+    melted, froze = (int(np.isfinite(x).sum()) for x in transitions(ramps))
     T, V, V_teacher = ramps.temperature, *(before_change(r, volume(r)) for r in (ramps, teacher))
     shifts = [
         melting.mean(np.log(a)) - melting.mean(np.log(b))
@@ -89,6 +102,8 @@ def score(ramps: Ramps, teacher: Ramps, window: tuple[float, float]) -> Score:
     return Score(
         T_plus=found[0],
         T_minus=found[1],
+        melted=melted,
+        froze=froze,
         z=(melting.z_score(found[0], theirs[0]), melting.z_score(found[1], theirs[1])),
         labels=melting.confusion(q6, q6_teacher),
         agreement=melting.agreement(q6, q6_teacher),
@@ -127,7 +142,7 @@ def response(teacher: Ramps, pressed: Ramps, pressure: float, window: tuple[floa
     """From ramps at zero pressure and at this one (GPa)."""
     change = score(pressed, teacher, window).volume_shift
     B = [Mean(-pressure / d.value, pressure * d.sem / d.value**2, d.n) for d in change]
-    plus = melting.mean(transitions(pressed)[0]) - melting.mean(transitions(teacher)[0])
+    plus = bounded(pressed) - bounded(teacher)
     own = score(teacher, teacher, window)
     slope = sum(window) / 2 * own.volume_step.value / (own.enthalpy_step.value * meV) * GPa
     relative = np.hypot(*(x.sem / x.value for x in (own.volume_step, own.enthalpy_step)))
