@@ -25,10 +25,12 @@ def falling(at: float, width: float = 10.0) -> np.ndarray:
 def test_crossing_is_where_the_phase_is_left_for_good():
     short = np.where(abs(T - 320) < 2, 0.1, falling(371.3))  # a dip that comes back does not count
     lasting = np.full(101, 0.4)  # never melts
-    broken = np.where(T > 390, np.nan, falling(350))
-    found = melting.crossing(T, np.array([falling(371.3), short, lasting, broken]))
-    np.testing.assert_allclose(found[:2], 371.3, rtol=1e-12)
-    assert np.isnan(found[2:]).all()
+    late, early = (
+        np.where(at < T, np.nan, falling(371.3)) for at in (390, 350)
+    )  # lost after, before melting
+    found = melting.crossing(T, np.array([falling(371.3), short, late, early, lasting]))
+    np.testing.assert_allclose(found[:3], 371.3, rtol=1e-12)
+    assert np.isnan(found[3:]).all()
     freezing = melting.crossing(T[::-1], falling(333.3)[None, ::-1])
     np.testing.assert_allclose(freezing, 333.3, rtol=1e-12)
 
@@ -148,25 +150,24 @@ def test_causal_law_holds_for_a_model_that_is_the_teacher_under_pressure():
     assert all(abs(x.value - B) < 4 * x.sem for x in found.bulk_modulus)
     assert found.melting.value == pytest.approx(slope, abs=1)
     assert found.clapeyron.value == pytest.approx(np.mean(window) * 1.0 / 0.025 * GPa, rel=0.1)
-    errors, models = np.array([-0.1, -0.05, 0.1]), {}
-    for k, e in enumerate(errors):
+    errors, models = np.array([-0.1, -0.05, 0.1, 0.0, 0.0, 0.0]), {}
+    for k, e in enumerate(errors[:3]):
         model = synthetic(e / B, 380 - slope * e, seed=10 + k)
         models[f"EF {k}"] = hysteresis_scores.score(model, reference, window)
-    sem = dict.fromkeys(("solid", "liquid"), np.full(3, 1e-3))
+    sem = dict.fromkeys(("solid", "liquid"), np.full(6, 1e-3))
     held_out = teacher.Errors({}, dict.fromkeys(("solid", "liquid"), errors), sem, {})
     own = hysteresis_scores.score(reference, reference, window)
-    laws, points = hysteresis_scores.causal_law(models, held_out, own.T_plus, found)
-    assert laws["volume"].slope == pytest.approx(1, abs=0.1) and laws["melting"].slope == pytest.approx(
-        1, abs=0.1
-    )
-    assert len(points["volume"]["found"]) == 6 and len(points["melting"]["predicted"]) == 3
-    opposite, _ = hysteresis_scores.causal_law(
-        models,
-        teacher.Errors({}, {k: -x for k, x in held_out.pressure.items()}, sem, {}),
-        own.T_plus,
-        found,
-    )
-    assert opposite["volume"].slope < -0.5  # the sign matters
+    points = hysteresis_scores.causal_points(models, held_out, own.T_plus, found)
+    assert points["volume"].shape == (4, 6) and points["melting"].shape == (4, 3)
+    np.testing.assert_allclose(points["melting"][0], -errors[:3] * found.melting.value)
+    for name in points:
+        assert hysteresis_scores.causal_law(points[name]).slope == pytest.approx(1, abs=0.1)
+    wrong = teacher.Errors({}, {phase: -x for phase, x in held_out.pressure.items()}, sem, {})
+    opposite = hysteresis_scores.causal_points(models, wrong, own.T_plus, found)
+    assert hysteresis_scores.causal_law(opposite["volume"]).slope < -0.5  # the sign matters
+    laws = hysteresis_report.laws_of({"students": points, "others": points})
+    assert laws["volume, students and others"].n == 12
+    assert laws["volume, students and others"].slope == pytest.approx(laws["volume"].slope)
 
 
 def test_lost_replicas_are_counted_where_they_came_too_close():
@@ -174,6 +175,15 @@ def test_lost_replicas_are_counted_where_they_came_too_close():
     ramps.observed["shortest"][0, 3, 50:60] = 1.0
     ramps.observed["shortest"][1, 2, 70:] = np.nan
     assert ramps.lost.sum() == 2 and hysteresis_scores.score(ramps, synthetic(), (340.0, 360.0)).lost == 2
+    melted = synthetic()
+    melted.observed["shortest"][0, :2, 90:] = 1.0  # after melting at 380 K
+    melted.observed["shortest"][0, 2, 10:] = 1.0  # before
+    melted.observed["density"][0, :3, 90:] = 100.0
+    reference = synthetic()
+    window = melting.coexistence_window(reference.temperature, reference.observed["q6"])
+    found = hysteresis_scores.score(melted, reference, window)
+    assert found.melted == 7 and found.T_plus.n == 7 and abs(found.T_plus.value - 380) < 0.5
+    assert found.agreement == 1 and (found.density < 1e-3).all() and found.volume_shift[0].n == 7
     records = hysteresis_report.records_of_first_students({("EF 0", 15.0, 0.0): ramps})
     values = [item["value"] for item in records.values()]
     assert values == [16, 2, T[50]]

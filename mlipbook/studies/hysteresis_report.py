@@ -28,6 +28,7 @@ from mlipbook.studies.hysteresis_scores import (
     Score,
     bounded,
     causal_law,
+    causal_points,
     distances,
     grid_of,
     response,
@@ -220,7 +221,12 @@ def report(folder: Path, size: Size, out: Path, first: Path | None = None) -> No
     scores = {name: score(found, teacher, window) for name, found in students.items()}
     snapshots = study.teacher_snapshots(folder, size)
     errors = teaching.errors_by_phase(load(folder / "students.npz"), snapshots["test"])
-    laws, points = causal_law(scores, errors, own.T_plus, answer)
+    points = {"students": causal_points(scores, errors, own.T_plus, answer)}
+    if first:
+        others = {name: score(x, teacher, window) for (name, _, _), x in stored(first)[0].items()}
+        known = teaching.errors_by_phase(load(first / "students.npz"), snapshots["test"])
+        points["first students"] = causal_points(others, known, own.T_plus, answer)
+    laws = laws_of(points)
     direct, real = load(folder / "direct.npz"), datasets.load("na-gamma", "test")
     cold = [atoms for atoms in real if atoms.info["md_temperature_K"] <= teacher.temperature.max()]
     records = {
@@ -230,7 +236,7 @@ def report(folder: Path, size: Size, out: Path, first: Path | None = None) -> No
         **records_of_rates({r: x for (name, r, p), x in ramps.items() if name == "teacher" and not p}),
         **records_of_errors(errors),
         **{key: item for kind in KINDS for key, item in records_of_kind(kind, scores).items()},
-        **{f"causal law of the {name}: slope": record(law, "") for name, law in laws.items()},
+        **{f"causal law, {name}: slope": record(law, "") for name, law in laws.items()},
         **records_of_errors(teaching.errors_by_phase(direct, real), "direct "),
         **records_of_coverage(direct, {"real test frames": cold, "snapshots": snapshots["test"]}),
         **records_of_plateaus(held),
@@ -243,13 +249,24 @@ def report(folder: Path, size: Size, out: Path, first: Path | None = None) -> No
         "scores": {name: plain(found) for name, found in {"teacher": own, **scores}.items()},
         "pressure_errors": plain({"mean": errors.pressure, "sem": errors.pressure_sem}),
         "laws": plain(laws),
-        "points": points,
+        "points": plain(points),
     }
     bookkit.save_result(out.with_suffix(".json"), records, seconds, 0, **tables)
     series = curves({"teacher": teacher, **students}, held)
     models = {"models": ["teacher", *students], "plateau_models": list(held)}
     metadata = {"kind": "curves of the melting hysteresis", "version": 1, **models}
     archive.save(out.with_suffix(".npz"), series, metadata)
+
+
+def laws_of(points: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Law]:
+    """The causal laws of the first group of points, and of all groups together."""
+    laws = {}
+    for name in ("volume", "melting"):
+        groups = [found[name] for found in points.values()]
+        laws[name] = causal_law(groups[0])
+        if len(groups) > 1:
+            laws[f"{name}, {' and '.join(points)}"] = causal_law(np.concatenate(groups, axis=1))
+    return laws
 
 
 def curves(ramps: Mapping[str, Ramps], held: Mapping[str, Plateaus]) -> dict[str, np.ndarray]:

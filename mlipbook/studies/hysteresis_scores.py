@@ -16,7 +16,7 @@ from mlipbook.studies import hysteresis as study
 from mlipbook.studies import melting
 from mlipbook.studies.hysteresis import Ramps
 from mlipbook.studies.melting import COOLING, HEATING, Law, Mean
-from mlipbook.studies.teacher import Errors
+from mlipbook.studies.teacher import KINDS, Errors
 from mlipbook.units import GPa, meV
 
 GRID = 10.0  # K, bins of the phase labels and the density
@@ -28,7 +28,7 @@ PHASES = ("solid", "liquid")  # of the branches before they change
 class Score:
     """A model's ramps against the teacher's.
 
-    T_plus, T_minus: temperatures of melting (see `bounded`) and of freezing; melted, froze: replicas that did;
+    T_plus, T_minus: temperatures of melting (see `bounded`) and freezing; melted, froze: replicas that did;
     z: differences over the standard error. labels: counts, see `melting.confusion`; agreement: share of
     majority labels. g: share of frames within the bootstrap band, [heating, cooling]. density: relative RMS
     difference, [heating, cooling]. volume_step (A^3), enthalpy_step (meV per atom): liquid minus solid.
@@ -53,9 +53,15 @@ class Score:
     stopped: str
 
 
+def sound(ramps: Ramps, name: str) -> np.ndarray:
+    """An observable, (2, replicas, samples), that is nan from where a replica is lost."""
+    close = ~(ramps.observed["shortest"] > study.CLOSEST)
+    return np.where(np.logical_or.accumulate(close, axis=-1), np.nan, ramps.observed[name])
+
+
 def transitions(ramps: Ramps) -> tuple[np.ndarray, np.ndarray]:
     """Temperatures of melting and of freezing of each replica, K; nan for those without."""
-    q6 = ramps.observed["q6"]
+    q6 = sound(ramps, "q6")
     plus, minus = (melting.crossing(ramps.temperature[b], q6[b]) for b in (HEATING, COOLING))
     return plus, minus
 
@@ -66,23 +72,24 @@ def bounded(ramps: Ramps) -> Mean:
     To leave it out would make crystals that melt late look as if they melted early; this is a lower bound.
     """
     plus, _ = transitions(ramps)
-    return melting.mean(np.where(np.isnan(plus), ramps.temperature[HEATING, -1], plus))
+    lasting = np.isnan(plus) & ~ramps.lost[HEATING]
+    return melting.mean(np.where(lasting, ramps.temperature[HEATING, -1], plus))
 
 
 def grid_of(ramps: Ramps, name: str) -> np.ndarray:
     """Means over GRID, (2, replicas, bins)."""
     low, high = ramps.temperature.min(), ramps.temperature.max()
     edges = np.arange(np.floor(low / GRID) * GRID, high + GRID, GRID)
-    return melting.on_grid(ramps.temperature, ramps.observed[name], edges)
+    return melting.on_grid(ramps.temperature, sound(ramps, name), edges)
 
 
 def volume(ramps: Ramps) -> np.ndarray:
     """Per atom, (2, replicas, samples) A^3."""
-    return ATOMIC_MASS / ramps.observed["density"]
+    return ATOMIC_MASS / sound(ramps, "density")
 
 
 def before_change(ramps: Ramps, values: np.ndarray) -> np.ndarray:
-    """The values of replicas that are still in the phase they began in; the others' are nan."""
+    """The values while replicas are in the phase they began in; nan otherwise."""
     solid = ramps.observed["q6"] > melting.SOLID
     return np.where(solid == np.array([True, False])[:, None, None], values, np.nan)
 
@@ -96,7 +103,7 @@ def score(ramps: Ramps, teacher: Ramps, window: tuple[float, float]) -> Score:
         melting.mean(np.log(a)) - melting.mean(np.log(b))
         for a, b in zip(*(melting.in_window(T, x, window) for x in (V, V_teacher)), strict=True)
     ]
-    enthalpy = before_change(ramps, ramps.observed["enthalpy"]) / meV
+    enthalpy = before_change(ramps, sound(ramps, "enthalpy")) / meV
     q6, q6_teacher = grid_of(ramps, "q6"), grid_of(teacher, "q6")
     D, band = distances(ramps, teacher)
     return Score(
@@ -118,9 +125,15 @@ def score(ramps: Ramps, teacher: Ramps, window: tuple[float, float]) -> Score:
     )
 
 
+def mean_g(ramps: Ramps) -> np.ndarray:
+    """g(r) averaged over the replicas that were not lost, (2, frames, bins)."""
+    g = np.where(ramps.lost[..., None, None], np.nan, ramps.g)
+    return melting.mean_of_finite(np.moveaxis(g, 1, -1))
+
+
 def distances(ramps: Ramps, teacher: Ramps) -> tuple[np.ndarray, np.ndarray]:
     """D of the mean g(r) of each frame's temperature, and the teacher's band there, each (2, frames)."""
-    D = melting.distance(ramps.g.mean(axis=1), teacher.g.mean(axis=1), study.EDGES)
+    D = melting.distance(mean_g(ramps), mean_g(teacher), study.EDGES)
     reference = np.moveaxis(teacher.g, 1, 0)  # (replicas, 2, frames, bins)
     return D, melting.bootstrap_band(reference, study.EDGES, ramps.g.shape[1])
 
@@ -153,29 +166,30 @@ def response(teacher: Ramps, pressed: Ramps, pressure: float, window: tuple[floa
     )
 
 
-def causal_law(
+def causal_points(
     scores: Mapping[str, Score], errors: Errors, T_teacher: Mean, response: Response
-) -> tuple[dict[str, Law], dict[str, dict[str, list[float]]]]:
-    """Shifts that a model's pressure error predicts against those that it has; the law is right at slope 1.
+) -> dict[str, np.ndarray]:
+    """What a model's pressure error predicts and what it does: name -> (4, points).
 
-    errors: of the students in the order of scores. A pressure that is too high by eps_P acts like an outer
-    pressure of -eps_P: the volume grows by eps_P/B, melting shifts by -eps_P dT/dP. Returns the laws, and
-    the points: predicted, its error, found, its error.
+    Rows: predicted, its error, found, its error. "volume": ln(V/V_teacher) = eps_P/B, of solid and liquid of
+    each model; "melting": T_plus - T_plus of the teacher = -eps_P dT/dP (K). errors: of the committee of
+    students, scores: of some of them, by name.
     """
     points: dict[str, list[tuple[float, float, float, float]]] = {"volume": [], "melting": []}
-    for k, found in enumerate(scores.values()):
+    for name, found in scores.items():
+        kind, seed = name.split()
+        k = list(KINDS).index(kind) * (len(errors.pressure["solid"]) // len(KINDS)) + int(seed)
         for phase, B, shift in zip(PHASES, response.bulk_modulus, found.volume_shift, strict=True):
             error, sem = errors.pressure[phase][k], errors.pressure_sem[phase][k]
             points["volume"].append((error / B.value, sem / B.value, shift.value, shift.sem))
-        error = -np.mean([errors.pressure[phase][k] for phase in PHASES])
+        error = np.mean([errors.pressure[phase][k] for phase in PHASES])
         sem = np.hypot(*(errors.pressure_sem[phase][k] for phase in PHASES)) / 2
-        shift = found.T_plus - T_teacher
-        slope = response.melting.value
-        points["melting"].append((error * slope, abs(sem * slope), shift.value, shift.sem))
-    table = {name: np.array(rows).T for name, rows in points.items()}
-    laws = {
-        name: melting.through_origin(x, y, np.hypot(x_sem, y_sem))
-        for name, (x, x_sem, y, y_sem) in table.items()
-    }
-    columns = ("predicted", "predicted_sem", "found", "found_sem")
-    return laws, {name: dict(zip(columns, rows.tolist(), strict=True)) for name, rows in table.items()}
+        shift, slope = found.T_plus - T_teacher, response.melting.value
+        points["melting"].append((-error * slope, abs(sem * slope), shift.value, shift.sem))
+    return {name: np.array(rows).T for name, rows in points.items()}
+
+
+def causal_law(points: np.ndarray) -> Law:
+    """The law is right if its slope is 1: see `causal_points`."""
+    predicted, predicted_sem, found, found_sem = points
+    return melting.through_origin(predicted, found, np.hypot(predicted_sem, found_sem))

@@ -40,14 +40,14 @@ def mean(values: np.ndarray) -> Mean:
 def crossing(temperature: np.ndarray, q6: np.ndarray) -> np.ndarray:
     """Where each replica leaves its phase for good, (replicas,) K; nan for those that end in it.
 
-    temperature (samples,), q6 (replicas, samples) of one branch. Small systems go back and forth: it counts
-    when Q6 passes SOLID for the last time, interpolated between the two samples.
+    temperature (samples,), q6 (replicas, samples) of one branch, nan after a replica was lost. Small systems
+    go back and forth: it counts when Q6 passes SOLID for the last time, interpolated between two samples.
     """
     solid = q6 > SOLID
     found = np.full(len(q6), np.nan)
     for b, stays in enumerate(solid == solid[:, :1]):
         k = int(np.flatnonzero(stays)[-1])
-        if k + 1 < len(temperature) and np.isfinite(q6[b]).all():
+        if k + 1 < len(temperature) and np.isfinite(q6[b, k + 1]):
             part = (SOLID - q6[b, k]) / (q6[b, k + 1] - q6[b, k])
             found[b] = temperature[k] + part * (temperature[k + 1] - temperature[k])
     return found
@@ -77,20 +77,20 @@ def confusion(q6: np.ndarray, reference: np.ndarray) -> np.ndarray:
     of its replicas are; each replica of the model is counted. Bins that one of them lacks are left out.
     """
     truth = np.broadcast_to(majority(reference)[:, None], q6.shape)
-    valid = np.isfinite(q6) & np.isfinite(reference).all(axis=1, keepdims=True)
+    valid = np.isfinite(q6) & np.isfinite(reference).any(axis=1, keepdims=True)
     table = np.zeros((2, 2), int)
     np.add.at(table, (truth[valid].astype(int), (q6[valid] > SOLID).astype(int)), 1)
     return table
 
 
 def majority(q6: np.ndarray) -> np.ndarray:
-    """Whether most replicas are solid, (2, bins)."""
-    return (q6 > SOLID).mean(axis=1) > 0.5
+    """Whether most replicas are solid, (2, bins); those that are nan do not count."""
+    return 2 * (q6 > SOLID).sum(axis=1) > np.isfinite(q6).sum(axis=1)
 
 
 def agreement(q6: np.ndarray, reference: np.ndarray) -> float:
     """Share of bins of temperature and branch whose majority label is the reference's."""
-    both = np.isfinite(q6).all(axis=1) & np.isfinite(reference).all(axis=1)
+    both = np.isfinite(q6).any(axis=1) & np.isfinite(reference).any(axis=1)
     return float((majority(q6) == majority(reference))[both].mean())
 
 
@@ -124,14 +124,22 @@ def bootstrap_band(
 
 def relative_rms(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Root mean square over temperature of the relative difference of mean curves, (2,); see `on_grid`."""
-    ratio = values.mean(axis=1) / reference.mean(axis=1) - 1  # (2, bins)
-    return np.sqrt(np.nanmean(ratio**2, axis=1))
+    means = (mean_of_finite(x.swapaxes(1, 2)) for x in (values, reference))  # (2, bins)
+    ratio = np.divide(*means) - 1
+    return np.sqrt(mean_of_finite(ratio**2))
 
 
 def in_window(temperature: np.ndarray, values: np.ndarray, window: tuple[float, float]) -> list[np.ndarray]:
     """Mean of each replica within a window of temperature, [heating (replicas,), cooling (replicas,)]."""
     inside = (temperature >= window[0]) & (temperature <= window[1])
-    return [values[branch][:, inside[branch]].mean(axis=1) for branch in (HEATING, COOLING)]
+    return [mean_of_finite(values[branch][:, inside[branch]]) for branch in (HEATING, COOLING)]
+
+
+def mean_of_finite(values: np.ndarray) -> np.ndarray:
+    """Means over the last axis of what is finite; nan where nothing is."""
+    finite = np.isfinite(values)
+    counts = finite.sum(axis=-1)
+    return np.where(finite, values, 0).sum(axis=-1) / np.where(counts, counts, np.nan)
 
 
 def step_at_melting(temperature: np.ndarray, values: np.ndarray, window: tuple[float, float]) -> Mean:
