@@ -205,7 +205,7 @@ def test_records_are_json_and_nothing_is_left_out():
     assert plain["y"] == [None, 1.0] and plain["x"]["T_plus"]["n"] == 8
     order = np.array([0.4, 0.1])[:, None, None] * np.ones((2, 1, 10))
     observed = {"density": np.ones((2, 1, 10)), "q6": order}
-    melted = {"density": 0.9 * np.ones((2, 1, 10)), "q6": np.full((2, 1, 10), 0.1)}
+    melted = {"density": 0.9 * np.ones((2, 1, 10)), "q6": np.linspace(0.45, 0.1, 10) * np.ones((2, 1, 1))}
     runs = {"teacher": observed, "direct EF 0": observed, "direct EF 1": melted, "direct EFP 0": observed}
     temperatures = np.array([[300.0], [350.0]])
     held = {name: study.Plateaus(temperatures, x, np.ones((2, 1, 60))) for name, x in runs.items()}

@@ -177,9 +177,14 @@ def records_of_plateaus(held: Mapping[str, Plateaus]) -> dict[str, dict[str, Any
         out[f"teacher: {where}"] = record(of_blocks(held["teacher"].observed["density"][b, k]), "g/cm^3")
         for kind in KINDS:
             own = [p.observed for name, p in held.items() if name.startswith(f"direct {kind} ")]
-            same = [x for x in own if (x["q6"][b, k].mean() > melting.SOLID) == (PHASES[b] == "solid")]
-            out[f"direct {kind}: {where}"] = over_seeds((x["density"][b, k].mean() for x in same), "g/cm^3")
+            same = [x["density"][b, k].mean() for x in own if keeps(PHASES[b], x["q6"][b, k])]
+            out[f"direct {kind}: {where}"] = over_seeds(same, "g/cm^3")
     return out
+
+
+def keeps(phase: str, q6: np.ndarray) -> bool:
+    """Whether a series (samples,) of Q6 is still that of its phase in its last fifth."""
+    return bool((q6[-(len(q6) // 5) :].mean() > melting.SOLID) == (phase == "solid"))
 
 
 def of_blocks(series: np.ndarray, blocks: int = 5) -> Mean:
