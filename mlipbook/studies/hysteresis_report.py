@@ -227,6 +227,7 @@ def report(folder: Path, size: Size, out: Path, first: Path | None = None) -> No
     snapshots = study.teacher_snapshots(folder, size)
     errors = teaching.errors_by_phase(load(folder / "students.npz"), snapshots["test"])
     points = {"students": causal_points(scores, errors, own.T_plus, answer)}
+    others: dict[str, Score] = {}
     if first:
         others = {name: score(x, teacher, window) for (name, _, _), x in stored(first)[0].items()}
         known = teaching.errors_by_phase(load(first / "students.npz"), snapshots["test"])
@@ -252,6 +253,7 @@ def report(folder: Path, size: Size, out: Path, first: Path | None = None) -> No
         "window": list(window),
         "frames": {part: len(frames) for part, frames in snapshots.items()},
         "scores": {name: plain(found) for name, found in {"teacher": own, **scores}.items()},
+        "scores of first students": {name: plain(found) for name, found in others.items()},
         "pressure_errors": plain({"mean": errors.pressure, "sem": errors.pressure_sem}),
         "laws": plain(laws),
         "points": plain(points),
