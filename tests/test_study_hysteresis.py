@@ -133,6 +133,15 @@ def test_a_model_that_is_the_teacher_passes_and_a_shifted_one_shows_its_shift():
     assert other.z[0] > 10 and other.z[1] == pytest.approx(0, abs=1e-9) and other.agreement < 1
 
 
+def test_expansion_has_the_bulk_modulus_at_its_pressure():
+    h, B = 1e-4, 6.0
+    for error in (0.0, 0.2, -0.3):
+        ends = [hysteresis_scores.expansion(error + dx, B) for dx in (-h, h)]
+        expected = 1 / (B - hysteresis_scores.STIFFENING * error)  # dlnV/d(-P) = 1/B(P), B(P) = B + B' P
+        assert np.diff(ends)[0] / (2 * h) == pytest.approx(expected, rel=1e-6)
+    assert hysteresis_scores.expansion(0.0, B) == 0
+
+
 def test_crystals_that_do_not_melt_count_with_the_end_of_the_ramp():
     ramps = synthetic(melts=399.5)  # those above melt beyond the ramp
     assert np.isnan(hysteresis_scores.transitions(ramps)[0]).sum() == 3
@@ -145,14 +154,14 @@ def test_causal_law_holds_for_a_model_that_is_the_teacher_under_pressure():
     B, slope, pressure = 6.0, 40.0, 0.3  # GPa, K/GPa
     reference = synthetic()
     window = melting.coexistence_window(reference.temperature, reference.observed["q6"])
-    pressed = synthetic(-pressure / B, 380 + slope * pressure, seed=3)
+    pressed = synthetic(hysteresis_scores.expansion(-pressure, B), 380 + slope * pressure, seed=3)
     found = hysteresis_scores.response(reference, pressed, pressure, window)
     assert all(abs(x.value - B) < 4 * x.sem for x in found.bulk_modulus)
     assert found.melting.value == pytest.approx(slope, abs=1)
     assert found.clapeyron.value == pytest.approx(np.mean(window) * 1.0 / 0.025 * GPa, rel=0.1)
     errors, models = np.array([-0.1, -0.05, 0.1, 0.0, 0.0, 0.0]), {}
     for k, e in enumerate(errors[:3]):
-        model = synthetic(e / B, 380 - slope * e, seed=10 + k)
+        model = synthetic(hysteresis_scores.expansion(e, B), 380 - slope * e, seed=10 + k)
         models[f"EF {k}"] = hysteresis_scores.score(model, reference, window)
     sem = dict.fromkeys(("solid", "liquid"), np.full(6, 1e-3))
     held_out = teacher.Errors({}, dict.fromkeys(("solid", "liquid"), errors), sem, {})

@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -57,7 +57,7 @@ def per_atom(state: State, quantity: Any) -> torch.Tensor:
     return quantity(state) / state.structures.n_atoms
 
 
-OBSERVED = {
+OBSERVED: dict[str, Callable[[State], torch.Tensor]] = {
     "density": observables.density,  # g/cm^3
     "enthalpy": partial(per_atom, quantity=observables.enthalpy),  # eV/atom, at zero pressure
     "potential energy": partial(per_atom, quantity=observables.potential_energy),  # eV/atom
@@ -85,7 +85,7 @@ class Ramps:
     @property
     def lost(self) -> np.ndarray:
         """Replicas that came to have a pair closer than CLOSEST, or no number, (2, replicas)."""
-        return ~(self.observed["shortest"] > CLOSEST).all(axis=-1)
+        return np.logical_not((self.observed["shortest"] > CLOSEST).all(axis=-1))
 
 
 # ---- the dynamics ---------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def run_ramps(
     steps = ramp_steps(rate)
     schedule = Ramp(first, last, steps)
     simulation = NPT(in_single_precision(potential), TIMESTEP * fs, schedule, pressure * GPa)
-    options = {"every": EVERY, "frames": FRAMES, "store": store, "progress": progress}
+    options: dict[str, Any] = {"every": EVERY, "frames": FRAMES, "store": store, "progress": progress}
     try:
         start = moving(replicas, first, seed)
         return simulation.run(start, steps, OBSERVED, limits=Limits(closest=0.0), **options), ""
@@ -214,7 +214,7 @@ def plateaus(
     n, temperature = len(solid), np.array([*solid, *liquid], float)
     steps, settle = (FRAMES * max(1, round(t * 1e3 / TIMESTEP / FRAMES)) for t in (length + SETTLE, SETTLE))
     simulation = NPT(in_single_precision(potential), TIMESTEP * fs, temperature)
-    options = {"every": EVERY, "frames": FRAMES, "store": store, "progress": progress}
+    options: dict[str, Any] = {"every": EVERY, "frames": FRAMES, "store": store, "progress": progress}
     stopped = ""
     try:
         start = moving(n, temperature, seed)
@@ -254,7 +254,7 @@ class Size:
 
 def prepare(folder: Path, size: Size) -> None:
     """Train what is missing: the teacher, its students on snapshots of its ramps, students of real labels."""
-    options = {"members": size.seeds, "epochs": size.epochs}
+    options: dict[str, Any] = {"members": size.seeds, "epochs": size.epochs}
     if not (folder / "teacher.npz").exists():
         teaching.train_teacher().save(folder / "teacher.npz")
     if not (folder / "students.npz").exists():
@@ -270,14 +270,15 @@ def teacher_snapshots(folder: Path, size: Size) -> dict[str, list[Atoms]]:
     file = folder / "snapshots.xyz"
     if not file.exists():
         teacher = load(folder / "teacher.npz")
-        options = {"replicas": size.replicas, "seed": 1000, "store": folder / "snapshots"}
+        options: dict[str, Any] = {"replicas": size.replicas, "seed": 1000, "store": folder / "snapshots"}
         ramps, _ = run_ramps(teacher, size.snapshot_rate, **options)
         q6 = ramps.observed["q6"][FRAMES // EVERY - 1 :: FRAMES // EVERY].numpy()
         hot = hot_liquids(teacher, folder / "hot")
-        frames = teaching.snapshots(teacher, ramps, q6)
-        frames += teaching.snapshots(teacher, hot, np.zeros((len(hot.positions), len(HOT))), HOT_PARTS)
-        write_extxyz(file, frames)
-    return by_part(ase.io.read(file, ":"))
+        labeled = teaching.snapshots(teacher, ramps, q6)
+        labeled += teaching.snapshots(teacher, hot, np.zeros((len(hot.positions), len(HOT))), HOT_PARTS)
+        write_extxyz(file, labeled)
+    frames: Any = ase.io.read(file, ":")
+    return by_part(frames)
 
 
 def hot_liquids(teacher: ANNPotential, store: str | os.PathLike[str]) -> Trajectory:
@@ -327,7 +328,7 @@ def perform(job: dict[str, Any], folder: str) -> dict[str, Any]:
     """A campaign's job: Ramps or Plateaus of one model, as a dictionary, and the CPU seconds they took."""
     began = time.process_time()
     potential = model(Path(folder), job["model"])
-    options = {"store": Path(folder) / "runs" / name_of(job), "progress": False}
+    options: dict[str, Any] = {"store": Path(folder) / "runs" / name_of(job), "progress": False}
     if "rate" in job:
         rate, settings = job["rate"], {k: job[k] for k in ("pressure", "replicas")}
         found: Any = ramps_of(*run_ramps(potential, rate, **settings, **options), rate)

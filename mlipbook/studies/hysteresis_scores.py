@@ -21,6 +21,7 @@ from mlipbook.units import GPa, meV
 
 GRID = 10.0  # K, bins of the phase labels and the density
 ATOMIC_MASS = 22.98976928 / 0.602214076  # g/cm^3 A^3: mass of an atom over its volume
+STIFFENING = 3.69  # dB/dP of bcc sodium in PBE (Bosoni et al., Nat. Rev. Phys. 6, 45 (2024), all-electron)
 PHASES = ("solid", "liquid")  # of the branches before they change
 
 
@@ -143,26 +144,33 @@ def distances(ramps: Ramps, teacher: Ramps) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Response:
-    """What pressure does to the teacher: B = -dP/dlnV (GPa) of solid and liquid, dT_plus/dP (K/GPa), and by
-    Clapeyron's equation T_m dV/dH, at the middle of the window (K/GPa)."""
+    """What pressure does to the teacher: B = -dP/dlnV (GPa) at zero pressure of solid and liquid, dT_plus/dP
+    (K/GPa), and by Clapeyron's equation T_m dV/dH, at the middle of the window (K/GPa)."""
 
     bulk_modulus: tuple[Mean, Mean]
     melting: Mean
     clapeyron: Mean
 
 
+def expansion(error: float, bulk_modulus: float) -> float:
+    """ln(V/V_0) under an outer pressure of -error (GPa) by Murnaghan's equation of state; about error/B."""
+    return float(-np.log1p(-STIFFENING * error / bulk_modulus) / STIFFENING)
+
+
 def response(teacher: Ramps, pressed: Ramps, pressure: float, window: tuple[float, float]) -> Response:
     """From ramps at zero pressure and at this one (GPa)."""
     change = score(pressed, teacher, window).volume_shift
-    B = [Mean(-pressure / d.value, pressure * d.sem / d.value**2, d.n) for d in change]
+    found = [STIFFENING * pressure / np.expm1(-STIFFENING * d.value) for d in change]  # see `expansion`
+    B = [Mean(b, b * abs(d.sem / d.value), d.n) for b, d in zip(found, change, strict=True)]
     plus = bounded(pressed) - bounded(teacher)
     own = score(teacher, teacher, window)
-    slope = sum(window) / 2 * own.volume_step.value / (own.enthalpy_step.value * meV) * GPa
-    relative = np.hypot(*(x.sem / x.value for x in (own.volume_step, own.enthalpy_step)))
+    dV, dH = own.volume_step, own.enthalpy_step
+    slope = sum(window) / 2 * dV.value / (dH.value * meV) * GPa
+    relative = np.hypot(dV.sem / dV.value, dH.sem / dH.value)
     return Response(
         (B[0], B[1]),
         Mean(plus.value / pressure, plus.sem / pressure, plus.n),
-        Mean(slope, slope * float(relative), own.volume_step.n),
+        Mean(slope, slope * float(relative), dV.n),
     )
 
 
@@ -171,9 +179,9 @@ def causal_points(
 ) -> dict[str, np.ndarray]:
     """What a model's pressure error predicts and what it does: name -> (4, points).
 
-    Rows: predicted, its error, found, its error. "volume": ln(V/V_teacher) = eps_P/B, of solid and liquid of
-    each model; "melting": T_plus - T_plus of the teacher = -eps_P dT/dP (K). errors: of the committee of
-    students, scores: of some of them, by name.
+    Rows: predicted, its error, found, its error. "volume": ln(V/V_teacher) = `expansion`(eps_P), of solid and
+    liquid of each model; "melting": T_plus - T_plus of the teacher = -eps_P dT/dP (K). errors: of the
+    committee of students, scores: of some of them, by name.
     """
     points: dict[str, list[tuple[float, float, float, float]]] = {"volume": [], "melting": []}
     for name, found in scores.items():
@@ -181,9 +189,10 @@ def causal_points(
         k = list(KINDS).index(kind) * (len(errors.pressure["solid"]) // len(KINDS)) + int(seed)
         for phase, B, shift in zip(PHASES, response.bulk_modulus, found.volume_shift, strict=True):
             error, sem = errors.pressure[phase][k], errors.pressure_sem[phase][k]
-            points["volume"].append((error / B.value, sem / B.value, shift.value, shift.sem))
+            points["volume"].append((expansion(error, B.value), sem / B.value, shift.value, shift.sem))
         error = np.mean([errors.pressure[phase][k] for phase in PHASES])
-        sem = np.hypot(*(errors.pressure_sem[phase][k] for phase in PHASES)) / 2
+        solid_sem, liquid_sem = (errors.pressure_sem[phase][k] for phase in PHASES)
+        sem = np.hypot(solid_sem, liquid_sem) / 2
         shift, slope = found.T_plus - T_teacher, response.melting.value
         points["melting"].append((-error * slope, abs(sem * slope), shift.value, shift.sem))
     return {name: np.array(rows).T for name, rows in points.items()}

@@ -112,10 +112,10 @@ def bootstrap_band(
     `replicas`, as many as the model has: a model that is right stays below in `level` of all cases.
     """
     rng, n = np.random.default_rng(0), len(g)
-    draws = [
-        distance(*(g[rng.integers(n, size=m)].mean(axis=0) for m in (replicas, n)), edges)
-        for _ in range(samples)
-    ]
+    draws = []
+    for _ in range(samples):
+        model, reference = (g[rng.integers(n, size=m)].mean(axis=0) for m in (replicas, n))
+        draws.append(distance(model, reference, edges))
     return np.quantile(draws, level, axis=0)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -49,7 +50,7 @@ def train_teacher(epochs: int = 80, seed: int = 0, progress: bool = True) -> ANN
     descriptor = Chebyshev(("Na",), radial_cutoff=7.0, radial_order=20, angular_cutoff=7.0, angular_order=8)
     potential = ANNPotential(descriptor, hidden=(30, 30), seed=seed).float()
     labels, (p_U, p_F, p_W) = real_labels(), KINDS["EFP"]
-    options = {"epochs": epochs, "learning_rate": 1e-2, "seed": seed, "progress": progress}
+    options: dict[str, Any] = {"epochs": epochs, "learning_rate": 1e-2, "seed": seed, "progress": progress}
     fit(potential, labels["train"], labels["valid"], Cost(p_U, p_F, p_W), **options)
     return potential.double()
 
