@@ -91,14 +91,17 @@ def test_steps_and_windows():
     np.testing.assert_allclose(melting.relative_rms(1.01 * volumes, volumes), 0.01, rtol=1e-12)
 
 
-def test_causal_law_recovers_slope_and_error():
-    rng = np.random.default_rng(0)
-    x, sem = rng.normal(size=2000), np.full(2000, 0.5)
-    law = melting.through_origin(x, 1.3 * x + 0.5 * rng.normal(size=2000), sem)
+def test_common_slope_recovers_slope_and_error_whatever_the_constants():
+    rng, group = np.random.default_rng(0), np.arange(2000) % 2
+    x, sem = rng.normal(size=2000) + group, np.full(2000, 0.5)
+    y = 1.3 * x + np.array([7.0, -2.0])[group]
+    law = melting.common_slope(x, y + 0.5 * rng.normal(size=2000), sem, group)
     assert abs(law.slope - 1.3) < 4 * law.sem and law.sem == pytest.approx(0.5 / 2000**0.5, rel=0.05)
     assert law.chi2 == pytest.approx(1, abs=0.15)
-    scattered = melting.through_origin(x, 1.3 * x + 1.5 * rng.normal(size=2000), sem)
+    scattered = melting.common_slope(x, y + 1.5 * rng.normal(size=2000), sem, group)
     assert scattered.sem == pytest.approx(3 * law.sem, rel=0.15)  # errors that are too small are seen
+    assert melting.common_slope(x, y, sem, group).slope == pytest.approx(1.3, rel=1e-12)
+    assert melting.common_slope(x, y, sem, 0 * group).slope < 0  # one constant does not do
 
 
 # ---- models against the teacher -------------------------------------------------------------------------
@@ -169,11 +172,12 @@ def test_causal_law_holds_for_a_model_that_is_the_teacher_under_pressure():
     points = hysteresis_scores.causal_points(models, held_out, own.T_plus, found)
     assert points["volume"].shape == (4, 6) and points["melting"].shape == (4, 3)
     np.testing.assert_allclose(points["melting"][0], -errors[:3] * found.melting.value)
-    for name in points:
-        assert hysteresis_scores.causal_law(points[name]).slope == pytest.approx(1, abs=0.1)
+    for name, phases in (("volume", 2), ("melting", 1)):
+        law = hysteresis_scores.causal_law([points[name]], phases)
+        assert law.slope == pytest.approx(1, abs=0.1) and law.n == 3 * phases
     wrong = teacher.Errors({}, {phase: -x for phase, x in held_out.pressure.items()}, sem, {})
     opposite = hysteresis_scores.causal_points(models, wrong, own.T_plus, found)
-    assert hysteresis_scores.causal_law(opposite["volume"]).slope < -0.5  # the sign matters
+    assert hysteresis_scores.causal_law([opposite["volume"]], 2).slope < -0.5  # the sign matters
     laws = hysteresis_report.laws_of({"students": points, "others": points})
     assert laws["volume, students and others"].n == 12
     assert laws["volume, students and others"].slope == pytest.approx(laws["volume"].slope)

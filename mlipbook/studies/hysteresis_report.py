@@ -268,11 +268,11 @@ def report(folder: Path, size: Size, out: Path, first: Path | None = None) -> No
 def laws_of(points: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Law]:
     """The causal laws of the first group of points, and of all groups together."""
     laws = {}
-    for name in ("volume", "melting"):
+    for name, phases in (("volume", 2), ("melting", 1)):
         groups = [found[name] for found in points.values()]
-        laws[name] = causal_law(groups[0])
+        laws[name] = causal_law(groups[:1], phases)
         if len(groups) > 1:
-            laws[f"{name}, {' and '.join(points)}"] = causal_law(np.concatenate(groups, axis=1))
+            laws[f"{name}, {' and '.join(points)}"] = causal_law(groups, phases)
     return laws
 
 

@@ -163,7 +163,7 @@ def coexistence_window(temperature: np.ndarray, q6: np.ndarray) -> tuple[float, 
 
 @dataclass(frozen=True)
 class Law:
-    """y = slope x through the origin; sem: standard error of the slope; chi2 per degree of freedom."""
+    """y = slope x + a constant; sem: standard error of the slope; chi2 per degree of freedom; n: points."""
 
     slope: float
     sem: float
@@ -171,9 +171,15 @@ class Law:
     n: int
 
 
-def through_origin(x: np.ndarray, y: np.ndarray, y_sem: np.ndarray) -> Law:
-    """Weighted least squares; where the scatter exceeds the errors, the slope's error grows with it."""
+def common_slope(x: np.ndarray, y: np.ndarray, y_sem: np.ndarray, group: np.ndarray) -> Law:
+    """Weighted least squares with one slope and a constant for each group (one label per point).
+
+    Where the scatter exceeds the errors, the slope's error grows with it.
+    """
     weight = 1 / y_sem**2
+    labels, index = np.unique(group, return_inverse=True)
+    total = np.bincount(index, weight)
+    x, y = (z - (np.bincount(index, weight * z) / total)[index] for z in (x, y))
     slope = float((weight * x * y).sum() / (weight * x * x).sum())
-    chi2 = float((weight * (y - slope * x) ** 2).sum() / (len(x) - 1))
+    chi2 = float((weight * (y - slope * x) ** 2).sum() / (len(x) - len(labels) - 1))
     return Law(slope, float((weight * x * x).sum() ** -0.5 * max(1, chi2) ** 0.5), chi2, len(x))
