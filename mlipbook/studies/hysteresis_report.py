@@ -1,6 +1,9 @@
 """The verdict on Fig. 1: what `hysteresis` computed, scored model by model and put into records.
 
 python -m mlipbook.studies.hysteresis_report --folder FOLDER     results/full/hysteresis.json and .npz
+
+With --first FOLDER, students that were not taught hot liquids join the causal law, and have their own scores
+in results/full/hysteresis-first-students.json.
 """
 
 from __future__ import annotations
@@ -265,6 +268,22 @@ def report(folder: Path, size: Size, out: Path, first: Path | None = None) -> No
     archive.save(out.with_suffix(".npz"), series, metadata)
 
 
+def report_first(folder: Path, first: Path, size: Size, out: Path) -> None:
+    """Write the scores of students that were not taught hot liquids to `out`-first-students.json."""
+    teacher = stored(folder)[0]["teacher", size.rate, 0.0]
+    window = melting.coexistence_window(teacher.temperature, teacher.observed["q6"])
+    ramps, _, seconds = stored(first)
+    scores = {name: score(found, teacher, window) for (name, _, _), found in sorted(ramps.items())}
+    test = study.teacher_snapshots(folder, size)["test"]
+    errors = teaching.errors_by_phase(load(first / "students.npz"), test)
+    records = records_of_errors(errors) | records_of_first_students(ramps)
+    for kind in KINDS:
+        records |= records_of_kind(kind, scores)
+    records = {name: item for name, item in records.items() if np.isfinite(item["value"])}
+    path = out.with_name(f"{out.name}-first-students.json")
+    bookkit.save_result(path, records, seconds, 0, scores=plain(scores))
+
+
 def laws_of(points: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Law]:
     """The causal laws of the first group of points, and of all groups together."""
     laws = {}
@@ -328,6 +347,8 @@ def main() -> None:
     parser.add_argument("--first", type=Path, help="folder with students that were not taught hot liquids")
     given = parser.parse_args()
     report(given.folder, Size(), given.out, given.first)
+    if given.first:
+        report_first(given.folder, given.first, Size(), given.out)
 
 
 if __name__ == "__main__":
