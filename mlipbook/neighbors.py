@@ -60,12 +60,12 @@ class Edges:
         old = self.built_for
         if structures.positions.shape != old.positions.shape or structures.pbc != old.pbc:
             return False
-        identity = torch.eye(3).to(old.cells)
-        deformation = torch.linalg.solve(old.cells, structures.cells) if all(old.pbc) else identity
         if not all(old.pbc) and not torch.equal(structures.cells, old.cells):
             return False
-        moved = (structures.positions - old.positions @ deformation).norm(dim=-1).max()
-        strain = torch.linalg.matrix_norm(deformation - identity).max()
+        identity = torch.eye(3).to(old.cells)
+        deformation = torch.linalg.solve(old.cells, structures.cells) if all(old.pbc) else identity
+        moved = (structures.positions - old.positions @ deformation).square().sum(-1).max().sqrt()
+        strain = (deformation - identity).square().sum((1, 2)).max().sqrt() if all(old.pbc) else 0.0
         return bool(2 * moved + strain * (self.cutoff + self.skin) < self.skin - skin)
 
     def narrowed(self, structures: Structures, skin: float) -> Edges:

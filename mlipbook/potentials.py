@@ -14,7 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from ase.data import chemical_symbols
@@ -45,12 +45,12 @@ class Evaluation:
     virials: Tensor
     volumes: Tensor
 
-    @property
+    @cached_property
     def energy(self) -> Tensor:
         """Total energies U, (B,) eV (Eq. 1)."""
         return self.energies.sum(-1)
 
-    @property
+    @cached_property
     def virial(self) -> Tensor:
         """Total virials W = -dU/dstrain, (B, 3, 3) eV; the same for all three definitions."""
         return self.virials.sum(-3)

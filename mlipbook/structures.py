@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -51,9 +52,9 @@ class Structures:
             raise ValueError(
                 f"structure {b}, atom {i}: position is {self.positions[b, i].tolist()}, not finite"
             )
-        volumes = self.cells.det().abs()
-        if all(self.pbc) and bool((volumes < 1e-6).any() | ~torch.isfinite(volumes).all()):
-            b = int(torch.nonzero(~(volumes >= 1e-6))[0])
+        volumes = self.volumes
+        if all(self.pbc) and not bool(((volumes >= 1e-6) & (volumes < torch.inf)).all()):
+            b = int(torch.nonzero(~((volumes >= 1e-6) & (volumes < torch.inf)))[0])
             raise ValueError(
                 f"structure {b}: periodic cell has volume {float(volumes[b])} A^3; set the cell, or pbc=False"
             )
@@ -73,7 +74,7 @@ class Structures:
     def n_atoms(self) -> int:
         return self.species.shape[0]
 
-    @property
+    @cached_property
     def volumes(self) -> Tensor:
         """(B,) A^3."""
         return self.cells.det().abs()

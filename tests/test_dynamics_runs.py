@@ -391,3 +391,40 @@ def test_constant_pressure_refuses_a_cluster():
     cluster = Atoms("Ar2", [[0, 0, 0], [0, 0, 3.8]])
     with pytest.raises(ValueError, match="NPT needs structures periodic in all directions"):
         dynamics.NPT(ARGON, 5 * fs, 60.0).run(dynamics.thermalize(cluster, 60.0), 1, progress=False)
+
+
+# ---- shapes of systems -------------------------------------------------------------------------------
+
+
+def test_clusters_run_and_have_no_pressure():
+    cluster = Atoms("Ar3", positions=[[0, 0, 0], [3.8, 0, 0], [1.9, 3.3, 0]])
+    trajectory = dynamics.NVE(ARGON, 2 * fs).run(dynamics.thermalize(cluster, 10.0), 20, progress=False)
+    assert len(trajectory.time) == 2
+    with pytest.raises(ValueError, match="no volume"):
+        _ = trajectory.state.pressure
+
+
+def test_a_stopped_trajectory_ends_with_its_last_good_state():
+    simulation, start, limits, _ = stop_cases()["too close"]
+    with pytest.raises(dynamics.Unstable) as stop:
+        simulation.run(start, 400, every=10, frames=1, limits=limits, progress=False)
+    found = stop.value.trajectory
+    assert len(found.frame_time) == found.state.step == 10 * len(found.time)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (lambda: dynamics.NVT(ARGON, fs, 60.0, chain=0), "chain 0"),
+        (lambda: dynamics.Ramp(60.0, 70.0, 0), "0 steps"),
+        (lambda: dynamics.thermalize(CRYSTAL, 60.0, seed=-1), "seed -1"),
+        (lambda: small_run(dynamics.NVE(ARGON, fs), limits=dynamics.Limits(spread=0.1)), "committee"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(mistake, message):
+    with pytest.raises(ValueError, match=message):
+        mistake()
+
+
+def small_run(simulation, **options):
+    return simulation.run(dynamics.thermalize(CRYSTAL, 60.0), 10, progress=False, **options)

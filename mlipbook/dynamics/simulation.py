@@ -61,6 +61,10 @@ class Ramp:
     stop: Numbers
     steps: int
 
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"a ramp of {self.steps} steps: give one or more")
+
     def __call__(self, step: int) -> Tensor:
         start, stop = (torch.as_tensor(x, dtype=torch.float64) for x in (self.start, self.stop))
         return start + (stop - start) * min(step / self.steps, 1.0)
@@ -70,9 +74,9 @@ class Ramp:
 class Limits:
     """Outside of these a run stops. They are looked at whenever the run is observed.
 
-    closest: shortest distance, angstrom (default: that of the potential's training data; 0: any). volume:
-    lower and upper bound relative to the start. spread: largest standard deviation of a force component
-    between the members of a committee, eV/A.
+    closest: shortest distance between any two atoms, angstrom (default: the shortest of all pairs in the
+    potential's training data; 0: any). volume: lower and upper bound relative to the start. spread: largest
+    standard deviation of a force component between the members of a committee, eV/A.
     """
 
     closest: float | None = None
@@ -186,13 +190,15 @@ class Simulation:
         """What tells this run from others."""
         result = CommitteeMean(self.potential)(start.structures)
         energy, force = float(result.energy.mean()), float(result.forces.square().mean().sqrt())
+        weights = self.potential.state_dict().values() if isinstance(self.potential, torch.nn.Module) else ()
         steps = (start.step, start.step + 1, FOREVER)  # a straight line and where it ends
         return {
             "integrator": f"{self.method}, timestep {self.timestep}",
             "temperature": str([(kT(step) / kB).tolist() for step in steps]),
             "pressure": str([pressure(step).tolist() for step in steps]),
             "start": digest(tensors_of(start)),
-            "potential": f"{type(self.potential).__name__}, at the start {energy:.6f} eV, {force:.6f} eV/A",
+            "potential": f"{type(self.potential).__name__} {digest(weights)[:16]}, which gives the start "
+            f"{energy:.6g} eV and {force:.4f} eV/A",
             "intervals": intervals,
         }
 
@@ -212,7 +218,10 @@ class CommitteeMean:
 
     def spread(self, structures: Structures) -> Tensor:
         """Largest standard deviation of a force component between members, (B,) eV/A."""
-        return self.potential.evaluate(structures, "II", self.lists(structures)).forces.std(0).amax((1, 2))
+        forces = self.potential.evaluate(structures, "II", self.lists(structures)).forces
+        if forces.ndim == 3 or len(forces) < 2:
+            raise ValueError("Limits(spread=...) needs a committee; give a potential of two or more members")
+        return forces.std(0).amax((1, 2))
 
     def shortest(self, structures: Structures) -> Tensor:
         """Shortest distance, (B,) angstrom; where none is within the cutoff, some number beyond."""
@@ -226,9 +235,10 @@ def refuse_broken(state: State, start: State, limits: Limits, forces: CommitteeM
     closest = min(known, default=0.0) if limits.closest is None else limits.closest
     checks = [
         ("sum of p^2/m (eV)", state.twice_kinetic, 0.0, inf),
-        ("volume relative to the start", state.volume / start.volume, *limits.volume),
         ("shortest distance (A)", forces.shortest(state.structures), closest, inf),
     ]
+    if all(state.structures.pbc):
+        checks.append(("volume relative to the start", state.volume / start.volume, *limits.volume))
     if limits.spread < inf:
         checks.append(("spread of forces (eV/A)", forces.spread(state.structures), 0.0, limits.spread))
     for name, values, smallest, largest in checks:
@@ -265,7 +275,7 @@ def NVT(
     chain: int = 3,
 ) -> Simulation:
     """Constant temperature (K): Nose-Hoover chain; chain=1 is the single thermostat. Internal time units."""
-    method = NoseHoover(positive(thermostat_time, "thermostat_time"), chain)
+    method = NoseHoover(positive(thermostat_time, "thermostat_time"), at_least_one(chain))
     return Simulation(potential, method, positive(timestep, "timestep"), temperature)
 
 
@@ -292,8 +302,14 @@ def NPT(
 ) -> Simulation:
     """Constant temperature (K) and pressure (eV/A^3): Martyna, Tobias, Klein, isotropic."""
     times = positive(thermostat_time, "thermostat_time"), positive(barostat_time, "barostat_time")
-    method = MartynaTobiasKlein(*times, chain)
+    method = MartynaTobiasKlein(*times, at_least_one(chain))
     return Simulation(potential, method, positive(timestep, "timestep"), temperature, pressure)
+
+
+def at_least_one(chain: int) -> int:
+    if chain < 1:
+        raise ValueError(f"chain {chain}: give the number of thermostats in it, 1 or more")
+    return chain
 
 
 def positive(value: float, name: str) -> float:

@@ -76,9 +76,12 @@ class State:
 
     @property
     def pressure_tensor(self) -> Tensor:
-        """(sum p (x) p / m + W) / volume, (B, 3, 3) eV/A^3."""
+        """(sum p (x) p / m + W) / volume, (B, 3, 3) eV/A^3. Raises ValueError without a cell.
+
+        Of the N_f momenta: with a total momentum of zero its mean is lower than the pressure by kT/volume.
+        """
         kinetic = torch.einsum("bia,bic->bac", self.momenta, self.velocities)
-        return (kinetic + self.evaluated.virial) / self.volume[:, None, None]
+        return kinetic / self.volume[:, None, None] - self.evaluated.stress
 
     @property
     def pressure(self) -> Tensor:
@@ -97,7 +100,7 @@ def thermalize(
     temperature: K, a number or one per replica; one structure with several temperatures is repeated. Replica
     b draws its momenta, and later its noise, from seed + b. center_at_rest: the total momentum is zero
     (N_f = 3N - 3); otherwise it is thermal, too (N_f = 3N).
-    Raises ValueError for temperatures that are negative or do not fit the structures.
+    Raises ValueError for temperatures or seeds that are negative or do not fit the structures.
     """
     if not isinstance(structures, Structures):
         structures = Structures.from_ase(structures)
@@ -106,8 +109,10 @@ def thermalize(
         structures = repeated(structures, len(T))
     B, N = len(structures), structures.n_atoms
     kT = kB * per_replica(temperature, structures, "temperature")
-    if bool((kT < 0).any()) or center_at_rest >= N:
-        raise ValueError(f"temperature {T} K, {N} atoms: no negative temperature, no single atom at rest")
+    if bool((kT < 0).any()) or center_at_rest >= N or seed < 0:
+        raise ValueError(
+            f"temperature {T} K, {N} atoms, seed {seed}: no negative temperature or seed, no single atom at rest"
+        )
     seeds = tuple(range(seed, seed + B))
     masses = structures.masses
     momenta = (kT[:, None, None] * masses[:, None]).sqrt() * noise(seeds, START, structures)

@@ -86,14 +86,16 @@ class Recorder:
             self.structures.append(state.structures.to("cpu"))
 
     def part(self, state: State) -> Trajectory:
+        """What was seen up to this state."""
         B, N = len(state), state.structures.n_atoms
+        seen = sum(time <= (state.step - self.first) * self.timestep for time in self.frame_time)
         return Trajectory(
             state,
             torch.tensor(self.time, dtype=torch.float64),
             {name: stacked(values, B) for name, values in self.observed.items()},
-            torch.tensor(self.frame_time, dtype=torch.float64),
-            stacked([s.positions for s in self.structures], B, N, 3),
-            stacked([s.cells for s in self.structures], B, 3, 3),
+            torch.tensor(self.frame_time[:seen], dtype=torch.float64),
+            stacked([s.positions for s in self.structures[:seen]], B, N, 3),
+            stacked([s.cells for s in self.structures[:seen]], B, 3, 3),
         )
 
 
