@@ -111,7 +111,7 @@ def thermalize(
     kT = kB * per_replica(temperature, structures, "temperature")
     if bool((kT < 0).any()) or center_at_rest >= N or seed < 0:
         raise ValueError(
-            f"temperature {T} K, {N} atoms, seed {seed}: no negative temperature or seed, no single atom at rest"
+            f"temperature {T} K, {N} atoms, seed {seed}: no negative temperature or seed, no single atom"
         )
     seeds = tuple(range(seed, seed + B))
     masses = structures.masses
