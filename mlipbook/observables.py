@@ -122,7 +122,8 @@ def steinhardt(structures: Structures, degree: int = 6, neighbors: int = 14) -> 
 
     Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983), Eq. 1.4. Bonds go from every atom to its
     nearest `neighbors`: 14 are the first two shells of bcc, and no cutoff is needed. Perfect bcc has
-    Q6 = 0.511, hot crystals of 128 atoms 0.35-0.5, hot liquids below 0.1, supercooled ones up to 0.2. One species.
+    Q6 = 0.511, hot crystals of 128 atoms 0.35-0.5, hot liquids below 0.1, supercooled ones up to 0.2. All
+    atoms count as one species.
     """
     q, _ = _bond_harmonics(structures, degree, neighbors)
     return q.mean(-1).norm(dim=0)
