@@ -199,3 +199,27 @@ def test_sliders_change_their_own_frame(path, visit):
         assert after[k].count("|") == 0 and not after[k].startswith(" /")
         assert slider.get_attribute("aria-valuetext") == after[k].split(" / ")[-1]
     assert errors == []
+
+
+VIEWERS = [path for path in CHAPTERS if "mlip-viewer-map" in path.read_text()]
+CANVASES = """() => {
+  const inside = root => [...root.querySelectorAll('*')].flatMap(
+    element => [element, ...(element.shadowRoot ? inside(element.shadowRoot) : [])]);
+  return [...document.querySelectorAll('.mlip-viewer-structure')].map(
+    viewer => inside(viewer).filter(element => element.tagName === 'CANVAS').length);
+}"""
+
+
+def test_some_chapter_has_a_trajectory():
+    assert VIEWERS
+
+
+@pytest.mark.parametrize("path", VIEWERS, ids=lambda path: path.stem)
+def test_trajectories_are_drawn_when_the_reader_comes_to_them(path, visit):
+    page, errors = visit(path)
+    assert set(page.evaluate(CANVASES)) == {0}
+    viewers = page.locator(".mlip-viewer")
+    for k in range(viewers.count()):
+        viewers.nth(k).scroll_into_view_if_needed()
+        page.wait_for_function(f"({CANVASES})()[{k}] > 0")
+    assert errors == []
