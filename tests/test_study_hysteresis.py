@@ -169,16 +169,18 @@ def test_causal_law_holds_for_a_model_that_is_the_teacher_under_pressure():
     sem = dict.fromkeys(("solid", "liquid"), np.full(6, 1e-3))
     held_out = teacher.Errors({}, dict.fromkeys(("solid", "liquid"), errors), sem, {})
     own = hysteresis_scores.score(reference, reference, window)
-    points = hysteresis_scores.causal_points(models, held_out, own.T_plus, found)
+    points = hysteresis_scores.causal_points(models, held_out, own, found)
     assert points["volume"].shape == (4, 6) and points["melting"].shape == (4, 3)
     np.testing.assert_allclose(points["melting"][0], -errors[:3] * found.melting.value)
     for name, phases in (("volume", 2), ("melting", 1)):
-        law = hysteresis_scores.causal_law([points[name]], phases)
+        law = hysteresis_scores.causal_law([points[name]], phases, 0.0)
         assert law.slope == pytest.approx(1, abs=0.1) and law.n == 3 * phases
     wrong = teacher.Errors({}, {phase: -x for phase, x in held_out.pressure.items()}, sem, {})
-    opposite = hysteresis_scores.causal_points(models, wrong, own.T_plus, found)
-    assert hysteresis_scores.causal_law([opposite["volume"]], 2).slope < -0.5  # the sign matters
-    laws = hysteresis_report.laws_of({"students": points, "others": points})
+    opposite = hysteresis_scores.causal_points(models, wrong, own, found)
+    assert hysteresis_scores.causal_law([opposite["volume"]], 2, 0.0).slope < -0.5  # the sign matters
+    scaled = hysteresis_scores.causal_law([points["volume"]], 2, 0.5)
+    assert scaled.sem == pytest.approx(scaled.slope / 2, rel=0.1)  # a common error of half the prediction
+    laws = hysteresis_report.laws_of({"students": points, "others": points}, found)
     assert laws["volume, students and others"].n == 12
     assert laws["volume, students and others"].slope == pytest.approx(laws["volume"].slope)
 
@@ -210,10 +212,15 @@ def test_records_are_json_and_nothing_is_left_out():
         for kind in teacher.KINDS
         for k in range(2)
     }
-    records = hysteresis_report.records_of_kind("EFP", scores)
+    records = hysteresis_report.records_of_kind(
+        "EFP", scores, hysteresis_scores.score(reference, reference, window)
+    )
     assert records["EFP: agreement of phase labels"]["value"] == 100
     assert [name for name, item in records.items() if item["n"] != 2] == ["EFP: shortest pair"]
     assert records["EFP: replicas that froze"]["value"] == 8
+    alike = [100 * scores[f"EFP {k}"].volume_shift[0].value for k in range(2)]
+    alone = melting.mean(np.array(alike)).sem
+    assert records["EFP: volume shift, solid"]["sem"] > alone  # the teacher's own error is in it
     plain = hysteresis_report.plain({"x": scores["EF 0"], "y": np.array([np.nan, 1.0])})
     assert plain["y"] == [None, 1.0] and plain["x"]["T_plus"]["n"] == 8
     order = np.array([0.4, 0.1])[:, None, None] * np.ones((2, 1, 10))
@@ -226,6 +233,7 @@ def test_records_are_json_and_nothing_is_left_out():
     assert arrays["q6"].shape == (2, 2, 8, 101) and arrays["g"].shape == (2, 2, 5, 60)
     assert arrays["plateau_density"].shape == (4, 2, 1) and (arrays["distance"][0] == 0).all()
     densities = hysteresis_report.records_of_plateaus(held)
+    assert np.isnan(arrays["plateau_density"]).sum() == 1  # the crystal that melted
     assert densities["direct EF: density, solid, 300 K"]["value"] == 1  # without the one that melted
     assert densities["direct EF: density, liquid, 350 K"]["value"] == pytest.approx(0.95)
 

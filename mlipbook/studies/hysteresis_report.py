@@ -36,6 +36,7 @@ from mlipbook.studies.hysteresis_scores import (
     grid_of,
     response,
     score,
+    teacher_error,
     transitions,
 )
 from mlipbook.studies.melting import Law, Mean
@@ -57,12 +58,17 @@ def count(value: float, unit: str = "") -> dict[str, Any]:
     return {"value": value, "sem": None, "n": 1, "unit": unit}
 
 
-def over_seeds(values: Iterable[float], unit: str) -> dict[str, Any]:
-    return record(melting.mean(np.array(list(values))), unit)
+def over_seeds(values: Iterable[float], unit: str, common: float = 0.0) -> dict[str, Any]:
+    """Mean over students; its standard error is that over seeds with an error `common` to all of them."""
+    found = melting.mean(np.array(list(values)))
+    return record(Mean(found.value, float(np.hypot(found.sem, common)), found.n), unit)
 
 
-def records_of_kind(kind: str, scores: Mapping[str, Score]) -> dict[str, dict[str, Any]]:
-    """Means over the students of a kind with the standard error over seeds."""
+def records_of_kind(kind: str, scores: Mapping[str, Score], teacher: Score) -> dict[str, dict[str, Any]]:
+    """Means over the students of a kind; where they are compared with the teacher, its error is included.
+
+    z of the transition: of the mean over students, an error of one by itself.
+    """
     own = [found for name, found in scores.items() if name.split()[0] == kind]
     wrong = [1 - np.trace(s.labels) / s.labels.sum() for s in own]
     found = {
@@ -76,12 +82,14 @@ def records_of_kind(kind: str, scores: Mapping[str, Score]) -> dict[str, dict[st
         "volume step": over_seeds((s.volume_step.value for s in own), "A^3"),
         "enthalpy step": over_seeds((s.enthalpy_step.value for s in own), "meV/atom"),
     }
-    for b, branch in enumerate(BRANCHES):
-        found[f"z of the transition on {branch}"] = over_seeds((s.z[b] for s in own), "")
+    melted = melting.mean(np.array([s.T_plus.value for s in own]))
+    z = Mean(melting.z_score(melted, teacher.T_plus), np.nan, melted.n)
+    found["z of the transition on heating"] = record(z, "")
+    for b, (branch, common) in enumerate(zip(BRANCHES, teacher_error(teacher), strict=True)):
         found[f"g(r) within the band, {branch}"] = over_seeds((100 * s.g[b] for s in own), "%")
-        found[f"density RMS, {branch}"] = over_seeds((100 * s.density[b] for s in own), "%")
-        shift = over_seeds((100 * s.volume_shift[b].value for s in own), "%")
-        found[f"volume shift, {PHASES[b]}"] = shift
+        found[f"density RMS, {branch}"] = over_seeds((100 * s.density[b] for s in own), "%", 100 * common)
+        shifts = (100 * s.volume_shift[b].value for s in own)
+        found[f"volume shift, {PHASES[b]}"] = over_seeds(shifts, "%", 100 * common)
     return {f"{kind}: {name}": item for name, item in found.items()}
 
 
@@ -190,6 +198,15 @@ def keeps(phase: str, q6: np.ndarray) -> bool:
     return bool((q6[-(len(q6) // 5) :].mean() > melting.SOLID) == (phase == "solid"))
 
 
+def densities(held: Plateaus) -> np.ndarray:
+    """Mean of each plateau, (2, n) g/cm^3; nan where the phase has changed."""
+    found = held.observed["density"].mean(axis=-1)
+    for b, k in np.ndindex(found.shape):
+        if not keeps(PHASES[b], held.observed["q6"][b, k]):
+            found[b, k] = np.nan
+    return found
+
+
 def of_blocks(series: np.ndarray, blocks: int = 5) -> Mean:
     """Mean of a correlated series with the error of the means of equal blocks."""
     return melting.mean(np.array([block.mean() for block in np.array_split(series, blocks)]))
@@ -229,13 +246,13 @@ def report(folder: Path, size: Size, out: Path, first: Path | None = None) -> No
     scores = {name: score(found, teacher, window) for name, found in students.items()}
     snapshots = study.teacher_snapshots(folder, size)
     errors = teaching.errors_by_phase(load(folder / "students.npz"), snapshots["test"])
-    points = {"students": causal_points(scores, errors, own.T_plus, answer)}
+    points = {"students": causal_points(scores, errors, own, answer)}
     others: dict[str, Score] = {}
     if first:
         others = {name: score(x, teacher, window) for (name, _, _), x in stored(first)[0].items()}
         known = teaching.errors_by_phase(load(first / "students.npz"), snapshots["test"])
-        points["first students"] = causal_points(others, known, own.T_plus, answer)
-    laws = laws_of(points)
+        points["first students"] = causal_points(others, known, own, answer)
+    laws = laws_of(points, answer)
     direct, real = load(folder / "direct.npz"), datasets.load("na-gamma", "test")
     cold = [atoms for atoms in real if atoms.info["md_temperature_K"] <= teacher.temperature.max()]
     records = {
@@ -244,7 +261,7 @@ def report(folder: Path, size: Size, out: Path, first: Path | None = None) -> No
         "teacher: shortest trained pair": count(min((learned.shortest or {}).values()), "A"),
         **records_of_rates({r: x for (name, r, p), x in ramps.items() if name == "teacher" and not p}),
         **records_of_errors(errors),
-        **{key: item for kind in KINDS for key, item in records_of_kind(kind, scores).items()},
+        **{key: item for kind in KINDS for key, item in records_of_kind(kind, scores, own).items()},
         **{f"causal law, {name}: slope": record(law, "") for name, law in laws.items()},
         **records_of_errors(teaching.errors_by_phase(direct, real), "direct "),
         **records_of_coverage(direct, {"real test frames": cold, "snapshots": snapshots["test"]}),
@@ -274,24 +291,25 @@ def report_first(folder: Path, first: Path, size: Size, out: Path) -> None:
     window = melting.coexistence_window(teacher.temperature, teacher.observed["q6"])
     ramps, _, seconds = stored(first)
     scores = {name: score(found, teacher, window) for (name, _, _), found in sorted(ramps.items())}
+    own = score(teacher, teacher, window)
     test = study.teacher_snapshots(folder, size)["test"]
     errors = teaching.errors_by_phase(load(first / "students.npz"), test)
     records = records_of_errors(errors) | records_of_first_students(ramps)
     for kind in KINDS:
-        records |= records_of_kind(kind, scores)
+        records |= records_of_kind(kind, scores, own)
     records = {name: item for name, item in records.items() if np.isfinite(item["value"])}
     path = out.with_name(f"{out.name}-first-students.json")
     bookkit.save_result(path, records, seconds, 0, scores=plain(scores))
 
 
-def laws_of(points: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Law]:
+def laws_of(points: Mapping[str, Mapping[str, np.ndarray]], answer: Response) -> dict[str, Law]:
     """The causal laws of the first group of points, and of all groups together."""
     laws = {}
-    for name, phases in (("volume", 2), ("melting", 1)):
-        groups = [found[name] for found in points.values()]
-        laws[name] = causal_law(groups[:1], phases)
+    for name, moduli in (("volume", answer.bulk_modulus), ("melting", (answer.melting,))):
+        groups, scale = [found[name] for found in points.values()], max(x.sem / x.value for x in moduli)
+        laws[name] = causal_law(groups[:1], len(moduli), scale)
         if len(groups) > 1:
-            laws[f"{name}, {' and '.join(points)}"] = causal_law(groups, phases)
+            laws[f"{name}, {' and '.join(points)}"] = causal_law(groups, len(moduli), scale)
     return laws
 
 
@@ -301,7 +319,7 @@ def curves(ramps: Mapping[str, Ramps], held: Mapping[str, Plateaus]) -> dict[str
     temperature (2, S) K; density, enthalpy, q6, shortest (M, 2, R, S); T_plus, T_minus (M, R) K;
     edges (bins + 1,) A; frame_temperature (2, F) K; g and g_spread (M, 2, F, bins), means and standard
     deviations over replicas; distance (M, 2, F) and band (2, F) of g(r); plateau_temperature (2, n) K;
-    plateau_density (P, 2, n) g/cm^3; plateau_g (P, 2, n, bins).
+    plateau_density (P, 2, n) g/cm^3, nan where the phase has changed; plateau_g (P, 2, n, bins).
     """
     teacher = ramps["teacher"]
     found = {
@@ -321,7 +339,7 @@ def curves(ramps: Mapping[str, Ramps], held: Mapping[str, Plateaus]) -> dict[str
         "distance": np.stack([d for d, _ in D]),
         "band": D[0][1],
         "plateau_temperature": held["teacher"].temperature,
-        "plateau_density": np.stack([x.observed["density"].mean(axis=-1) for x in held.values()]),
+        "plateau_density": np.stack([densities(x) for x in held.values()]),
         "plateau_g": np.stack([x.g for x in held.values()]),
     }
     return {name: np.asarray(x, np.float32) for name, x in found.items()}

@@ -8,7 +8,7 @@ causal law: a model whose pressure is too high by eps_P behaves like the teacher
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -175,34 +175,44 @@ def response(teacher: Ramps, pressed: Ramps, pressure: float, window: tuple[floa
 
 
 def causal_points(
-    scores: Mapping[str, Score], errors: Errors, T_teacher: Mean, response: Response
+    scores: Mapping[str, Score], errors: Errors, teacher: Score, response: Response
 ) -> dict[str, np.ndarray]:
     """What a model's pressure error predicts and what it does: name -> (4, points).
 
-    Rows: predicted, its error, found, its error. "volume": ln(V/V_teacher) = `expansion`(eps_P), of solid and
-    liquid of each model; "melting": T_plus - T_plus of the teacher = -eps_P dT/dP (K). errors: of the
-    committee of students, scores: of some of them, by name.
+    Rows: predicted, its error, found, its error; errors are the model's own, those of the teacher and its
+    response are common to all points (see `causal_law`). "volume": ln(V/V_teacher) = `expansion`(eps_P), of
+    solid and liquid of each model; "melting": T_plus - T_plus of the teacher = -eps_P dT/dP (K). errors: of
+    the committee of students, scores: of some of them, by name.
     """
     points: dict[str, list[tuple[float, float, float, float]]] = {"volume": [], "melting": []}
     for name, found in scores.items():
         kind, seed = name.split()
         k = list(KINDS).index(kind) * (len(errors.pressure["solid"]) // len(KINDS)) + int(seed)
-        for phase, B, shift in zip(PHASES, response.bulk_modulus, found.volume_shift, strict=True):
+        for p, (phase, B) in enumerate(zip(PHASES, response.bulk_modulus, strict=True)):
             error, sem = errors.pressure[phase][k], errors.pressure_sem[phase][k]
-            points["volume"].append((expansion(error, B.value), sem / B.value, shift.value, shift.sem))
+            shift = found.volume_shift[p]
+            own = (shift.sem**2 - teacher_error(teacher)[p] ** 2) ** 0.5
+            points["volume"].append((expansion(error, B.value), sem / B.value, shift.value, own))
         error = np.mean([errors.pressure[phase][k] for phase in PHASES])
         solid_sem, liquid_sem = (errors.pressure_sem[phase][k] for phase in PHASES)
         sem = np.hypot(solid_sem, liquid_sem) / 2
-        shift, slope = found.T_plus - T_teacher, response.melting.value
-        points["melting"].append((-error * slope, abs(sem * slope), shift.value, shift.sem))
+        change, slope = found.T_plus.value - teacher.T_plus.value, response.melting.value
+        points["melting"].append((-error * slope, abs(sem * slope), change, found.T_plus.sem))
     return {name: np.array(rows).T for name, rows in points.items()}
 
 
-def causal_law(points: Sequence[np.ndarray], phases: int) -> Law:
+def teacher_error(teacher: Score) -> list[float]:
+    """Standard error of the teacher's own ln V, of solid and liquid; it is common to all models' shifts."""
+    return [shift.sem / 2**0.5 for shift in teacher.volume_shift]  # its shifts are from itself
+
+
+def causal_law(points: Sequence[np.ndarray], phases: int, scale: float) -> Law:
     """The law is right if its slope is 1. points: groups as of `causal_points`, of so many phases in turn.
 
-    All shifts share the teacher's own statistical error, one in each phase: it is fitted as a constant.
+    All shifts share the teacher's own statistical error, one in each phase: it is fitted as a constant. All
+    predictions share the relative error `scale` of the bulk modulus or dT/dP; it joins the slope's error.
     """
     predicted, predicted_sem, found, found_sem = np.concatenate(points, axis=1)
     group = np.concatenate([np.arange(rows.shape[1]) % phases for rows in points])
-    return melting.common_slope(predicted, found, np.hypot(predicted_sem, found_sem), group)
+    law = melting.common_slope(predicted, found, np.hypot(predicted_sem, found_sem), group)
+    return replace(law, sem=float(np.hypot(law.sem, law.slope * scale)))
