@@ -67,7 +67,7 @@ def over_seeds(values: Iterable[float], unit: str, common: float = 0.0) -> dict[
 def records_of_kind(kind: str, scores: Mapping[str, Score], teacher: Score) -> dict[str, dict[str, Any]]:
     """Means over the students of a kind; where they are compared with the teacher, its error is included.
 
-    z of the transition: of the mean over students, an error of one by itself.
+    z of the transition is that of the mean over students, and its own standard error is 1.
     """
     own = [found for name, found in scores.items() if name.split()[0] == kind]
     wrong = [1 - np.trace(s.labels) / s.labels.sum() for s in own]
@@ -83,7 +83,7 @@ def records_of_kind(kind: str, scores: Mapping[str, Score], teacher: Score) -> d
         "enthalpy step": over_seeds((s.enthalpy_step.value for s in own), "meV/atom"),
     }
     melted = melting.mean(np.array([s.T_plus.value for s in own]))
-    z = Mean(melting.z_score(melted, teacher.T_plus), np.nan, melted.n)
+    z = Mean(melting.z_score(melted, teacher.T_plus), 1.0, melted.n)
     found["z of the transition on heating"] = record(z, "")
     for b, (branch, common) in enumerate(zip(BRANCHES, teacher_error(teacher), strict=True)):
         found[f"g(r) within the band, {branch}"] = over_seeds((100 * s.g[b] for s in own), "%")
