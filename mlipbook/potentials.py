@@ -24,7 +24,7 @@ from mlipbook import neighbors
 from mlipbook.descriptors import cutoff_function
 from mlipbook.neighbors import Edges
 from mlipbook.structures import Structures
-from mlipbook.units import bohr, coulomb_constant
+from mlipbook.units import bohr, coulomb_constant, hartree
 
 DEFINITIONS = ("I", "II", "III")
 
@@ -66,6 +66,13 @@ class Evaluation:
     def pressure(self) -> Tensor:
         """Static pressure -Tr(stress)/3, (B,) eV/A^3, without the kinetic part."""
         return -self.stress.diagonal(dim1=-2, dim2=-1).mean(-1)
+
+
+@dataclass(frozen=True)
+class MixedEvaluation(Evaluation):
+    """Of a `Mixture`; difference: dU/dlambda = U_a - U_b (Eq. 4-5), (B,) eV."""
+
+    difference: Tensor
 
 
 class EdgePotential(nn.Module):
@@ -229,6 +236,21 @@ def shifted_lennard_jones(r: Tensor, *_: Tensor, epsilon: float, sigma: float, c
     return 4 * epsilon * (x * x - x - (x_cutoff**2 - x_cutoff))
 
 
+def SoftCore(
+    mu: float = 7.92e-4 * hartree, sigma: float = 6.752 * bohr, n: int = 12, cutoff: float = 8.0
+) -> PairPotential:
+    """mu (sigma/r)^n (Eq. 7), shifted to zero at the cutoff; eV, angstrom; mu, sigma of the paper.
+
+    The shift makes forces and energies those of one potential; `free_energy.soft_core_cutoff` is the
+    difference that it makes.
+    """
+    return PairPotential(partial(shifted_soft_core, mu=mu, sigma=sigma, n=n, cutoff=cutoff), cutoff)
+
+
+def shifted_soft_core(r: Tensor, *_: Tensor, mu: float, sigma: float, n: int, cutoff: float) -> Tensor:
+    return mu * ((sigma / r) ** n - (sigma / cutoff) ** n)
+
+
 def Repulsion(cutoff: float) -> PairPotential:
     """Fixed short-range repulsion to put under a network: screened nuclei times fc(r)^2.
 
@@ -248,20 +270,70 @@ def screened_nuclei(r: Tensor, z: Tensor, z_neighbor: Tensor, cutoff: float) -> 
     return coulomb_constant * z * z_neighbor / r * screening * cutoff_function(r, cutoff) ** 2
 
 
+class Einstein(nn.Module):
+    """Atoms on springs, U = spring/2 sum |r - site|^2: the reference of crystals.
+
+    sites: (B, N, 3) angstrom, or (1, N, 3) for all structures; positions must not be wrapped. spring: eV/A^2.
+    The sites are fixed in the cell and move with it under strain: the virials are -spring u (x) u, whatever
+    their definition. Raises ValueError for springs that are not positive.
+    """
+
+    cutoff = 1.0  # A; it has no use for neighbors
+    sites: Tensor
+    spring: Tensor
+
+    def __init__(self, sites: Tensor, spring: float):
+        super().__init__()
+        if not spring > 0 or sites.ndim != 3:
+            raise ValueError(f"spring {spring}, sites {tuple(sites.shape)}: give a positive one, (B, N, 3)")
+        self.register_buffer("spring", torch.tensor(float(spring), dtype=torch.float64))
+        self.register_buffer("sites", sites.detach().double())
+
+    def evaluate(
+        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+    ) -> Evaluation:
+        """Shapes as in EdgePotential.evaluate. Raises ValueError if the sites do not fit the structures."""
+        if self.sites.shape not in ((1, *structures.positions.shape[1:]), structures.positions.shape):
+            raise ValueError(
+                f"sites {tuple(self.sites.shape)} for positions {tuple(structures.positions.shape)}; give "
+                "one set, or one for each structure"
+            )
+        u = structures.positions - self.sites
+        virials = -self.spring * u[..., :, None] * u[..., None, :]
+        energies = self.spring / 2 * u.square().sum(-1)
+        return Evaluation(energies, -self.spring * u, virials, structures.volumes)
+
+
+class IdealGas(nn.Module):
+    """No interaction: the reference of fluids."""
+
+    cutoff = 1.0  # A; it has no use for neighbors
+
+    def evaluate(
+        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+    ) -> Evaluation:
+        """Zeros; shapes as in EdgePotential.evaluate."""
+        none = torch.zeros_like(structures.positions)
+        return Evaluation(none[..., 0], none, none[..., None].expand(*none.shape, 3), structures.volumes)
+
+
+Potential = EdgePotential | Einstein | IdealGas
+
+
 class Mixture(nn.Module):
     """U(lambda) = lambda U_a + (1 - lambda) U_b (Eq. 5). lam: a number, or (B,) one per structure."""
 
     cutoff: float
     lam: Tensor
 
-    def __init__(self, a: EdgePotential | Mixture, b: EdgePotential | Mixture, lam: float | Tensor):
+    def __init__(self, a: Potential | Mixture, b: Potential | Mixture, lam: float | Tensor):
         super().__init__()
         self.a, self.b, self.cutoff = a, b, max(a.cutoff, b.cutoff)
         self.register_buffer("lam", torch.as_tensor(lam, dtype=torch.float64))
 
     def evaluate(
         self, structures: Structures, definition: str = "I", edges: Edges | None = None
-    ) -> Evaluation:
+    ) -> MixedEvaluation:
         """Both potentials, mixed; shapes and errors as in EdgePotential.evaluate.
 
         Raises ValueError if there are several lambdas, but not one for each structure.
@@ -276,9 +348,10 @@ class Mixture(nn.Module):
             weight = self.lam.view(-1, *[1] * (extra + 1)) if self.lam.ndim else self.lam
             return weight * x + (1 - weight) * y
 
-        return Evaluation(
+        return MixedEvaluation(
             mix(a.energies, b.energies, 0),
             mix(a.forces, b.forces, 1),
             mix(a.virials, b.virials, 2),
             a.volumes,
+            a.energy - b.energy,
         )

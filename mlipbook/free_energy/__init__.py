@@ -1,0 +1,45 @@
+"""Helmholtz free energies by thermodynamic integration (Eq. 4-9).
+
+    crystal = solid(potential, lattice, temperature=350, timestep=4 * units.fs)
+    melt = liquid(potential, disordered, temperature=350, timestep=4 * units.fs)
+    melt.F - crystal.F                    # eV per atom; print(melt) shows every term
+
+Reading order: closed_forms, path, sampling (lambda windows), soft_core, phases (solid, liquid), mbar.
+"""
+
+from mlipbook.free_energy.closed_forms import (
+    einstein_crystal,
+    ideal_gas,
+    soft_core_cutoff,
+    soft_core_virial,
+    soft_core_y,
+    thermal_wavelength,
+)
+from mlipbook.free_energy.mbar import mbar
+from mlipbook.free_energy.path import Path, path
+from mlipbook.free_energy.phases import FreeEnergy, liquid, measured_spring, solid
+from mlipbook.free_energy.sampling import PhaseChange, Value, Window, Windows, average, windows
+from mlipbook.free_energy.soft_core import soft_core_excess
+
+__all__ = [
+    "FreeEnergy",
+    "Path",
+    "PhaseChange",
+    "Value",
+    "Window",
+    "Windows",
+    "average",
+    "einstein_crystal",
+    "ideal_gas",
+    "liquid",
+    "mbar",
+    "measured_spring",
+    "path",
+    "soft_core_cutoff",
+    "soft_core_excess",
+    "soft_core_virial",
+    "soft_core_y",
+    "solid",
+    "thermal_wavelength",
+    "windows",
+]

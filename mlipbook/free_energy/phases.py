@@ -1,0 +1,256 @@
+"""Absolute free energies of a solid and a liquid, term by term.
+
+solid:   Einstein crystal, its center of mass, Einstein crystal -> potential
+liquid:  ideal gas -> soft core (tabulated) -> potential
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import hypot
+from pathlib import Path as Folder
+from typing import Any
+
+from mlipbook.dynamics import Langevin, Limits, thermalize
+from mlipbook.dynamics.state import repeated
+from mlipbook.free_energy.closed_forms import einstein_crystal, ideal_gas, soft_core_cutoff, soft_core_y
+from mlipbook.free_energy.path import path
+from mlipbook.free_energy.sampling import SEEDS, SOLID, PhaseChange, Value, Windows, average, windows
+from mlipbook.free_energy.soft_core import soft_core_excess
+from mlipbook.observables import steinhardt
+from mlipbook.potentials import Einstein, Potential, SoftCore
+from mlipbook.structures import Structures
+from mlipbook.units import bohr, fs, hartree, kB
+
+MU, SIGMA = 7.92e-4 * hartree, 6.752 * bohr  # of the paper: eV, A
+
+
+@dataclass(frozen=True)
+class FreeEnergy:
+    """terms: name -> Value, eV per atom; they add up to F. energy: <U> + 3/2 kT, eV per atom, and pressure,
+    eV/A^3, of the potential itself (lambda = 1). volume: of all atoms, A^3. parameters: of the references.
+    """
+
+    terms: Mapping[str, Value]
+    energy: Value
+    pressure: Value
+    n_atoms: int
+    volume: float
+    temperature: float
+    parameters: Mapping[str, float]
+    windows: Windows
+
+    @property
+    def F(self) -> float:
+        """Helmholtz free energy, eV per atom."""
+        return sum(term.value for term in self.terms.values())
+
+    @property
+    def error(self) -> float:
+        """Standard error of F, eV per atom."""
+        return hypot(*(term.error for term in self.terms.values()))
+
+    @property
+    def U(self) -> float:
+        """Energy with 3/2 kT, eV per atom."""
+        return self.energy.value
+
+    @property
+    def TS(self) -> Value:
+        """U - F, eV per atom."""
+        return Value(self.U - self.F, hypot(self.energy.error, self.error))
+
+    def __str__(self) -> str:
+        rows = [*self.terms.items(), ("F", Value(self.F, self.error)), ("U", self.energy), ("TS", self.TS)]
+        head = f"{self.n_atoms} atoms, {self.volume / self.n_atoms:.3f} A^3/atom, {self.temperature:g} K"
+        lines = [f"{name:28}{1e3 * v:12.3f} ± {1e3 * e:.3f} meV/atom" for name, (v, e) in rows]
+        return "\n".join([head, *lines])
+
+
+def solid(
+    potential: Potential,
+    structures: Structures,
+    temperature: float,
+    *,
+    timestep: float,
+    spring: float | None = None,
+    points: int = 8,
+    k: float = 0.0,
+    seed: int = 0,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    **sampling: Any,
+) -> FreeEnergy:
+    """F of a crystal from the Einstein crystal (Eq. 5-6).
+
+    structures: one, atoms of one kind on the ideal lattice sites, on the device where it is to run. spring:
+    eV/A^2 (default: `measured_spring`). points, k: of the `path`, to which lambda = 1 is added for U and the
+    pressure. sampling, timestep, seed, store: of `windows`, which names errors and warnings.
+    """
+    mass = one_mass(structures)
+    if spring is None:
+        folder = Folder(store) / "spring" if store is not None else None
+        spring = measured_spring(
+            potential, structures, temperature, timestep, seed=seed, store=folder, progress=progress
+        )
+    sampled = windows(
+        potential,
+        Einstein(structures.positions, spring),
+        structures,
+        path(points, k).with_end(),
+        temperature,
+        timestep=timestep,
+        phase="solid",
+        seed=seed,
+        store=store,
+        progress=progress,
+        **sampling,
+    )
+    N, V = structures.n_atoms, float(structures.volumes[0])
+    exact = einstein_crystal(N, V, mass, spring, temperature)
+    terms = {name: Value(value, 0.0) for name, value in exact.items()}
+    return summed(terms, "Einstein crystal to potential", sampled, V, {"spring": spring})
+
+
+def measured_spring(
+    potential: Potential,
+    structures: Structures,
+    temperature: float,
+    timestep: float,
+    *,
+    factor: float = 1.5,
+    steps: int = 1500,
+    replicas: int = 4,
+    seed: int = 0,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> float:
+    """factor * 3 kT/<u^2>, eV/A^2, from a short run that starts at the sites and holds their center.
+
+    The soft modes of a crystal make <u^2> large; a spring 1.3-1.6 times stiffer keeps the variance low.
+    """
+    potential = potential.to(structures.positions.device)
+    masses = structures.masses
+
+    def mean_square(state):  # type: ignore[no-untyped-def]
+        u = state.structures.positions - structures.positions
+        u = u - (masses[:, None] * u).sum(1, keepdim=True) / masses.sum()
+        return u.square().sum(-1).mean(-1)
+
+    state = thermalize(repeated(structures, replicas), temperature, SEEDS * seed + SEEDS // 2)
+    trajectory = Langevin(potential, timestep, temperature).run(
+        state,
+        steps,
+        observe={"u2": mean_square},
+        limits=Limits(closest=0.0),
+        store=store,
+        progress=progress,
+    )
+    late = trajectory.observed["u2"][len(trajectory.time) // 3 :]
+    return factor * 3 * kB * temperature / float(late.mean())
+
+
+def liquid(
+    potential: Potential,
+    structures: Structures,
+    temperature: float,
+    *,
+    timestep: float,
+    mu: float = MU,
+    sigma: float = SIGMA,
+    cutoff: float | None = None,
+    points: int = 6,
+    k: float = 0.0,
+    seed: int = 0,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    **sampling: Any,
+) -> FreeEnergy:
+    """F of a liquid from the ideal gas by way of soft spheres (Eq. 5-9).
+
+    structures: one, atoms of one kind at the liquid's volume in any order, a crystal will do: they are melted
+    as soft spheres. mu (eV), sigma (A), cutoff (A; default the potential's, at most 8): of the soft core.
+    The leg from the ideal gas is `soft_core_excess`. points, k: of the `path` of the second leg, to which
+    lambda = 1 is added for U and the pressure. The rest: as in `solid`.
+    Raises ValueError if soft spheres at this density and temperature are beyond the table, that is, freeze.
+    """
+    mass, N, V = one_mass(structures), structures.n_atoms, float(structures.volumes[0])
+    cutoff = cutoff or min(8.0, potential.cutoff)
+    y = soft_core_y(N / V, temperature, mu, sigma)
+    kT, excess = kB * temperature, soft_core_excess(y, N)
+    core = SoftCore(mu, sigma, cutoff=cutoff)
+    folder = Folder(store) if store is not None else None
+    fluid = melted(core, structures, temperature, timestep, seed, folder and folder / "melt", progress)
+    sampled = windows(
+        potential,
+        core,
+        fluid,
+        path(points, k).with_end(),
+        temperature,
+        timestep=timestep,
+        phase="liquid",
+        seed=seed,
+        store=store,
+        progress=progress,
+        **sampling,
+    )
+    shift = soft_core_cutoff(N / V, mu, sigma, cutoff)
+    terms = {
+        "ideal gas": Value(ideal_gas(N, V, mass, temperature), 0.0),
+        "ideal gas to soft core": Value(kT * excess.value, kT * excess.error),
+        "cutoff of the soft core": Value(shift, 0.0),
+    }
+    return summed(terms, "soft core to potential", sampled, V, {"mu": mu, "sigma": sigma, "y": y})
+
+
+def melted(
+    core: Potential,
+    structures: Structures,
+    temperature: float,
+    timestep: float,
+    seed: int,
+    store: Folder | None,
+    progress: bool,
+    steps: int = 3000,
+) -> Structures:
+    """The structure after some time as soft spheres. Raises PhaseChange if it is still a crystal."""
+    state = thermalize(structures, temperature, SEEDS * seed + SEEDS // 2)
+    run = Langevin(core, timestep, temperature).run
+    fluid = run(state, steps, limits=Limits(closest=0.0), store=store, progress=progress).state.structures
+    q6 = float(steinhardt(fluid)[0])
+    if q6 > SOLID:
+        raise PhaseChange(
+            f"soft spheres are still a crystal after {steps * timestep / fs / 1000:.0f} ps, Q6 = {q6:.2f}: "
+            "start from a disordered structure"
+        )
+    return fluid
+
+
+def one_mass(structures: Structures) -> float:
+    """amu. Raises ValueError if there are several kinds of atoms."""
+    if len(kinds := set(structures.symbols)) > 1:
+        raise ValueError(
+            f"atoms of {', '.join(sorted(kinds))}: free energies are of one kind of atoms; mixtures also "
+            "have an entropy of mixing and springs of several kinds"
+        )
+    return float(structures.masses[0])
+
+
+def summed(
+    exact: Mapping[str, Value], name: str, sampled: Windows, volume: float, parameters: Mapping[str, float]
+) -> FreeEnergy:
+    """All terms, and the averages of the window at lambda = 1."""
+    N, kT, end = sampled.n_atoms, kB * sampled.temperature, sampled[-1]
+    U = average(end.energy)
+    return FreeEnergy(
+        {**exact, name: sampled.integral},
+        Value(U.value / N + 1.5 * kT, U.error / N),
+        average(end.pressure),
+        N,
+        volume,
+        sampled.temperature,
+        parameters,
+        sampled,
+    )

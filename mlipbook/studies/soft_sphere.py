@@ -1,0 +1,121 @@
+"""From the ideal gas to soft spheres, once for all: g(y) = beta F_ex/N on the one variable that it has.
+
+Spheres mu (sigma/r)^12 at any density and temperature are those of one y. Windows lie on the path of Eq. 8-9
+with k = 3/4, where lambda^(1/4) is proportional to y, and each measures the slope of the table,
+
+    dg/dy = 4 lambda beta <U_SC>_lambda/(N y) = (Z - 1)/y,
+
+whose value at y = 0 is the second virial coefficient. `free_energy.soft_core_excess` integrates it.
+
+    python -m mlipbook.studies.soft_sphere --device cuda --copies 16 --steps 20000 --store soft-sphere
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path as Folder
+from typing import Any
+
+import torch
+from ase.build import bulk
+
+from mlipbook import free_energy
+from mlipbook.bookkit import save_result
+from mlipbook.free_energy import Windows
+from mlipbook.free_energy.phases import MU, SIGMA
+from mlipbook.free_energy.soft_core import excess_from
+from mlipbook.potentials import IdealGas, SoftCore
+from mlipbook.structures import Structures
+from mlipbook.units import fs, kB
+
+LARGEST = 0.8  # of y; soft spheres freeze at 0.813
+DENSITY = 0.0243  # atoms per A^3; only y counts
+CUTOFF = 8.0  # A, 2.24 sigma
+TIMESTEP = 3 * fs
+OUT = Folder(__file__).parents[1] / "data" / "soft-core.json"
+
+
+def temperature_of(y: float, density: float = DENSITY, mu: float = MU, sigma: float = SIGMA) -> float:
+    """The temperature (K) at which soft spheres of this density (1/A^3) have this y."""
+    return (free_energy.soft_core_y(density, 1.0, mu, sigma) / y) ** 4
+
+
+def fluid(cells: int, density: float = DENSITY, device: str = "cpu") -> Structures:
+    """4 cells^3 atoms of sodium on an fcc lattice, which soft spheres leave at once."""
+    atoms = bulk("Na", "fcc", (4 / density) ** (1 / 3), cubic=True) * (cells, cells, cells)
+    return Structures.from_ase(atoms, device)
+
+
+def leg(cells: int, points: int, device: str = "cpu", **sampling: Any) -> Windows:
+    """Windows from the ideal gas to soft spheres of y = LARGEST; sampling: of `free_energy.windows`."""
+    return free_energy.windows(
+        SoftCore(MU, SIGMA, cutoff=CUTOFF),
+        IdealGas(),
+        fluid(cells, device=device),
+        free_energy.path(points, k=0.75),
+        temperature_of(LARGEST),
+        timestep=TIMESTEP,
+        **sampling,
+    )
+
+
+def slopes(windows: Windows) -> dict[str, Any]:
+    """The table: y, dg/dy and its error for each window, corrected for the cutoff to first order."""
+    kT = kB * windows.temperature
+    missing = -free_energy.soft_core_cutoff(DENSITY, MU, SIGMA, CUTOFF)  # eV per atom at lambda = 1
+    ys, slope, error = [], [], []
+    for window in windows:
+        y = LARGEST * window.lam**0.25
+        scale = 4 * window.lam / (kT * y)  # from eV per atom to dg/dy
+        ys.append(y)
+        slope.append(scale * (window.mean.value / windows.n_atoms + missing))
+        error.append(scale * window.mean.error / windows.n_atoms)
+    return {"largest_y": LARGEST, "n_atoms": windows.n_atoms, "y": ys, "slope": slope, "slope_error": error}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The free energy of soft spheres, for the package.")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--cells", type=int, default=5, help="fcc cells along an edge: 4 cells^3 atoms")
+    parser.add_argument("--points", type=int, default=7)
+    parser.add_argument("--copies", type=int, default=2, help="replicas in a batch, per point")
+    parser.add_argument("--steps", type=int, default=2000, help="of production")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--store", help="folder, to go on after an interruption")
+    parser.add_argument("--out", type=Folder, default=OUT)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    sampled = leg(
+        arguments.cells,
+        arguments.points,
+        arguments.device,
+        error=0.0,
+        max_steps=arguments.steps,
+        replicas=arguments.copies * arguments.points,
+        seed=arguments.seed,
+        store=arguments.store,
+    )
+    table = slopes(sampled)
+    name = torch.cuda.get_device_name() if arguments.device != "cpu" else f"cpu, 1 of {os.cpu_count()} cores"
+    seconds = time.perf_counter() - began if arguments.device != "cpu" else time.process_time()
+    save_result(
+        arguments.out, records(table), seconds, arguments.seed, name, **table, windows=sampled.table()
+    )
+
+
+def records(table: dict[str, Any]) -> dict[str, dict]:
+    """g(y) of infinitely many atoms, with the virial series for comparison."""
+    found = {}
+    for y in (0.1, 0.3, 0.5, 0.7201, LARGEST):
+        value, error = excess_from(table, y)
+        found[f"g({y})"] = {"value": value, "sem": error, "n": len(table["y"]), "unit": "kT"}
+        series = free_energy.soft_core_virial(y)
+        print(f"g({y}) = {value:.5f} ± {error:.5f}    virial series {series:.5f}")
+    return found
+
+
+if __name__ == "__main__":
+    main()
