@@ -5,9 +5,12 @@ All free energies are Helmholtz free energies in eV per atom, with the kinetic p
 
 from __future__ import annotations
 
-from math import lgamma, log, pi, sqrt
+from math import gamma, lgamma, log, pi, sqrt
 
 from mlipbook.units import hbar, kB
+
+# B_2, B_3, ... of soft spheres in units of (sigma (beta mu)^(1/12))^3, n = 12.
+VIRIALS = (2 * pi / 3 * gamma(3 / 4), 3.79106644, 3.52761, 2.1149, 0.7695, 0.0908, -0.074)
 
 
 def thermal_wavelength(mass: float, temperature: float) -> float:
@@ -53,11 +56,12 @@ def soft_core_y(
 
 
 def soft_core_virial(y: float) -> float:
-    """beta F_ex/N of soft spheres (n = 12) from five virial coefficients, good to y = 0.3.
+    """beta F_ex/N of soft spheres (n = 12) from the virial coefficients B_2 to B_8, good up to freezing.
 
-    The first, 2 sqrt(2) pi/3 Gamma(3/4), is exact; the others: Hoover et al., J. Chem. Phys. 52, 4931 (1970).
+    Tan, Schultz, Kofke, Mol. Phys. 109, 123 (2011), Table 1; B_2 = 2 pi/3 Gamma(3/4) is exact.
     """
-    return 3.62959 * y + 7.58 * y**2 / 2 + 9.94 * y**3 / 3 + 8.45 * y**4 / 4
+    x = sqrt(2) * y  # rho sigma^3 (beta mu)^(1/4)
+    return sum(B * x**k / k for k, B in enumerate(VIRIALS, start=1))
 
 
 def soft_core_cutoff(density: float, mu: float, sigma: float, cutoff: float, n: int = 12) -> float:

@@ -130,16 +130,18 @@ class Windows:
                 "time_per_copy_ps": len(w.difference) * w.interval / (1000 * fs),
                 "energy": float(w.energy.mean()) / self.n_atoms,
                 "pressure": float(w.pressure.mean()),
-                "lowest_q6": extreme(w.q6, min),
-                "highest_q6": extreme(w.q6, max),
+                **range_of_q6(w.q6),
             }
             for w in self
         ]
 
 
-def extreme(q6: Tensor, which: Callable[[list[float]], float]) -> float:
-    """Of all block means; nan if Q6 was not watched."""
-    return which(block_means(q6).flatten().tolist()) if q6.numel() else nan
+def range_of_q6(q6: Tensor) -> dict[str, float]:
+    """Lowest and highest block mean; nothing if Q6 was not watched."""
+    if not q6.numel():
+        return {}
+    means = block_means(q6)
+    return {"lowest_q6": float(means.min()), "highest_q6": float(means.max())}
 
 
 # ---- averages ------------------------------------------------------------------------------------------
