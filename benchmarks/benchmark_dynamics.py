@@ -5,7 +5,8 @@
 The bare call is `evaluate` for the same structures: once with the neighbor list that dynamics would use, it
 shows what integrator and lists add, and once with a list that ends at the cutoff, the least there is. All
 three take turns, so that they see the same load. Times are of the processor on a CPU (other programs count
-little), of the clock on a GPU; one thread; the network in float32. On a GPU also 1 to 64 replicas.
+little), of the clock on a GPU, where the call is also replayed from a CUDA graph, as in a step; one thread;
+the network in float32. On a GPU also 1 to 64 replicas.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from ase.md.nose_hoover_chain import IsotropicMTKNPT
 import mlipbook as mb
 from mlipbook.bookkit import save_result
 from mlipbook.neighbors import VerletLists
+from mlipbook.recording import fastest
 from mlipbook.units import fs
 
 TEMPERATURE, TIMESTEP, CUTOFF, SEED = 300.0, 2.9 * fs, 6.5, 0
@@ -53,27 +55,19 @@ def seconds(function: Callable[[], object], device: str) -> float:
     return clock() - began
 
 
-def case(potential: mb.ANNPotential, cells: int, replicas: int, device: str) -> dict[str, np.ndarray]:
-    """ms per step (or call) of all replicas, in ROUNDS of STEPS of each kind."""
+def case(
+    potential: mb.ANNPotential, cells: int, replicas: int, device: str, compare: bool = True
+) -> dict[str, np.ndarray]:
+    """ms per step (or, to compare, call) of all replicas, in ROUNDS of STEPS of each kind."""
     structures = mb.Structures.from_ase([sodium(cells)] * replicas, device)
     state = mb.dynamics.thermalize(structures, TEMPERATURE, seed=SEED)
     simulation = mb.dynamics.NPT(potential, TIMESTEP, TEMPERATURE)
     state = simulation.run(state, 200, progress=False).state  # atoms off their sites
-    lists = VerletLists(CUTOFF)
-    used, least = lists(state.structures), mb.neighbors.build(state.structures, CUTOFF)
-    atoms = state.structures.to_ase()[0]
-    atoms.set_velocities(state.velocities[0].cpu().numpy())
-    atoms.calc = mb.Calculator(potential)
-    ase = IsotropicMTKNPT(
-        atoms, TIMESTEP, temperature_K=TEMPERATURE, pressure_au=0.0, tdamp=100 * fs, pdamp=500 * fs
-    )
     kinds: dict[str, tuple[Callable[[], object], int]] = {
-        "a step": (lambda: simulation.run(state, STEPS, every=STEPS, progress=False), STEPS),
-        "bare call, same list": (lambda: potential.evaluate(state.structures, "II", used), 1),
-        "bare call, shortest list": (lambda: potential.evaluate(state.structures, "II", least), 1),
+        "a step": (lambda: simulation.run(state, STEPS, every=STEPS, progress=False), STEPS)
     }
-    if replicas == 1:
-        kinds["a step of ASE"] = (lambda: ase.run(STEPS), STEPS)
+    if compare:
+        kinds |= others(potential, state)
     times: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(ROUNDS):
         for name, (function, n) in kinds.items():
@@ -81,6 +75,30 @@ def case(potential: mb.ANNPotential, cells: int, replicas: int, device: str) -> 
             total = sum(seconds(function, device) for _ in range(repeats))
             times[name].append(1e3 * total / (n * repeats))
     return {name: np.array(values) for name, values in times.items()}
+
+
+def others(
+    potential: mb.ANNPotential, state: mb.dynamics.State
+) -> dict[str, tuple[Callable[[], object], int]]:
+    """What steps are compared with, and the number of steps or calls in each."""
+    structures = state.structures
+    used, least = VerletLists(CUTOFF)(structures), mb.neighbors.build(structures, CUTOFF)
+    replayed = fastest(potential, structures, "II")
+    kinds: dict[str, tuple[Callable[[], object], int]] = {
+        "bare call, same list": (lambda: potential.evaluate(structures, "II", used), 1),
+        "bare call, shortest list": (lambda: potential.evaluate(structures, "II", least), 1),
+    }
+    if structures.positions.is_cuda:
+        kinds["replayed call"] = (lambda: replayed(structures, used), 1)
+    if len(state) > 1:
+        return kinds
+    atoms = state.structures.to_ase()[0]
+    atoms.set_velocities(state.velocities[0].cpu().numpy())
+    atoms.calc = mb.Calculator(potential)
+    ase = IsotropicMTKNPT(
+        atoms, TIMESTEP, temperature_K=TEMPERATURE, pressure_au=0.0, tdamp=100 * fs, pdamp=500 * fs
+    )
+    return {**kinds, "a step of ASE": (lambda: ase.run(STEPS), STEPS)}
 
 
 def tabulated(name: str, times: dict[str, np.ndarray]) -> dict[str, dict]:
@@ -111,7 +129,7 @@ def throughput(potential: mb.ANNPotential, device: str) -> dict[str, dict]:
     """Atom-steps per second of batches of 128 atoms; on a CPU the memory is soon the limit."""
     records = {}
     for replicas in (1, 2, 4, 8, 16) if device == "cpu" else (1, 2, 4, 8, 16, 32, 64):
-        times = case(potential, 4, replicas, device)["a step"]
+        times = case(potential, 4, replicas, device, compare=False)["a step"]
         rates = replicas * 128 / (times / 1e3)
         sem = 1.2533 * rates.std(ddof=1) / len(rates) ** 0.5
         value = {"value": float(np.median(rates)), "sem": float(sem), "n": len(rates), "unit": "atom-steps/s"}

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 
 import torch
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import atomic_numbers
 from torch import Tensor, nn
 
 from mlipbook import archive
@@ -157,10 +157,10 @@ class ANNPotential(EdgePotential):
 
     def reference_energy(self, species: Tensor) -> Tensor:
         """E_atom of each atom, (A,) eV, float64; species (A,) atomic numbers."""
-        table = torch.zeros(len(chemical_symbols), dtype=torch.float64)
+        energies = torch.zeros(len(species), dtype=torch.float64, device=species.device)
         for element, energy in self.reference_energies.items():
-            table[atomic_numbers[element]] = energy
-        return table.to(species.device)[species]
+            energies = torch.where(species == atomic_numbers[element], energy, energies)
+        return energies
 
     def member(self, m: int) -> ANNPotential:
         """Member m as a potential of its own (a copy)."""

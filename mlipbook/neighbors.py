@@ -18,7 +18,7 @@ from vesin import NeighborList
 from mlipbook.structures import Structures
 
 OVERLAP = 0.01  # A; closer than this is a mistake in the input, not physics
-ALL_PAIRS_LIMIT = 500  # atoms; above it the linked cells of vesin win over the N x N table
+ALL_PAIRS_LIMIT = {"cpu": 500, "cuda": 2500}  # atoms; above it the linked cells of vesin, on the CPU, win
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class Edges:
         positions = structures.positions.reshape(A, 3).T.contiguous()
         offsets = torch.einsum("cbe,bcd->dbe", self.shifts.view(3, B, -1), structures.cells).reshape(3, A, K)
         vectors = positions[:, self.neighbor] - positions[:, :, None] + offsets
-        far = vectors.new_tensor([2 * (self.cutoff + self.skin), 0.0, 0.0])
-        return torch.where(self.real, vectors, far[:, None, None])
+        return torch.where(self.real, vectors, 2 * (self.cutoff + self.skin))
 
     def species(self, structures: Structures) -> tuple[Tensor, Tensor]:
         """Atomic numbers of centers (A,) and neighbors (A, K)."""
@@ -110,10 +109,11 @@ def build(structures: Structures, cutoff: float, skin: float = 0.0) -> Edges:
     0.01 A) and names them.
     """
     B, N, reach = len(structures), structures.n_atoms, cutoff + skin
+    few = structures.n_atoms <= ALL_PAIRS_LIMIT[structures.positions.device.type]
     one_image = not any(structures.pbc) or (
         all(structures.pbc) and bool((_heights(structures.cells) >= 2 * reach).all())
     )
-    if one_image and N <= ALL_PAIRS_LIMIT:
+    if one_image and few:
         center, neighbor, shifts = _all_pairs(structures, reach)
     else:
         center, neighbor, shifts = _linked_cells(structures, reach)

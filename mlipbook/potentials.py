@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from mlipbook import neighbors
 from mlipbook.descriptors import cutoff_function
 from mlipbook.neighbors import Edges
+from mlipbook.recording import being_recorded
 from mlipbook.structures import Structures
 from mlipbook.units import bohr, coulomb_constant, hartree
 
@@ -112,7 +113,9 @@ class EdgePotential(nn.Module):
             raise ValueError(
                 f"definition {definition!r}: the atomic virial is one of {', '.join(DEFINITIONS)}"
             )
-        self.check(structures)
+        recorded = being_recorded(structures.positions)
+        if not recorded:
+            self.check(structures)
         if edges is None:
             edges = neighbors.build(structures, self.cutoff)
         elif edges.cutoff < self.cutoff:
@@ -122,7 +125,7 @@ class EdgePotential(nn.Module):
             )
         species = edges.species(structures)
         vectors = edges.vectors(structures).to(self.dtype).requires_grad_()
-        if self.shortest:
+        if self.shortest and not recorded:
             report_close_pairs(vectors.detach(), edges, structures, self.shortest)
         with torch.enable_grad():
             energies = self.atomic_energies(vectors, *species)
@@ -142,7 +145,7 @@ def edge_gradients(energies: Tensor, vectors: Tensor) -> Tensor:
     totals = energies.sum(-1)
     if totals.ndim == 0:
         return torch.autograd.grad(totals, vectors)[0]
-    each = torch.eye(len(totals)).to(totals)
+    each = torch.eye(len(totals), dtype=totals.dtype, device=totals.device)
     return torch.autograd.grad(totals, vectors, each, is_grads_batched=True)[0]
 
 

@@ -26,10 +26,10 @@ def references(file: str, **info: Any) -> list[Atoms]:
     return [atoms for atoms in frames if all(atoms.info[key] == value for key, value in info.items())]
 
 
-def computed(atoms: Atoms, **parameters: Any) -> Atoms:
+def computed(atoms: Atoms, device: str = "cpu", **parameters: Any) -> Atoms:
     """A copy with our calculator."""
     copy = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
-    copy.calc = PlaneWaveDFT(device="cpu", **parameters)
+    copy.calc = PlaneWaveDFT(device=device, **parameters)
     return copy
 
 

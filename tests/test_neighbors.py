@@ -55,7 +55,7 @@ def test_both_searches_find_the_same(monkeypatch):
     for case in (structures, CASES["cluster"]):
         every = pairs(neighbors.build(case, 4.5))
         with monkeypatch.context() as patch:
-            patch.setattr(neighbors, "ALL_PAIRS_LIMIT", 0)
+            patch.setitem(neighbors.ALL_PAIRS_LIMIT, "cpu", 0)
             patch.setattr(neighbors, "_all_pairs", None)
             assert pairs(neighbors.build(case, 4.5)) == every
 

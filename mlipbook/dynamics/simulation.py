@@ -17,8 +17,9 @@ from mlipbook.dynamics.methods import BAOAB, Forces, MartynaTobiasKlein, NoseHoo
 from mlipbook.dynamics.state import Numbers, State, per_replica
 from mlipbook.dynamics.store import Store, tensors_of
 from mlipbook.dynamics.trajectory import Recorder, Trajectory, joined
-from mlipbook.neighbors import VerletLists
+from mlipbook.neighbors import Edges, VerletLists
 from mlipbook.potentials import Evaluation
+from mlipbook.recording import fastest
 from mlipbook.structures import Structures
 from mlipbook.units import fs, kB, ps
 
@@ -208,9 +209,12 @@ class CommitteeMean:
 
     def __init__(self, potential: Potential):
         self.potential, self.lists = potential, VerletLists(potential.cutoff)
+        self.evaluate: Callable[[Structures, Edges], Evaluation] | None = None
 
     def __call__(self, structures: Structures) -> Evaluation:
-        result = self.potential.evaluate(structures, "II", self.lists(structures))
+        if self.evaluate is None:
+            self.evaluate = fastest(self.potential, structures, "II")
+        result = self.evaluate(structures, self.lists(structures))
         if result.energies.ndim == 2:
             return result
         energies, forces, virials = (x.mean(0) for x in (result.energies, result.forces, result.virials))
