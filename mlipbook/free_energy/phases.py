@@ -213,7 +213,7 @@ def melted(
     seed: int,
     store: Folder | None,
     progress: bool,
-    steps: int = 3000,
+    steps: int = 1000,
 ) -> Structures:
     """The structure after some time as soft spheres. Raises PhaseChange if it is still a crystal."""
     state = thermalize(structures, temperature, SEEDS * seed + SEEDS // 2)
