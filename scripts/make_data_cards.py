@@ -28,7 +28,6 @@ pseudopotential are the same in all, so that sets differ in nothing but what the
 """
 MISSING = """## Not here yet
 
-- Cells of 1,024 atoms that move independently; `na-8k` is their Gamma point for structures that repeat.
 - More than a few frames with 8 and with 32 k points.
 - First-principles molecular dynamics as an independent check.
 """

@@ -3,8 +3,9 @@
 LABELS holds a folder per data set (na-gamma, na-gamma-active, na-4k, ...); in it, or in folders in it,
 labeled frames in extended xyz files, any number in each. Written into mlipbook/data: each set as
 xz-compressed extended xyz, in which the atoms' lines are the source's and the headers say split, phase, q6
-and provenance; and manifest.json with what a reader must know. The same labels give the same files. The
-bundled files themselves, unpacked with xz into such folders, are labels too: so a set grows.
+and provenance; and manifest.json with what a reader must know. A frame with more k points need not say where
+its structure comes from: its namesake at Gamma does. The same labels give the same files. The bundled files
+themselves, unpacked with xz into such folders, are labels too: so a set grows, and no frame changes its part.
 Afterwards run scripts/make_data_cards.py.
 """
 
@@ -31,6 +32,8 @@ DATA = Path(__file__).parents[1] / "mlipbook" / "data"
 SOLID_Q6 = 0.25
 # 5 : 1 : 1, begun so that the extreme volumes are trained on and all three parts hold frames with 4 k points.
 PATTERN = ("test", "train", "train", "train", "train", "valid", "train")
+DEALT = ("na-gamma", "na-1024-gamma")  # sets whose new frames are dealt out so
+ORIGIN = ("source", "md_temperature_K", "kind", "md_time_ps", "forces_spread_meV_A")
 
 CODES = {
     "pw.x": "Quantum ESPRESSO pw.x 6.7",
@@ -38,7 +41,7 @@ CODES = {
 }
 SCF = {
     "pw.x": "Thomas-Fermi mixing, converged to 1e-6 Ry (force error 0.07 meV/A)",
-    "mlipbook.dft": "Kerker-preconditioned Pulay mixing, converged to 1e-6 Ry",
+    "mlipbook.dft": "Kerker-preconditioned Pulay mixing, converged to 1e-6 Ry for 128 atoms",
 }
 LABELS = {
     "functional": "PBE",
@@ -49,7 +52,7 @@ LABELS = {
     ),
     "cutoffs": "10 Ry for wavefunctions, 50 Ry for the density",
     "smearing": "Fermi-Dirac, kT = 0.01 Ry",
-    "bands": "96 for 64 occupied, both codes",
+    "bands": "96 for 64 occupied, 768 for 512; both codes",
     "symmetry": "none but k = -k",
     "energy": (
         "free energy F = E - TS, with which the forces are consistent; minus_TS_eV is -TS. The zero is the "
@@ -61,6 +64,7 @@ LABELS = {
     ),
 }
 PHASE = f"Phase: global Steinhardt Q6 over the 14 nearest neighbors, solid above {SOLID_Q6}"
+RULE = f"are dealt out as {', '.join(PATTERN)}, again and again"
 NAMESAKES = "The structures, names and parts of their namesakes at Gamma"
 
 
@@ -82,8 +86,8 @@ SETS = {
         "128 atoms, cubic cells. md_*: classical many-body MD of bcc and liquid Na at 200-500 K, cell edge "
         "rescaled by 1.014 +- 0.008 at random; hot_*: liquid at 350-1300 K. "
         f"{PHASE}; the 250 K frames with Q6 of 0.16-0.28 are partly crystallized",
-        f"Frames sorted by source, phase, MD temperature and volume are dealt out as {', '.join(PATTERN)}, "
-        "again and again, so that each part holds solid and liquid, cold and hot, and the range of volumes. "
+        f"Frames sorted by source, phase, MD temperature and volume {RULE}, "
+        "so that each part holds solid and liquid, cold and hot, and the range of volumes. "
         "Frames of one trajectory fall into different parts; no two are close in time: between any two "
         "frames the forces' correlation coefficient is below 0.22 in magnitude, about what chance gives "
         "among 10,440 pairs of 384 components. A frame with more k points is in the part of its namesake at "
@@ -108,9 +112,9 @@ SETS = {
         "3 %; no surfaces, defects, other crystals",
     ),
     "na-4k": Set(
-        "structures of na-gamma, and strained cells of na-gamma-active, with 4 k points",
+        "structures of na-gamma and na-gamma-active with 4 k points",
         "2x2x2 shifted (4 k)",
-        NAMESAKES + ", mostly test frames and frames near 350 K",
+        NAMESAKES,
         "as at Gamma, frame by frame",
         "only part of na-gamma and na-gamma-active; see there",
     ),
@@ -123,11 +127,23 @@ SETS = {
         "independently",
     ),
     "na-32k": Set(
-        "structures of na-gamma with 32 k points",
+        "structures of na-gamma and na-gamma-active with 32 k points",
         "4x4x4 shifted (32 k)",
         NAMESAKES,
         "as at Gamma, frame by frame",
         "few frames; see na-gamma",
+    ),
+    "na-1024-gamma": Set(
+        "1,024 Na atoms, bcc and liquid, 330-560 K, PBE, Gamma point",
+        "Gamma",
+        "1,024 atoms, cubic cells. Molecular dynamics at constant temperature and zero pressure with the "
+        "teacher potential of chapter 7, a neural network trained on na-gamma (128 atoms, Gamma): bcc "
+        "crystals, and liquids of a crystal molten at 560 K. From 1.45 ps after each temperature was set "
+        f"(3.2 ps at 560 K), a frame every 0.44 ps. {PHASE}",
+        f"Frames sorted by phase, MD temperature and volume {RULE}. Frames of one trajectory, 0.44 ps "
+        "apart, fall into different parts",
+        "few and short trajectories (one at 350 K in each phase), so that frames share their sound waves and "
+        "their volume; one hot liquid; no supercooling, strain or pressure",
     ),
 }
 
@@ -149,7 +165,7 @@ def largest_force_correlation(frames: list[Atoms]) -> float:
 
 
 def split(frames: list[Atoms], q6: list[float]) -> dict[str, str]:
-    """Part of each frame of na-gamma, by its name."""
+    """Part of each frame of a set DEALT, by its name."""
 
     def stratum(i: int) -> tuple:
         info = frames[i].info
@@ -197,9 +213,8 @@ def formatted(frame: Labeled, kpoints: str, part: str) -> str:
     header.calc = SinglePointCalculator(
         header, energy=energy, free_energy=energy, forces=forces, stress=atoms.get_stress()
     )
-    kept = ("kind", "md_time_ps", "forces_spread_meV_A", "scf_iterations")
     header.info = {"frame": frame.name, "split": part, "phase": phase(q6), "q6": round(q6, 4)}
-    header.info |= {key: info[key] for key in ("source", "md_temperature_K") + kept if key in info}
+    header.info |= {key: info[key] for key in (*ORIGIN, "scf_iterations") if key in info}
     header.info |= {"kpoints": kpoints, "minus_TS_eV": info["minus_TS_eV"], "provenance": provenance(frame)}
     buffer = io.StringIO()
     ase.io.write(buffer, header, format="extxyz")
@@ -212,10 +227,15 @@ def pseudopotential() -> str:
 
 
 def provenance(frame: Labeled) -> dict:
-    """Calculator, its parameters, versions, date: as `mlipbook.labels` wrote it, else of the pw.x runs."""
-    if "provenance" in frame.atoms.info:
-        return frame.atoms.info["provenance"]
-    code, version = frame.atoms.info.get("code", "pw.x 6.7").split()
+    """Calculator, its parameters, versions, date and, where it is known, the device.
+
+    As `mlipbook.labels` wrote it; else from info["code"], "name version"; else of the pw.x runs.
+    """
+    info = frame.atoms.info
+    if "provenance" in info:
+        return info["provenance"]
+    code, version = info.get("code", "pw.x 6.7").split()
+    device = {"device": info["device"]} if "device" in info else {}
     return {
         "calculator": code,
         "parameters": {
@@ -225,10 +245,11 @@ def provenance(frame: Labeled) -> dict:
             "smearing": "fermi-dirac",
             "kT_Ry": 0.01,
             "bands": 3 * len(frame.atoms) // 4,
-            "scf_Ry": 1e-6,
+            "scf_Ry": 1e-6 * len(frame.atoms) / 128,
             "pseudopotential": pseudopotential(),
         },
         "versions": {code: version},
+        **device,
         "date": date_of_run(frame),
     }
 
@@ -251,7 +272,7 @@ def started(output: str) -> str:
 
 
 def parts_of(name: str, frames: list[Labeled], known: dict[str, str]) -> dict[str, str]:
-    """Part of each frame: by the rule of na-gamma; of a namesake at Gamma; or given with the frame.
+    """Part of each frame: of its namesake at Gamma; given with the frame; or, in the sets DEALT, by the rule.
 
     Raises ValueError if a frame has no part, or two frames one name.
     """
@@ -259,14 +280,20 @@ def parts_of(name: str, frames: list[Labeled], known: dict[str, str]) -> dict[st
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise ValueError(f"{name}: frames {', '.join(twice)} are there more than once; remove all but one")
-    if name == "na-gamma":
-        atoms = [frame.atoms for frame in frames]
-        return split(atoms, [steinhardt_q6(a) for a in atoms])
     given = {frame.name: known.get(frame.name, frame.atoms.info.get("split")) for frame in frames}
-    without = [n for n, part in given.items() if part is None]
-    if without:
-        raise ValueError(f"{name}: frames {', '.join(without)} have no namesake at Gamma and no split")
-    return given
+    without = [frame for frame in frames if given[frame.name] is None]
+    if without and name not in DEALT:
+        stray = ", ".join(frame.name for frame in without)
+        raise ValueError(f"{name}: frames {stray} have no namesake at Gamma and no split")
+    new = [frame.atoms for frame in without]
+    return given | split(new, [steinhardt_q6(atoms) for atoms in new])
+
+
+def add_origins(frames: list[Labeled], known: dict[str, Atoms]) -> None:
+    """Where a structure comes from, as its namesake at Gamma says, to what a frame says itself."""
+    for frame in frames:
+        same = known[frame.name].info if frame.name in known else {}
+        frame.atoms.info = {key: same[key] for key in ORIGIN if key in same} | frame.atoms.info
 
 
 def check_namesakes(name: str, frames: list[Labeled], known: dict[str, Atoms]) -> None:
@@ -308,6 +335,7 @@ def main(labels: Path) -> None:
         if not frames:
             continue
         check_namesakes(name, frames, known)
+        add_origins(frames, known)
         parts |= parts_of(name, frames, parts)
         order = {n: i for i, n in enumerate(known)}
         frames.sort(key=lambda frame: order.get(frame.name, len(order)))

@@ -19,7 +19,7 @@ from mlipbook.units import GPa, Ry, bohr
 ROOT = Path(__file__).parents[1]
 PRINTED_FORCE = 1e-8 * Ry / bohr  # last digit that pw.x prints, eV/A
 NAMES = list(datasets.available())
-WITH_K_POINTS = [name for name in ("na-4k", "na-8k", "na-32k") if name in NAMES]
+WITH_K_POINTS = ["na-4k", "na-8k", "na-32k"]
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,7 @@ def pressure(atoms: Atoms) -> float:
 
 
 def test_what_is_there(make_datasets):
-    assert [name for name in make_datasets.SETS if name in NAMES] == NAMES
-    assert {"na-gamma", "na-gamma-active", "na-4k"} <= set(NAMES)
+    assert list(make_datasets.SETS) == NAMES
     for name, line in datasets.available().items():
         entry, frames = datasets.describe(name), datasets.load(name)
         assert len(frames) == entry["frames"] == sum(entry["kinds"].values())
@@ -127,25 +126,26 @@ def test_phases_and_split_follow_their_rules(gamma, make_datasets):
 
 @pytest.mark.parametrize("name", WITH_K_POINTS)
 def test_namesakes_with_k_points(gamma, name):
-    by_name = {atoms.info["frame"]: atoms for atoms in gamma}
-    frames = [atoms for atoms in datasets.load(name) if "kind" not in atoms.info]
+    by_name = {atoms.info["frame"]: atoms for atoms in [*gamma, *datasets.load("na-gamma-active")]}
+    frames = datasets.load(name)
     for atoms in frames:
         same = by_name[atoms.info["frame"]]
         np.testing.assert_allclose(atoms.positions, same.positions, rtol=0, atol=1e-8)
         np.testing.assert_allclose(atoms.cell, same.cell, rtol=0, atol=1e-8)
-        for key in ("split", "phase", "q6"):
-            assert atoms.info[key] == same.info[key]
+        for key in ("split", "phase", "q6", "source", "md_temperature_K", "kind", "forces_spread_meV_A"):
+            assert atoms.info.get(key) == same.info.get(key)
         energy = (same.get_potential_energy() - atoms.get_potential_energy()) / 128
         forces = same.get_forces() - atoms.get_forces()
-        assert 0.0042 < energy < 0.0098
-        assert 0.045 < pressure(same) - pressure(atoms) < 0.065
-        assert 0.0051 < np.sqrt(np.mean(forces**2)) < 0.0100
+        assert 0.0045 < np.sqrt(np.mean(forces**2)) < 0.0135
+        if same.get_volume() < 45 * 128:  # two liquids of lower density are no longer like free electrons
+            assert 0.0025 < energy < 0.0110
+            assert 0.033 < pressure(same) - pressure(atoms) < 0.075
     assert "test" in {atoms.info["split"] for atoms in frames}
 
 
 def test_one_k_point_softens_strained_cells():
     by_name = {atoms.info["frame"]: atoms for atoms in datasets.load("na-gamma-active")}
-    strained = [atoms for atoms in datasets.load("na-4k") if "kind" in atoms.info]
+    strained = [a for a in datasets.load("na-4k") if a.info.get("kind", "").startswith("strained")]
     softer, shears = [], []
     for atoms in strained:
         same = by_name[atoms.info["frame"]]
@@ -155,6 +155,17 @@ def test_one_k_point_softens_strained_cells():
         shears.append(strained_cells.shear(atoms))
     value, sem = strained_cells.slope(np.array(shears), np.array(softer))
     assert -4.5 < value < -1.5 and sem < 0.5
+
+
+def test_large_cells_of_both_phases_are_in_each_part(make_datasets):
+    frames = datasets.load("na-1024-gamma")
+    assert {len(atoms) for atoms in frames} == {1024}
+    for part in datasets.SPLITS:
+        assert {a.info["phase"] for a in frames if a.info["split"] == part} == {"solid", "liquid"}
+    q6 = [make_datasets.steinhardt_q6(atoms) for atoms in frames]
+    assert make_datasets.split(frames, q6) == {atoms.info["frame"]: atoms.info["split"] for atoms in frames}
+    assert {atoms.info["provenance"]["device"] for atoms in frames} == {"NVIDIA H100 80GB HBM3"}
+    assert make_datasets.largest_force_correlation(frames) < 0.1  # though 0.44 ps apart
 
 
 def test_active_learning_covers_what_was_missing():
@@ -195,6 +206,16 @@ def test_mistakes_in_labels_are_refused(tmp_path, make_datasets, gamma):
     with pytest.raises(ValueError, match=r"na-4k: frames new have no namesake at Gamma and no split"):
         make_datasets.parts_of("na-4k", stray, {})
     assert make_datasets.parts_of("na-4k", labeled(first), {"md_0000": "test"}) == {"md_0000": "test"}
+    assert make_datasets.parts_of("na-1024-gamma", stray, {}) == {"new": make_datasets.PATTERN[0]}
+
+
+def test_a_namesake_says_where_a_structure_comes_from(tmp_path, make_datasets, gamma):
+    bare = gamma[0].copy()
+    bare.info = {"frame": "md_0000", "md_temperature_K": 1.0}
+    frame = make_datasets.Labeled(bare, (), tmp_path / "x.xyz")
+    make_datasets.add_origins([frame], {"md_0000": gamma[0]})
+    assert bare.info["source"] == gamma[0].info["source"] and bare.info["md_temperature_K"] == 1.0
+    assert "provenance" not in bare.info and "split" not in bare.info
 
 
 def test_frames_are_written_with_the_digits_they_came_with(tmp_path, make_datasets, gamma):
