@@ -110,6 +110,16 @@ def test_a_density_that_does_not_converge_is_an_error_with_its_history():
     assert not calculator.results and not calculator.solutions
 
 
+def test_a_cell_whose_rough_calculation_sloshes_is_still_solved():
+    """Eight atoms at the Gamma point: six electrons in a shell of twelve waves, restless at low cutoff."""
+    atoms = bulk("Na", "bcc", 4.25) * 2
+    atoms.calc = PlaneWaveDFT(device="cpu")
+    assert np.isfinite(atoms.get_potential_energy())
+    errors = atoms.calc.report["scf_errors_eV"]
+    assert max(errors[:20]) > 1e-3 > errors[-1]
+    assert atoms.get_forces() == pytest.approx(0, abs=1e-4)  # every atom sits in a center of inversion
+
+
 def test_dynamics_goes_on_from_the_steps_before():
     """Fewer iterations; the same energy, forces and stress as from scratch, within the tolerance."""
     [start] = references("na16_cutoff.xyz", name="A", ecutwfc_Ry=10, ecutrho_Ry=40)

@@ -8,6 +8,7 @@ density of the one before; the last one alone decides the result.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +24,7 @@ from mlipbook.units import hartree
 
 COARSER = 0.4  # cutoff of a stage, as a part of the cutoff of the next one
 ACCURACY = 2e-3  # of the orbitals: square of their residuals by error of the density, per electron
+ROUGH_ITERATIONS = 20  # of a stage that is not the last, at most
 STEPS = 4  # of the eigensolver, at most, in one potential
 SINGLE_PRECISION_ERROR = 4e-8  # hartree per electron: self-consistency that single precision reaches
 SINGLE_PRECISION_GRID = 0.8  # of the cutoff: the far corners of the potential are tiny
@@ -88,18 +90,21 @@ def solve(nuclei: Nuclei, settings: Settings, start: Solution | None = None) -> 
         settings = replace(settings, k_at_once=start.settings.k_at_once)  # the same blocks
     *rough, final = stages(nuclei, settings, from_scratch=start is None)
     for stage in rough:
-        start = self_consistent(nuclei, *stage, start, errors)
+        with suppress(NotConverged):  # in few waves a partly filled shell can slosh: go on
+            start = self_consistent(nuclei, *stage, start, errors)
     return self_consistent(nuclei, *final, start, errors)
 
 
 def stages(nuclei: Nuclei, settings: Settings, from_scratch: bool) -> list[tuple[Settings, torch.dtype]]:
     """Settings and precision of the stages of a calculation."""
     rough = max(30 * settings.tolerance, SINGLE_PRECISION_ERROR * nuclei.electrons)
-    found = [(settings, torch.float64), (replace(settings, tolerance=rough), torch.float32)]
+    few = min(ROUGH_ITERATIONS, settings.iterations)
+    found = [(settings, torch.float64), (replace(settings, tolerance=rough, iterations=few), torch.float32)]
     cutoff = COARSER * settings.cutoff
     while from_scratch and plane_waves(nuclei, cutoff) > 4 * settings.bands:
         tolerance = 1e-6 * nuclei.electrons
-        coarse = replace(settings, cutoff=cutoff, density_cutoff=4 * cutoff, tolerance=tolerance)
+        lower = {"cutoff": cutoff, "density_cutoff": 4 * cutoff, "tolerance": tolerance}
+        coarse = replace(settings, **lower, iterations=few)
         found.append((coarse, torch.float32))
         cutoff *= COARSER
     return found[::-1]
