@@ -1,4 +1,4 @@
-"""The potentials where integrations begin: soft core, Einstein crystal, ideal gas, and the mixtures of Eq. 5."""
+"""Where integrations begin: soft core, Einstein crystal, ideal gas; and mixtures with them (Eq. 5)."""
 
 import numpy as np
 import pytest

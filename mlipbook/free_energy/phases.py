@@ -229,7 +229,9 @@ def melted(
 
 
 def one_mass(structures: Structures) -> float:
-    """amu. Raises ValueError if there are several kinds of atoms."""
+    """amu. Raises ValueError if there are several structures or kinds of atoms."""
+    if len(structures) > 1:
+        raise ValueError(f"{len(structures)} structures: give one, which all windows start from")
     if len(kinds := set(structures.symbols)) > 1:
         raise ValueError(
             f"atoms of {', '.join(sorted(kinds))}: free energies are of one kind of atoms; mixtures also "

@@ -339,11 +339,11 @@ def windows(
 ) -> Windows:
     """<U_a - U_b> at every lambda of the path, potential a at lambda = 1 and its reference b at 0.
 
-    structures: one, on the device where all is to run; every window starts from it. temperature: K. timestep,
-    friction_time: internal units. error: standard error to reach for the integral, eV per atom (0: run all of
-    max_steps). max_steps: most steps of production, up to the rounding to whole blocks of samples. replicas:
-    in the batch; every window has one or more, those that need most have most. equilibration: steps of the
-    pilot. every: steps between samples.
+    structures: one, or one for each lambda, on the device where all is to run; windows start from there.
+    temperature: K. timestep, friction_time: internal units. error: standard error to reach for the integral,
+    eV per atom (0: run all of max_steps). max_steps: most steps of production, up to the rounding to whole
+    blocks of samples. replicas: in the batch; every window has one or more, those that need most have most.
+    equilibration: steps of the pilot. every: steps between samples.
     phase: "solid" or "liquid", watched by Q6 and drift, or None. seed: calls with other seeds are
     independent. store: folder; the same call goes on where it was interrupted.
 
@@ -358,7 +358,8 @@ def windows(
         potential, reference, temperature, timestep, friction_time, every, phase, folder, progress
     )
     lam, block, first_seed = torch.as_tensor(path.lam), SELDOM * every, SEEDS * seed
-    state = thermalize(repeated(structures, len(lam)), temperature, first_seed)
+    starts = structures if len(structures) == len(lam) else repeated(structures, len(lam))
+    state = thermalize(starts, temperature, first_seed)
     equilibration = block * ceil(max(equilibration, FEWEST * every) / block)
     pilot = sampler.run(state, lam, equilibration, "pilot")
     late = pilot.observed["difference"][equilibration // every // 2 :]
@@ -386,10 +387,10 @@ def refuse(
     potential: Potential, structures: Structures, phase: str | None, replicas: int, path: Path
 ) -> None:
     """Raise ValueError for what cannot be sampled."""
-    if len(structures) != 1 or not all(structures.pbc) or structures.n_atoms < 2:
+    if len(structures) not in (1, len(path.lam)) or not all(structures.pbc) or structures.n_atoms < 2:
         raise ValueError(
-            f"{len(structures)} structures of {structures.n_atoms} atoms, pbc {structures.pbc}: give one "
-            "periodic structure of two atoms or more"
+            f"{len(structures)} structures of {structures.n_atoms} atoms, pbc {structures.pbc}: give one, or "
+            "one for each lambda, periodic, of two atoms or more"
         )
     if getattr(potential, "members", 1) > 1:
         raise ValueError("a committee has one free energy for each member: give potential.member(m)")
