@@ -28,7 +28,8 @@ pseudopotential are the same in all, so that sets differ in nothing but what the
 """
 MISSING = """## Not here yet
 
-- More than a few frames with 8 and with 32 k points.
+- Hundreds of frames with 8 or 32 k points; a [correction](#na-4k) needs fewer.
+- Strained cells of 1,024 atoms, and structures labeled at all settings in the numbers of `na-4k`.
 - First-principles molecular dynamics as an independent check.
 """
 READING = f"""## Reading them

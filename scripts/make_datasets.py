@@ -119,19 +119,19 @@ SETS = {
         "only part of na-gamma and na-gamma-active; see there",
     ),
     "na-8k": Set(
-        "structures of na-gamma with the 8 k points of the doubled cell's Gamma point (1,024 atoms)",
+        "structures of na-gamma and na-gamma-active with 8 k points, those of the doubled cell's Gamma point",
         "2x2x2 (8 k)",
         NAMESAKES,
         "as at Gamma, frame by frame",
         "these stand for periodic repetitions of 128-atom structures, not for 1,024 atoms that move "
-        "independently",
+        "independently (na-1024-gamma has those); few frames, none for validation",
     ),
     "na-32k": Set(
         "structures of na-gamma and na-gamma-active with 32 k points",
         "4x4x4 shifted (32 k)",
         NAMESAKES,
         "as at Gamma, frame by frame",
-        "few frames; see na-gamma",
+        "few frames: enough for a correction learned on the difference to na-4k, whose card shows it",
     ),
     "na-1024-gamma": Set(
         "1,024 Na atoms, bcc and liquid, 330-560 K, PBE, Gamma point",
