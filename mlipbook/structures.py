@@ -77,7 +77,8 @@ class Structures:
     @cached_property
     def volumes(self) -> Tensor:
         """(B,) A^3."""
-        return self.cells.det().abs()
+        a, b, c = self.cells.unbind(1)
+        return (a * torch.linalg.cross(b, c)).sum(-1).abs()
 
     @property
     def masses(self) -> Tensor:

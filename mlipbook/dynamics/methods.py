@@ -103,9 +103,9 @@ class BAOAB:
 
     def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
         state = kicked(state, timestep / 2, self.fix_center)
-        state = drifted(state, timestep / 2)
+        first_half = timestep / 2 * state.velocities
         state = self.friction_and_noise(state, timestep, kT)
-        state = drifted(state, timestep / 2)
+        state = moved(state, first_half + timestep / 2 * state.velocities)  # both drifts at once
         state = kicked(replace(state, result=forces(state.structures)), timestep / 2, self.fix_center)
         return replace(state, step=state.step + 1)
 
@@ -217,8 +217,12 @@ def kicked(state: State, dt: float, fix_center: bool = False) -> State:
 
 def drifted(state: State, dt: float) -> State:
     """r <- r + p dt/m."""
-    positions = state.structures.positions + dt * state.velocities
-    return replace(state, structures=replace(state.structures, positions=positions))
+    return moved(state, dt * state.velocities)
+
+
+def moved(state: State, displacements: Tensor) -> State:
+    structures = state.structures
+    return replace(state, structures=replace(structures, positions=structures.positions + displacements))
 
 
 def alpha(state: State) -> float:
