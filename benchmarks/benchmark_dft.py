@@ -53,7 +53,7 @@ def ours(kind: str, device: str) -> Record:
     atoms = sodium(cells)
     settings = {"kpts": (mesh,) * 3, "shift": (shift,) * 3, "device": device}
     if device == "cuda":  # the first label of a process waits seconds for libraries to load
-        first = bulk("Na", "bcc", 4.25) * 2
+        first = sodium(2)
         first.calc = PlaneWaveDFT(**settings, ecut_density=50 * Ry)
         first.get_stress()
         torch.cuda.reset_peak_memory_stats()

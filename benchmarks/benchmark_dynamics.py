@@ -13,6 +13,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -125,20 +126,20 @@ def tabulated(name: str, times: dict[str, np.ndarray]) -> dict[str, dict]:
     return records
 
 
-def throughput(potential: mb.ANNPotential, device: str) -> dict[str, dict]:
-    """Atom-steps per second of batches of 128 atoms; on a CPU the memory is soon the limit."""
-    records = {}
-    for replicas in (1, 2, 4, 8, 16) if device == "cpu" else (1, 2, 4, 8, 16, 32, 64):
-        times = case(potential, 4, replicas, device, compare=False)["a step"]
-        rates = replicas * 128 / (times / 1e3)
-        sem = 1.2533 * rates.std(ddof=1) / len(rates) ** 0.5
-        value = {"value": float(np.median(rates)), "sem": float(sem), "n": len(rates), "unit": "atom-steps/s"}
-        records[f"{replicas} replicas of 128 atoms"] = value
-        print(
-            f"{replicas:3} replicas of 128 atoms    {np.median(rates):.4g} ± {sem:.2g} atom-steps/s",
-            flush=True,
-        )
-    return records
+def compared(potential: mb.ANNPotential, title: str, device: str) -> dict[str, dict]:
+    """Records of a case."""
+    cells, replicas = CASES[title]
+    return tabulated(title, case(potential, cells, replicas, device))
+
+
+def throughput(potential: mb.ANNPotential, replicas: int, device: str) -> dict[str, dict]:
+    """Atom-steps per second of a batch of 128 atoms; on a CPU the memory is soon the limit."""
+    times = case(potential, 4, replicas, device, compare=False)["a step"]
+    rates = replicas * 128 / (times / 1e3)
+    sem = 1.2533 * rates.std(ddof=1) / len(rates) ** 0.5
+    print(f"{replicas:3} replicas of 128 atoms {np.median(rates):12.4g} ± {sem:.2g} atom-steps/s", flush=True)
+    value = {"value": float(np.median(rates)), "sem": float(sem), "n": len(rates), "unit": "atom-steps/s"}
+    return {f"{replicas} replicas of 128 atoms": value}
 
 
 def main() -> None:
@@ -153,11 +154,13 @@ def main() -> None:
     print(f"{name}, load {load:.1f}; torch {torch.__version__}")
     potential = trained().to(device)
     records = {"load at the start": {"value": load, "sem": 0.0, "n": 1, "unit": "processes"}}
-    for title, (cells, replicas) in CASES.items():
-        records |= tabulated(title, case(potential, cells, replicas, device))
-    records |= throughput(potential, device)
-    if arguments.out:
-        save_result(arguments.out, records, time.perf_counter() - began, SEED, name)
+    batches = (1, 2, 4, 8, 16) if device == "cpu" else (1, 2, 4, 8, 16, 32, 64)
+    jobs = [partial(compared, potential, title, device) for title in CASES]
+    jobs += [partial(throughput, potential, replicas, device) for replicas in batches]
+    for job in jobs:
+        records |= job()
+        if arguments.out:  # after each case: the next may take long
+            save_result(arguments.out, records, time.perf_counter() - began, SEED, name)
 
 
 if __name__ == "__main__":
