@@ -13,7 +13,7 @@ from mlipbook.studies import k_point_correction as study
 @pytest.fixture(scope="module")
 def frames() -> list[Atoms]:
     """4k minus Gamma, nine frames of the first version."""
-    many = [a for a in mb.datasets.load("na-4k") if a.info["frame"] < "md_0009"]
+    many = [a for a in mb.datasets.load("na-4k") if "md_0000" <= a.info["frame"] < "md_0009"]
     return study.differences(many, mb.datasets.load("na-gamma"))
 
 
@@ -90,3 +90,26 @@ def test_a_corrected_potential_predicts_the_other_labels(frames):
     plain, corrected = (study.transferred(few, c, many) for c in (None, correction))
     for name in study.UNITS:
         assert abs(corrected[name]).max() < 1e-9 * abs(plain[name]).max()
+
+
+def test_errors_on_large_cells_are_means_by_phase(frames):
+    truth, _ = study.blank(frames)
+    large = labeled_by(truth, frames[:4])
+    for atoms, phase in zip(large, ("solid", "liquid", "solid", "liquid"), strict=True):
+        atoms.info["phase"] = phase
+        atoms.calc.results["energy"] += 0.002 * len(atoms) * (phase == "liquid")
+    found = study.large_cell_records({"4k": (truth, None), "8k": (truth, truth)}, large)
+    errors = {phase: found[f"1,024 atoms, {phase}, trained on 4k: energy"] for phase in ("solid", "liquid")}
+    assert errors["liquid"]["value"] == pytest.approx(-2) and errors["solid"]["value"] == pytest.approx(0)
+    assert found["1,024 atoms, solid, trained on 8k: force"]["n"] == 2
+
+
+def test_a_correction_brings_test_errors_down(frames):
+    potential, _ = study.blank(frames)
+    few = labeled_by(potential, frames)
+    many = labeled_by(study.fit_correction(frames), frames)  # the difference of frames, as a linear potential
+    for i, (a, b) in enumerate(zip(many, few, strict=True)):
+        a.info = b.info = {"frame": str(i), "split": "test" if i % 4 == 3 else "train"}
+    found = study.transfer_records(potential, many, few)
+    assert found["test frames, potential as trained: energy"]["value"] > 6
+    assert found["test frames, potential corrected by 7 frames: energy"]["value"] < 1e-2
