@@ -32,6 +32,7 @@ def mbar(windows: Windows) -> Value:
     lam = np.array([0.0, *(window.lam for window in windows if window.lam < 1), 1.0])
     by_lam = {window.lam: len(x) for window, x in zip(windows, samples, strict=True)}
     counts = np.array([by_lam.get(value, 0) for value in lam])
-    found = MBAR(lam[:, None] * np.concatenate(samples), counts).compute_free_energy_differences()
+    states = MBAR(lam[:, None] * np.concatenate(samples), counts, solver_protocol="robust")
+    found = states.compute_free_energy_differences()
     scale = kT / windows.n_atoms
     return Value(float(found["Delta_f"][0, -1]) * scale, float(found["dDelta_f"][0, -1]) * scale)

@@ -46,8 +46,8 @@ def temperature_of(y: float, density: float = DENSITY, mu: float = MU, sigma: fl
 
 
 def fluids(cells: int, path: Path, device: str = "cpu", density: float = DENSITY) -> Structures:
-    """A start for each lambda: 4 cells^3 atoms of sodium, dilute ones at random places, dense ones far off the
-    sites of an fcc lattice.
+    """A start for each lambda: 4 cells^3 atoms of sodium, dilute ones at random places, dense ones far off
+    the sites of an fcc lattice.
 
     Long waves of the density take long to appear in a dilute gas that starts without them: random places
     have them, where pairs closer than u(r) = 3 kT are left out.

@@ -1,0 +1,230 @@
+"""Thermodynamic integration by molecular dynamics against exact free energies.
+
+Harmonic crystals and springs are exact at any stable time step of the integrator, which allows long steps.
+Every result is compared in units of its standard error, and that error is bounded: noise cannot pass for
+agreement, and the classic mistakes must fall outside.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+from torch import nn
+
+import mlipbook as mb
+from mlipbook import free_energy
+from mlipbook.free_energy import sampling
+from mlipbook.potentials import Einstein, Evaluation, IdealGas
+from mlipbook.units import fs, hbar, kB
+
+T, NA = 350.0, 22.98976928
+kT = kB * T
+LONG_STEP = {"timestep": 20 * fs, "friction_time": 60 * fs, "every": 5, "progress": False}
+
+
+def sodium(cells) -> mb.Structures:
+    return mb.Structures.from_ase(bulk("Na", "bcc", 4.306, cubic=True) * cells)
+
+
+class Harmonic(nn.Module):
+    """Springs between first and second neighbors, K along a bond and K/4 across: U = u H u/2."""
+
+    cutoff = 1.0
+
+    def __init__(self, structures: mb.Structures, stiffness: float):
+        super().__init__()
+        edges = mb.neighbors.build(structures, 5.0)
+        N = structures.n_atoms
+        n = edges.vectors(structures).permute(1, 2, 0)
+        n = n / n.norm(dim=-1, keepdim=True)
+        bonds = stiffness * (0.75 * n[..., :, None] * n[..., None, :] + 0.25 * torch.eye(3))
+        bonds = torch.where(edges.real[..., None, None], bonds, 0.0)
+        H = torch.zeros(N, N, 3, 3, dtype=torch.float64)
+        rows = torch.arange(N)[:, None].expand_as(edges.neighbor)
+        H.index_put_((rows, edges.neighbor), -bonds, accumulate=True)
+        H.index_put_((torch.arange(N), torch.arange(N)), bonds.sum(1), accumulate=True)
+        self.register_buffer("sites", structures.positions.clone())
+        self.register_buffer("hessian", H.transpose(1, 2).reshape(3 * N, 3 * N))
+
+    def evaluate(self, structures, definition="I", edges=None):
+        u = structures.positions - self.sites
+        F = -(u.flatten(1) @ self.hessian).view_as(u)
+        return Evaluation(-(u * F).sum(-1) / 2, F, u.new_zeros(*u.shape, 3), structures.volumes)
+
+    def exact(self, volume: float) -> float:
+        """kT sum' ln(hbar omega/kT) - kT ln[(V/N)/Lambda_M^3] over N, with the 3N - 3 modes that vibrate."""
+        N = len(self.hessian) // 3
+        stiffness = torch.linalg.eigvalsh(self.hessian)
+        assert float(stiffness[2]) < 1e-10 < 1e-3 < float(stiffness[3])  # no others are free
+        modes = float((hbar * (stiffness[3:] / NA).sqrt() / kT).log().sum())
+        heavy = free_energy.thermal_wavelength(N * NA, T)
+        return kT * (modes - math.log(volume / N / heavy**3)) / N
+
+
+# ---- solids --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cells, settings",
+    [
+        ((3, 3, 3), {}),
+        ((3, 3, 3), {"spring": 0.9, "k": 0.3, "points": 7}),
+        ((4, 4, 4), {}),
+        ((5, 5, 5), {}),
+    ],
+    ids=["54 atoms", "another path", "128 atoms", "250 atoms"],
+)
+def test_harmonic_crystal(cells, settings):
+    """F of N = 54, 128, 250 atoms is exact at each N; with V in place of V/N it is not."""
+    structures = sodium(cells)
+    potential = Harmonic(structures, 0.15)
+    settings = {"points": 5, "error": 1.2e-4, "max_steps": 2000, "replicas": 8, **settings}
+    found = free_energy.solid(potential, structures, T, equilibration=200, seed=1, **settings, **LONG_STEP)
+    exact = potential.exact(found.volume)
+    assert found.error < 1.6e-4
+    assert abs(found.F - exact) < 3.5 * found.error
+    wrong = found.F - kT * math.log(found.n_atoms) / found.n_atoms  # V for V/N
+    assert abs(wrong - exact) > 5 * found.error
+    # Equipartition: U = 3 kT less the potential energy of three modes.
+    U = (3 - 1.5 / found.n_atoms) * kT
+    assert abs(found.U - U) < 3.5 * found.energy.error < 0.1 * kT
+    assert found.TS.value == pytest.approx(found.U - found.F)
+
+
+@pytest.fixture(scope="module")
+def springs():
+    """Einstein to Einstein, K = 0.1 to 0.2 eV/A^2, so close that all windows overlap."""
+    structures = sodium((2, 2, 2))
+    stiff, soft = (Einstein(structures.positions, K) for K in (0.2, 0.1))
+    path = free_energy.path(4, 0.0)
+    settings = {"error": 1e-4, "max_steps": 4000, "replicas": 24, "equilibration": 200, **LONG_STEP}
+    return free_energy.windows(stiff, soft, structures, path, T, **settings)
+
+
+def test_springs_stiffen(springs):
+    """F_2 - F_1 = 3/2 (N - 1) kT ln(K_2/K_1); with N in place of N - 1 it is another number."""
+    value, error = springs.integral
+    exact = 1.5 * kT * math.log(2) * 15 / 16
+    assert error < 2e-4 and abs(value - exact) < 3.5 * error
+    assert abs(value - exact * 16 / 15) > 5 * error
+
+
+def test_windows_know_their_moments(springs):
+    """<U_a - U_b> = 3/2 (N - 1) kT Delta K/K(lambda), and its variance, of 3N - 3 springs."""
+    for window in springs:
+        ratio = 0.1 / (0.1 + 0.1 * window.lam)
+        assert abs(window.mean.value - 22.5 * kT * ratio) < 4 * window.mean.error
+        assert window.variance == pytest.approx(22.5 * (kT * ratio) ** 2, rel=0.15)
+
+
+def test_errors_are_those_of_the_copies(springs):
+    """Copies of a window scatter about its mean as their errors say: chi^2 of all of them."""
+    chi2, freedom = 0.0, 0
+    for window in springs:
+        means, errors = window.averages.mean, window.averages.error
+        chi2 += float(((means - means.mean()) / errors).square().sum())
+        freedom += len(means) - 1
+    assert freedom == 20
+    assert 8.3 < chi2 < 40.0  # 99 % of chi^2 with 20 degrees of freedom lie between 7.4 and 40
+
+
+def test_mbar_agrees(springs):
+    """Over the same samples; its own error is of the same size."""
+    pytest.importorskip("pymbar")
+    value, error = free_energy.mbar(springs)
+    exact = 1.5 * kT * math.log(2) * 15 / 16
+    assert error < 2e-4 and abs(value - exact) < 3.5 * error
+    assert abs(value - springs.integral.value) < 3 * error
+
+
+def test_windows_make_a_table(springs):
+    rows = springs.table()
+    assert [row["lambda"] for row in rows] == list(free_energy.path(4, 0.0).lam)
+    assert sum(row["copies"] for row in rows) == 24
+    integral = sum(row["weight"] * row["difference"] for row in rows)
+    assert integral == pytest.approx(springs.integral.value)
+
+
+# ---- running -------------------------------------------------------------------------------------------
+
+
+def test_copies_go_where_they_are_needed():
+    """sum rates/copies is least: against all ways to share 9 replicas among 3 windows."""
+    rates = np.array([1.0, 9.0, 0.0])
+    ways = [(a, b, 9 - a - b) for a in range(1, 8) for b in range(1, 9 - a)]
+    best = min(ways, key=lambda way: (rates / way).sum())
+    assert tuple(sampling.shared_out(rates, 9)) == best == (2, 6, 1)
+
+
+def test_interrupted_windows_go_on(tmp_path):
+    """The last part of a store is deleted: the same call gives the same numbers again."""
+    structures = sodium((2, 2, 2))
+    a, b = Einstein(structures.positions, 0.2), Einstein(structures.positions, 0.1)
+
+    def run(store):
+        settings = {"error": 0.0, "max_steps": 1250, "replicas": 2, "equilibration": 200, **LONG_STEP}
+        return free_energy.windows(a, b, structures, free_energy.path(2, 0.0), T, store=store, **settings)
+
+    first = run(tmp_path)
+    parts = sorted(tmp_path.glob("round-1/part-*.npz"))
+    assert len(parts) == 2
+    parts[-1].unlink()
+    again, without = run(tmp_path), run(None)
+    for one, two, three in zip(first, again, without, strict=True):
+        assert torch.equal(one.difference, two.difference) and torch.equal(one.energy, three.energy)
+
+
+def test_seeds_are_independent():
+    structures = sodium((2, 2, 2))
+    a, b = Einstein(structures.positions, 0.2), IdealGas()
+    settings = {"error": 0.0, "max_steps": 1000, "replicas": 1, "equilibration": 200, **LONG_STEP}
+    lam = free_energy.Path(np.array([0.9]), np.array([1.0]))
+    one, two = (free_energy.windows(a, b, structures, lam, T, seed=s, **settings) for s in (0, 1))
+    assert not torch.equal(one[0].difference, two[0].difference)
+
+
+@pytest.mark.parametrize("phase", ["solid", "liquid"])
+def test_phases_are_watched(phase):
+    """A crystal that falls apart, and a liquid that is a crystal, are refused after three attempts."""
+    structures = sodium((3, 3, 3))
+    crystal = Einstein(structures.positions, 0.2)
+    gas_or_crystal = IdealGas() if phase == "solid" else Einstein(structures.positions, 0.3)
+    settings = {"error": 0.0, "max_steps": 400, "replicas": 2, "equilibration": 200, **LONG_STEP}
+    path = free_energy.Path(np.array([0.5, 1.0]), np.array([1.0, 0.0]))
+    with pytest.raises(free_energy.PhaseChange, match=f"not that of a {phase}, also with other noise"):
+        free_energy.windows(gas_or_crystal, crystal, structures, path, T, phase=phase, **settings)
+
+
+def test_drift_is_seen():
+    """White noise has none; a mean that changes for good does, where the series is long enough to tell."""
+    noise = torch.randn(2000, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    late = (torch.arange(2000) >= 1000)[:, None]
+    assert float(sampling.drift(noise).max()) < 4
+    assert float(sampling.drift(noise + 0.3 * late).min()) > 4
+    assert float(sampling.drift((noise + 0.3 * late)[::40]).max()) == 0
+
+
+def test_what_cannot_be_sampled_is_refused():
+    structures, path = sodium((2, 2, 2)), free_energy.path(3, 0.0)
+    spring = Einstein(structures.positions, 0.2)
+
+    def run(potential=spring, structures=structures, **settings):
+        free_energy.windows(
+            potential, IdealGas(), structures, path, T, **{"timestep": fs, "replicas": 3} | settings
+        )
+
+    with pytest.raises(ValueError, match="2 replicas for 3 windows"):
+        run(replicas=2)
+    with pytest.raises(ValueError, match="'gas'"):
+        run(phase="gas")
+    with pytest.raises(ValueError, match="2 structures"):
+        run(structures=mb.Structures.from_ase([bulk("Na", cubic=True)] * 2))
+    committee = mb.ANNPotential(mb.Chebyshev(("Na",), 4.0, 2, 4.0, 1), members=2)
+    with pytest.raises(ValueError, match=r"potential.member\(m\)"):
+        run(committee)
+    with pytest.raises(ValueError, match="Ag, Na"):
+        atoms = bulk("Na", "bcc", 4.3, cubic=True) * 3
+        atoms.symbols[0] = "Ag"
+        free_energy.solid(spring, mb.Structures.from_ase(atoms), T, timestep=fs, spring=1.0)
