@@ -1,0 +1,325 @@
+"""Fig. 2 and Table 1 from the jobs of `delta_f`: F_liq - F_sol of four labelings, with every error.
+
+The differences between potentials, integrated from one to the other, are far more precise than the free
+energies themselves. So each direct result is a measurement of one number, the REFERENCE potential's own
+F_liq - F_sol, to which all of them are brought; its weighted mean and those differences give the table, and
+the scatter about the mean (chi^2) tells whether errors are what they claim to be. Differences are taken with
+128 atoms for boxes of any size.
+
+    python -m mlipbook.studies.delta_f_report --folder F --out results/full/delta-f.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from math import hypot
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlipbook import bookkit
+from mlipbook.free_energy import Value, soft_core_excess
+from mlipbook.studies.delta_f import (
+    PHASES,
+    POTENTIALS,
+    REFERENCE,
+    SETTINGS,
+    TEMPERATURE,
+    Job,
+    fingerprint,
+    name_of,
+    path_of,
+    results,
+)
+from mlipbook.units import GPa, kB, meV
+
+# Table 1 of Shimamura, Koura, Shimojo: F_liq - F_sol at 350 K, meV/atom, setting -> atoms -> value.
+PAPER: dict[str, dict[int, float]] = {
+    "128-Gamma": {128: -2.47, 1024: -2.34},
+    "128-4k": {128: -0.63, 1024: -0.74},
+    "1024-Gamma": {1024: -0.24},
+    "128-32k": {1024: -0.33},
+}
+BULK_MODULUS = 5.6 * GPa  # of sodium near melting; it weighs what is left of the pressure, squared
+ZERO = Value(0.0, 0.0)
+
+
+# ---- numbers with errors -------------------------------------------------------------------------------
+
+
+def minus(a: Value, b: Value) -> Value:
+    return Value(a.value - b.value, hypot(a.error, b.error))
+
+
+def plus(a: Value, b: Value) -> Value:
+    return Value(a.value + b.value, hypot(a.error, b.error))
+
+
+def mean(values: Sequence[Value]) -> Value:
+    """Plain mean; its error is the larger of what the errors give and of what the scatter gives."""
+    n, x = len(values), np.array([v.value for v in values])
+    expected = hypot(*(v.error for v in values)) / n
+    scatter = float(x.std(ddof=1)) / n**0.5 if n > 1 else 0.0
+    return Value(float(x.mean()), max(expected, scatter))
+
+
+def weighted(values: Sequence[Value]) -> tuple[Value, float]:
+    """Weighted mean of measurements of one number, and chi^2 about it (n - 1 degrees of freedom)."""
+    w = np.array([v.error**-2.0 for v in values])
+    x = np.array([v.value for v in values])
+    best = float(w @ x / w.sum())
+    return Value(best, float(w.sum() ** -0.5)), float((w * (x - best) ** 2).sum())
+
+
+# ---- what the jobs found -------------------------------------------------------------------------------
+
+
+class Found:
+    """The finished jobs of a folder. All energies in eV per atom.
+
+    Raises ValueError for results of other potentials than the present ones.
+    """
+
+    def __init__(self, folder: Path, potentials: Path = POTENTIALS):
+        self.folder = folder
+        self.jobs = {name_of(job): job for job in results(folder)}
+        for name, job in self.jobs.items():
+            if job["potential"] != fingerprint(potentials, job):
+                raise ValueError(
+                    f"{path_of(folder, job)}: of other potentials than those in {potentials}; delete the "
+                    f"file, or run {name} again"
+                )
+
+    def __getitem__(self, key: tuple[str, str, int, str, int, float]) -> Job:
+        """(quantity, setting, seed, phase, atoms, temperature). Raises KeyError that names the job."""
+        names = ("quantity", "setting", "seed", "phase", "atoms", "temperature")
+        job = dict(zip(names, key, strict=True))
+        try:
+            return self.jobs[name_of(job)]
+        except KeyError:
+            raise KeyError(f"{name_of(job)}: not in {self.folder}; run this job first") from None
+
+    def of(self, quantity: str, **wanted: Any) -> list[Job]:
+        """All jobs of a quantity that have these entries."""
+        every = [job for job in self.jobs.values() if job["quantity"] == quantity]
+        return [job for job in every if all(job[k] == v for k, v in wanted.items())]
+
+    def F(self, *key: Any) -> Value:
+        """(setting, seed, phase, atoms, temperature): at zero pressure, F(V0) = F(V) - P^2 V/(2 B)."""
+        job = self["free energy", *key]
+        parts = terms(job)
+        left = job["pressure"][0] ** 2 * job["volume"] / (2 * BULK_MODULUS)
+        F = sum(v.value for v in parts.values())
+        return Value(F - left, hypot(*(v.error for v in parts.values())))
+
+    def delta(self, setting: str, seed: int, atoms: int, temperature: float = TEMPERATURE) -> Value:
+        """F_liq - F_sol."""
+        solid, liquid = (self.F(setting, seed, phase, atoms, temperature) for phase in PHASES)
+        return minus(liquid, solid)
+
+    def volume(self, setting: str, phase: str, temperature: float = TEMPERATURE) -> Value:
+        """At zero pressure, A^3 per atom: mean over the seeds."""
+        jobs = self.of("volume", setting=setting, phase=phase, temperature=temperature)
+        return mean([Value(*job["volume"]) for job in jobs])
+
+    def heat(self, setting: str, temperature: float = TEMPERATURE) -> Value:
+        """U_liq - U_sol at zero pressure: mean over the seeds, from the volume runs."""
+        solid, liquid = (
+            mean([Value(*job["energy"]) for job in self.of("volume", **state, temperature=temperature)])
+            for state in ({"setting": setting, "phase": phase} for phase in PHASES)
+        )
+        return minus(liquid, solid)
+
+    def shift(self, setting: str, seed: int) -> Value:
+        """F_liq - F_sol less that of the reference, each at its own volumes: from V_ref to V0 it is
+        -P (V0 - V_ref)/2, with the pressure P at V_ref."""
+        if (setting, seed) == REFERENCE:
+            return ZERO
+        phases = []
+        for phase in PHASES:
+            job = self["difference", setting, seed, phase, 128, TEMPERATURE]
+            V0, P = self.volume(setting, phase), Value(*job["pressure"])
+            stretch = V0.value - job["volume"]
+            error = hypot(P.error * stretch, P.value * V0.error) / 2
+            phases.append(plus(Value(*job["difference"]), Value(-P.value * stretch / 2, error)))
+        return minus(phases[1], phases[0])
+
+
+def terms(job: Job) -> dict[str, Value]:
+    """The parts of F, with soft spheres from the table as it is now."""
+    parts = {name: Value(*term) for name, term in job["terms"].items()}
+    if "y" in job["parameters"]:
+        g, kT = soft_core_excess(job["parameters"]["y"], job["atoms"]), kB * job["temperature"]
+        parts["ideal gas to soft core"] = Value(kT * g.value, kT * g.error)
+    return parts
+
+
+# ---- records -------------------------------------------------------------------------------------------
+
+
+def record(x: Value, n: int, unit: str = "meV/atom") -> dict[str, Any]:
+    scale = meV if unit.startswith("meV") else 1.0
+    return {"value": x.value / scale, "sem": x.error / scale, "n": n, "unit": unit}
+
+
+def z_score(a: Value, b: Value = ZERO) -> dict[str, Any]:
+    d = minus(a, b)
+    return {"value": d.value / d.error, "sem": 1.0, "n": 1, "unit": ""}
+
+
+def measured(found: Found, atoms: int) -> dict[tuple[str, int], Value]:
+    """F_liq - F_sol of every (setting, seed) that has one. Raises KeyError if one phase is missing."""
+    jobs = found.of("free energy", atoms=atoms, temperature=TEMPERATURE)
+    pairs = sorted({(job["setting"], job["seed"]) for job in jobs})
+    return {(setting, seed): found.delta(setting, seed, atoms) for setting, seed in pairs}
+
+
+def table(found: Found, atoms: int) -> tuple[dict[str, Value], dict[str, Value], dict[str, Any]]:
+    """Of one number of atoms: F_liq - F_sol by setting, the same less that of the reference's setting, and
+    records of the consistency of all direct results."""
+    direct = measured(found, atoms)
+    reduced = [minus(dF, found.shift(*key)) for key, dF in direct.items()]
+    best, chi2 = weighted(reduced)
+    shifts = {setting: seeds_mean(found, setting) for setting in SETTINGS}
+    own = {setting: plus(best, shift) for setting, shift in shifts.items()}
+    relative = {s: minus(shift, shifts[REFERENCE[0]]) for s, shift in shifts.items() if s != REFERENCE[0]}
+    n = len(reduced)
+    check = {"value": chi2 / max(n - 1, 1), "sem": (2 / max(n - 1, 1)) ** 0.5, "n": n, "unit": ""}
+    return own, relative, {f"chi^2 per degree of freedom, {atoms} atoms": check}
+
+
+def seeds_mean(found: Found, setting: str) -> Value:
+    seeds = {job["seed"] for job in found.of("difference", setting=setting, temperature=TEMPERATURE)}
+    seeds |= {REFERENCE[1]} if setting == REFERENCE[0] else set()
+    if not seeds:
+        raise KeyError(f"{setting}: no differences from the reference in {found.folder}; run `differences`")
+    return mean([found.shift(setting, seed) for seed in sorted(seeds)])
+
+
+def phase_records(found: Found, atoms: int) -> dict[str, Any]:
+    """F, U and TS of both phases (Fig. 2) and the parts of F, means over the seeds that there are."""
+    out = {}
+    for setting in SETTINGS:
+        for phase in PHASES:
+            state = {"setting": setting, "phase": phase, "atoms": atoms, "temperature": TEMPERATURE}
+            jobs = found.of("free energy", **state)
+            if not jobs:
+                continue
+            F = mean([found.F(setting, job["seed"], phase, atoms, TEMPERATURE) for job in jobs])
+            U = mean([Value(*job["energy"]) for job in jobs])
+            name, n = f"{setting}, {phase}, {atoms} atoms", len(jobs)
+            for symbol, x in (("F", F), ("U", U), ("TS", minus(U, F))):
+                out[f"{symbol}, {name}"] = record(x, n)
+            parts = [terms(job) for job in jobs]
+            for part in parts[0]:
+                out[f"{part}, {name}"] = record(mean([each[part] for each in parts]), n)
+    return out
+
+
+def size_records(found: Found, sizes: Iterable[int]) -> dict[str, Any]:
+    """F_liq - F_sol of larger boxes less that of smaller ones, potential by potential, and their mean."""
+    out = {}
+    for small, large in pairwise(sorted(sizes)):
+        a, b = measured(found, small), measured(found, large)
+        every = {key: minus(b[key], a[key]) for key in a.keys() & b.keys()}
+        title = f"size effect, {large} less {small} atoms"
+        for (setting, seed), x in sorted(every.items()):
+            out[f"{title}, {setting}, seed {seed}"] = record(x, 1)
+        if every:
+            best, _ = weighted(list(every.values()))
+            out[title] = record(best, len(every))
+    return out
+
+
+def temperature_records(found: Found) -> dict[str, Any]:
+    """Gibbs-Helmholtz: d(dF/T)/d(1/T) = dU, from three temperatures against the energies."""
+    out = {}
+    for setting in SETTINGS:
+        at = {"setting": setting, "atoms": 128, "seed": REFERENCE[1], "phase": "liquid"}
+        T = sorted(job["temperature"] for job in found.of("free energy", **at))
+        if len(T) < 3:
+            continue
+        y = [found.delta(setting, REFERENCE[1], 128, t) for t in T]
+        over = [Value(v.value / t, v.error / t) for v, t in zip(y, T, strict=True)]
+        slope = straight(1 / np.array(T), over)
+        out[f"dU, {setting}: from F(T)"] = record(slope, len(T))
+        out[f"dU, {setting}: from energies"] = record(found.heat(setting), 3)
+        out[f"z, dU, {setting}: from F(T) less from energies"] = z_score(slope, found.heat(setting))
+    return out
+
+
+def straight(x: np.ndarray, y: Sequence[Value]) -> Value:
+    """Slope of the weighted straight line."""
+    w = np.array([v.error**-2.0 for v in y])
+    d = x - w @ x / w.sum()
+    return Value(float(w * d @ [v.value for v in y] / (w @ d**2)), float((w @ d**2) ** -0.5))
+
+
+def records(found: Found) -> dict[str, Any]:
+    """All numbers of the chapter, in meV/atom."""
+    sizes = sorted({job["atoms"] for job in found.of("free energy", temperature=TEMPERATURE)})
+    out: dict[str, Any] = {}
+    for setting in SETTINGS:
+        for phase in PHASES:
+            n = len(found.of("volume", setting=setting, phase=phase, temperature=TEMPERATURE))
+            out[f"volume, {setting}, {phase}"] = record(found.volume(setting, phase), n, "A^3/atom")
+        out[f"dU, {setting}"] = record(found.heat(setting), n)
+    for atoms in sizes:
+        out |= table_records(found, atoms) | phase_records(found, atoms)
+    return out | size_records(found, sizes) | temperature_records(found)
+
+
+def table_records(found: Found, atoms: int) -> dict[str, Any]:
+    """Table 1 for boxes of one size, beside the paper's numbers, with melting temperatures."""
+    direct = measured(found, atoms)
+    own, relative, out = table(found, atoms)
+    for (setting, seed), dF in direct.items():
+        out[f"dF, {setting}, {atoms} atoms, seed {seed}, direct"] = record(dF, 1)
+    for setting, dF in own.items():
+        seeds = [x for (name, _), x in direct.items() if name == setting]
+        if seeds:
+            out[f"dF, {setting}, {atoms} atoms, direct"] = record(mean(seeds), len(seeds))
+        out[f"dF, {setting}, {atoms} atoms"] = record(dF, len(direct))
+        dU = found.heat(setting)
+        dS = (dU.value - dF.value) / TEMPERATURE
+        out[f"T_m, {setting}, {atoms} atoms"] = record(
+            Value(TEMPERATURE + dF.value / dS, dF.error / dS), 1, "K"
+        )
+        if atoms in PAPER[setting]:
+            theirs = Value(PAPER[setting][atoms] * meV, 0.0)
+            out[f"dF, {setting}, {atoms} atoms, less the paper's"] = record(minus(dF, theirs), 1)
+    for setting, dF in relative.items():
+        title = f"dF, {setting} less {REFERENCE[0]}, {atoms} atoms"
+        out[title] = record(dF, 3)
+        out[f"z, {title}"] = z_score(dF)
+    return out
+
+
+def spent(jobs: Mapping[str, Job]) -> dict[str, float]:
+    """CPU seconds of all jobs, by device."""
+    total: dict[str, float] = {}
+    for job in jobs.values():
+        total[job["device"]] = total.get(job["device"], 0.0) + job["cpu_seconds"]
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--potentials", type=Path, default=POTENTIALS)
+    parser.add_argument("--out", default="results/full/delta-f.json")
+    given = parser.parse_args()
+    found = Found(given.folder, given.potentials)
+    seconds = spent(found.jobs)
+    device = ", ".join(sorted(seconds))
+    jobs = list(found.jobs.values())
+    bookkit.save_result(
+        given.out, records(found), sum(seconds.values()), 0, device, jobs=jobs, paper=PAPER, spent=seconds
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Gamma against four k points, without any fit: first-principles labels on fixed ensembles.
+
+Snapshots of crystal and melt are drawn from NVT runs of one potential, here that of 128-4k, and labeled at
+both samplings. For each phase, to second order (Zwanzig, J. Chem. Phys. 22, 1420 (1954)),
+
+    F(Gamma) - F(4k) = <U_Gamma - U_4k> - variance/(2 kT),
+
+in the potential's ensemble in place of that of 4k. Liquid minus solid is what the change of labels does to
+F_liq - F_sol at fixed volumes, beside the same difference from thermodynamic integration.
+
+    python -m mlipbook.studies.perturbation frames --folder F --out frames.xyz
+    python -m mlipbook.studies.perturbation report --gamma gamma.xyz --four 4k.xyz --out result.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import torch
+from ase import Atoms
+
+from mlipbook import bookkit
+from mlipbook.ann import ANNPotential
+from mlipbook.dynamics import Langevin, Limits, thermalize
+from mlipbook.dynamics.trajectory import write_extxyz
+from mlipbook.observables import steinhardt
+from mlipbook.studies import delta_f
+from mlipbook.studies.k_point_correction import differences
+from mlipbook.units import fs, kB, meV
+
+SETTING, SEED = "128-4k", 0
+SNAPSHOTS = 12  # of each phase, from as many replicas
+STEPS = 1250
+
+
+def snapshots(
+    potential: ANNPotential, phase: str, volume: float, temperature: float, **run: Any
+) -> list[Atoms]:
+    """The last frames of independent replicas of 128 atoms, 5 ps after their start; volume: A^3 per atom."""
+    boxes = delta_f.starts(phase, SNAPSHOTS, volume, temperature)
+    state = thermalize(boxes, delta_f.heated(phase, temperature), seed=1)
+    simulation = Langevin(potential, delta_f.TIMESTEP * fs, temperature)
+    end = simulation.run(state, STEPS, limits=Limits(closest=0.0), **run).state.structures
+    found = end.to_ase()
+    for k, (atoms, q6) in enumerate(zip(found, steinhardt(end).tolist(), strict=True)):
+        atoms.wrap()
+        name = {"frame": f"ti_{phase[0]}{k:02d}", "phase": phase, "q6": round(q6, 4)}
+        atoms.info |= {**name, "md_temperature_K": temperature, "source": f"NVT of the {SETTING} potential"}
+    return found
+
+
+def perturbed(gamma: Sequence[Atoms], four: Sequence[Atoms], temperature: float) -> dict[str, dict[str, Any]]:
+    """Records of F(Gamma) - F(4k) in meV/atom, for each phase and for liquid minus solid.
+
+    Errors are those of means over independent snapshots; that of the second cumulant is of a normal variance.
+    """
+    frames = differences(gamma, four)
+    kT, out, sums = kB * temperature, {}, {}
+    for phase in ("solid", "liquid"):
+        here = [atoms for atoms in frames if atoms.info["phase"] == phase]
+        u = np.array([atoms.get_potential_energy() for atoms in here])
+        N, n = len(here[0]), len(u)
+        first = u.mean() / N, u.std(ddof=1) / n**0.5 / N
+        second = -u.var(ddof=1) / (2 * kT) / N
+        cumulants = {
+            "mean": first,
+            "second cumulant": (second, abs(second) * (2 / (n - 1)) ** 0.5),
+        }
+        total = first[0] + second, float(np.hypot(first[1], cumulants["second cumulant"][1]))
+        sums[phase] = cumulants | {"sum": total}
+        for name, x in sums[phase].items():
+            out[f"Gamma minus 4k, {phase}: {name}"] = record(x, n)
+    for name, (value, error) in sums["liquid"].items():
+        other = sums["solid"][name]
+        shift = value - other[0], float(np.hypot(error, other[1]))
+        out[f"Gamma minus 4k, liquid minus solid: {name}"] = record(shift, len(frames))
+    return out
+
+
+def record(x: tuple[float, float], n: int) -> dict[str, Any]:
+    return {"value": float(x[0]) / meV, "sem": float(x[1]) / meV, "n": n, "unit": "meV/atom"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("command", choices=["frames", "report"])
+    parser.add_argument("--folder", type=Path, help="of delta_f, with the volumes")
+    parser.add_argument("--potentials", type=Path, default=delta_f.POTENTIALS)
+    parser.add_argument("--gamma", help="the frames with labels at the Gamma point")
+    parser.add_argument("--four", help="the frames with labels at 4k")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    T = delta_f.TEMPERATURE
+    if given.command == "report":
+        began = time.perf_counter()
+        gamma, four = (ase.io.read(path, ":") for path in (given.gamma, given.four))
+        results = perturbed(gamma, four, T)
+        return bookkit.save_result(given.out, results, time.perf_counter() - began, seed=0)
+    potential = delta_f.member(given.potentials, SETTING, SEED)
+    frames = []
+    for phase in delta_f.PHASES:
+        job = delta_f.jobs_of("volume", [SETTING], [SEED], [phase], [T])[0]
+        volume = delta_f.volume_at(given.folder, job)
+        store = given.folder / "runs" / f"snapshots-{phase}-{delta_f.fingerprint(given.potentials, job)}"
+        frames += snapshots(potential, phase, volume, T, store=store, progress=False)
+    write_extxyz(given.out, frames)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""The study behind Fig. 2 and Table 1: jobs, merging, the table, corrections of labels, perturbation."""
+
+import json
+import shutil
+from itertools import product
+from math import log
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from mlipbook import datasets
+from mlipbook.free_energy import Value, ideal_gas
+from mlipbook.potentials import Einstein
+from mlipbook.structures import Structures
+from mlipbook.studies import delta_f, delta_f_report, k_point_potentials, perturbation
+from mlipbook.studies.delta_f import PHASES, REFERENCE, SEEDS, SETTINGS, jobs_of, path_of
+from mlipbook.studies.k_point_correction import blank, differences, fit_correction
+from mlipbook.units import kB, meV
+
+T = delta_f.TEMPERATURE
+SHIFTS = dict(zip(SETTINGS, (-1.8e-3, 0.0, 0.4e-3, 0.3e-3), strict=True))  # eV/atom, what the jobs "find"
+DELTA = -0.7e-3  # of the reference
+
+
+# ---- the runs ------------------------------------------------------------------------------------------
+
+
+def einstein(spring: float, atoms: int = 54, volume: float = 40.0) -> Einstein:
+    return Einstein(Structures.from_ase(delta_f.crystal(atoms, volume)).positions, spring)
+
+
+def test_difference_of_two_einstein_crystals_is_the_exact_one():
+    options = {"error": 0.0, "max_steps": 1500, "replicas": 4, "equilibration": 400, "progress": False}
+    found = delta_f.difference(einstein(0.4), einstein(0.2), "solid", T, atoms=54, volume=40.0, **options)
+    value, error = found["difference"]
+    exact = 1.5 * (53 / 54) * kB * T * log(2)
+    assert error < 0.02 * exact
+    assert abs(value - exact) < 4 * error
+
+
+@pytest.mark.filterwarnings("ignore:the series at lambda")
+def test_a_job_leaves_one_file_and_is_not_done_again(tmp_path, monkeypatch):
+    potentials(tmp_path / "models")
+    monkeypatch.setattr(delta_f, "member", lambda *_: einstein(0.5))
+    jobs = jobs_of("free energy", ["128-4k"], [0], ["solid"], atoms=[54])
+    options = {"potentials": str(tmp_path / "models"), "error": 0.0, "max_steps": 400, "equilibration": 400}
+    with pytest.raises(RuntimeError, match="run `volumes` before the free energies"):
+        delta_f.run(tmp_path, jobs, **options)
+    volume = jobs_of("volume", ["128-4k"], [0], ["solid"])[0]
+    write(tmp_path, volume, tmp_path / "models", volume=[39.996, 0.1])
+    delta_f.run(tmp_path, jobs, **options)
+    assert delta_f.unfinished(tmp_path, jobs, tmp_path / "models") == []
+    found = json.loads(path_of(tmp_path, jobs[0]).read_text())
+    assert found["volume"] == 40.0
+    assert {"lambda", "difference", "variance", "autocorrelation_time_fs", "lowest_q6"} <= set(
+        found["windows"][0]
+    )
+    potentials(tmp_path / "models", content=b"trained again")
+    assert delta_f.unfinished(tmp_path, jobs, tmp_path / "models") == jobs
+
+
+def test_starts_have_the_volume_and_the_phase():
+    for phase in PHASES:
+        for atoms in delta_f.starts(phase, 2, 41.5, T):
+            assert atoms.cell.volume / len(atoms) == pytest.approx(41.5)
+    assert len(delta_f.melt(1024, 41.0, T)) == 1024
+    with pytest.raises(ValueError, match="100 atoms are no cube of bcc cells"):
+        delta_f.crystal(100, 40.0)
+
+
+def test_the_reference_has_no_difference_from_itself():
+    jobs = jobs_of("difference")
+    assert len(jobs) == 2 * (len(SETTINGS) * len(SEEDS) - 1)
+    assert not [job for job in jobs if (job["setting"], job["seed"]) == REFERENCE]
+
+
+# ---- the table -----------------------------------------------------------------------------------------
+
+
+def potentials(folder: Path, content: bytes = b"weights") -> Path:
+    folder.mkdir(exist_ok=True)
+    for setting in SETTINGS:
+        (folder / f"{setting}.npz").write_bytes(content + setting.encode())
+    return folder
+
+
+def write(folder: Path, job: dict, models: Path, **found) -> None:
+    folder.mkdir(exist_ok=True)
+    made = {"potential": delta_f.fingerprint(models, job), "device": "cpu", "cpu_seconds": 1.0}
+    path_of(folder, job).write_text(json.dumps({**job, **made, **found}))
+
+
+def finished(folder: Path, models: Path, melt: float = 0.0) -> Path:
+    """All jobs at 350 K, as if they had found SHIFTS and DELTA without noise; melt: added to liquids, eV."""
+    V = {"solid": 39.9, "liquid": 41.0}
+    for job in jobs_of("volume"):
+        energy = [-26.1 + 0.025 * (job["phase"] == "liquid"), 1e-4]
+        write(folder, job, models, volume=[V[job["phase"]], 0.02], energy=energy)
+    for job in jobs_of("difference"):
+        value = SHIFTS[job["setting"]] * (job["phase"] == "liquid")
+        write(folder, job, models, difference=[value, 1e-5], pressure=[0.0, 1e-5], volume=V[job["phase"]])
+    for job in jobs_of("free energy", atoms=[128, 1024]):
+        liquid = job["phase"] == "liquid"
+        F = -26.3 + (DELTA + SHIFTS[job["setting"]] + melt) * liquid
+        found = {"terms": {"all": [F, 1e-4]}, "energy": [F + 0.2, 1e-4], "pressure": [0.0, 1e-5]}
+        write(folder, job, models, **found, volume=V[job["phase"]], parameters={}, windows=[])
+    return folder
+
+
+def test_table_returns_what_the_jobs_found(tmp_path):
+    models = potentials(tmp_path / "models")
+    out = delta_f_report.records(delta_f_report.Found(finished(tmp_path / "F", models), models))
+    for setting, atoms in product(SETTINGS, (128, 1024)):
+        dF = out[f"dF, {setting}, {atoms} atoms"]
+        assert dF["value"] == pytest.approx((DELTA + SHIFTS[setting]) / meV)
+        assert dF["sem"] < out[f"dF, {setting}, {atoms} atoms, direct"]["sem"]
+    assert out["dF, 128-Gamma, 128 atoms, less the paper's"]["value"] == pytest.approx(-2.5 + 2.47)
+    assert out["size effect, 1024 less 128 atoms"]["value"] == pytest.approx(0.0, abs=1e-9)
+    assert out["chi^2 per degree of freedom, 128 atoms"]["value"] == pytest.approx(0.0, abs=1e-9)
+    # dS = (dU - dF)/T: T_m = T + dF/dS
+    assert out["T_m, 128-4k, 128 atoms"]["value"] == pytest.approx(T * (1 - 0.7 / 25.7))
+
+
+def test_energies_shifted_in_one_phase_shift_the_difference(tmp_path):
+    models = potentials(tmp_path / "models")
+    plain, moved = (
+        delta_f_report.Found(finished(tmp_path / name, models, melt), models)
+        for name, melt in (("plain", 0.0), ("moved", 0.003))
+    )
+    shift = moved.delta("128-32k", 1, 128).value - plain.delta("128-32k", 1, 128).value
+    assert shift == pytest.approx(0.003)
+
+
+def test_pressure_that_is_left_lowers_F(tmp_path):
+    models = potentials(tmp_path / "models")
+    folder = finished(tmp_path / "F", models)
+    job = jobs_of("free energy", ["128-4k"], [0], ["solid"])[0]
+    before = delta_f_report.Found(folder, models).F("128-4k", 0, "solid", 128, T).value
+    found = json.loads(path_of(folder, job).read_text())
+    P = 0.01 * delta_f_report.BULK_MODULUS  # a volume that is off by one per cent
+    path_of(folder, job).write_text(json.dumps({**found, "pressure": [P, 1e-6]}))
+    after = delta_f_report.Found(folder, models).F("128-4k", 0, "solid", 128, T).value
+    assert before - after == pytest.approx(0.5 * P * 0.01 * 39.9)
+
+
+def test_folders_of_two_machines_merge(tmp_path):
+    models = potentials(tmp_path / "models")
+    whole = finished(tmp_path / "whole", models)
+    merged = tmp_path / "merged"
+    merged.mkdir()
+    for atoms in (128, 1024):
+        for path in whole.glob(f"*_{atoms}-atoms_*.json"):
+            shutil.copy(path, merged)
+    first, second = (delta_f_report.records(delta_f_report.Found(f, models)) for f in (whole, merged))
+    assert first == second
+
+
+def test_missing_and_foreign_jobs_are_refused(tmp_path):
+    models = potentials(tmp_path / "models")
+    folder = finished(tmp_path / "F", models)
+    path_of(folder, jobs_of("free energy", ["128-32k"], [2], ["solid"])[0]).unlink()
+    with pytest.raises(KeyError, match="free energy, 128-32k, seed 2, solid, 128 atoms, 350 K: not in"):
+        delta_f_report.records(delta_f_report.Found(folder, models))
+    with pytest.raises(ValueError, match="of other potentials"):
+        delta_f_report.Found(folder, potentials(tmp_path / "others", b"others"))
+
+
+def test_soft_spheres_are_taken_from_the_present_table():
+    job = {"terms": {"ideal gas to soft core": [1.0, 1.0]}, "parameters": {"y": 0.5}, "atoms": 128}
+    found = delta_f_report.terms({**job, "temperature": T})["ideal gas to soft core"]
+    assert 0.05 < found.value < 0.2 and found.error < 1e-3
+
+
+def test_weighted_mean_and_scatter():
+    best, chi2 = delta_f_report.weighted([Value(1.0, 0.1), Value(1.4, 0.2)])
+    assert best.value == pytest.approx(1.08)
+    assert best.error == pytest.approx(0.1 / 1.25**0.5)
+    assert chi2 == pytest.approx(0.4**2 / 0.05)
+    assert delta_f_report.mean([Value(0.0, 0.1), Value(1.0, 0.1)]).error == pytest.approx(0.5)
+
+
+def test_gibbs_helmholtz_slope_of_an_ideal_gas():
+    temperatures = np.array([349.0, 350.0, 351.0])
+    F = [Value(ideal_gas(100, 4000.0, 22.99, t) / t, 1e-9) for t in temperatures]
+    assert delta_f_report.straight(1 / temperatures, F).value == pytest.approx(1.5 * kB * T, rel=1e-5)
+
+
+# ---- labels and potentials -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def few() -> list[Atoms]:
+    return datasets.load("na-8k")[:4]
+
+
+def test_a_linear_difference_of_labels_is_learned_exactly(few):
+    correction, _ = blank(few)
+    weights = next(iter(correction.networks.values())).weights[0]
+    with torch.no_grad():
+        weights.copy_(torch.linspace(-1e-3, 1e-3, weights.numel(), dtype=weights.dtype).view_as(weights))
+    many = k_point_potentials.corrected(few, correction)
+    again = k_point_potentials.corrected(few, fit_correction(differences(many, few)))
+    size = np.std([a.get_forces() - b.get_forces() for a, b in zip(many, few, strict=True)])
+    assert size > 1e-4
+    for a, b in zip(again, many, strict=True):
+        assert a.info["label"] == "corrected"
+        assert abs(a.get_forces() - b.get_forces()).max() < 1e-3 * size
+        assert a.get_potential_energy() == pytest.approx(b.get_potential_energy(), abs=1e-5)
+
+
+def test_settings_learn_the_same_structures(few):
+    other = few[0].copy()
+    other.info["frame"], other.calc = "without 4k", few[0].calc
+    large = few[0].copy()
+    large.info["frame"], large.calc = "large", few[0].calc
+    labels = {"Gamma": [*few, other], "4k": few, "8k": few[:3], "32k": few[1:], "1024-Gamma": [large]}
+    kinds = {}
+    for setting in SETTINGS:
+        frames = k_point_potentials.frames_of(setting, labels)
+        small = [atoms.info["frame"] for atoms in frames if atoms.info["frame"] != "large"]
+        assert sorted(small) == sorted(atoms.info["frame"] for atoms in few)
+        kinds[setting] = sorted(atoms.info["label"] for atoms in frames)
+    assert kinds["128-Gamma"] == kinds["128-4k"] == ["direct"] * 4
+    assert kinds["128-32k"] == ["corrected"] + ["direct"] * 3
+    assert kinds["1024-Gamma"] == ["corrected"] * 4 + ["direct"]
+    with pytest.raises(ValueError, match="setting '128-5k'"):
+        k_point_potentials.frames_of("128-5k", labels)
+
+
+def test_phase_shift_is_liquid_less_solid():
+    energy = np.array([[1.0, 1.2, 3.0, 3.4]])
+    shift, sem = k_point_potentials.Comparison({"energy": energy}, np.array([1, 1, 0, 0], bool)).phase_shift()
+    assert shift == pytest.approx([2.1])
+    assert sem == pytest.approx(np.hypot(0.1, 0.2))
+
+
+# ---- perturbation --------------------------------------------------------------------------------------
+
+
+def labeled(phase: str, k: int, energy: float) -> Atoms:
+    atoms = delta_f.crystal(54, 40.0)
+    atoms.info |= {"frame": f"{phase}{k}", "phase": phase}
+    zero = {"forces": np.zeros((54, 3)), "stress": np.zeros(6)}
+    atoms.calc = SinglePointCalculator(atoms, energy=energy, **zero)
+    return atoms
+
+
+def test_perturbation_adds_the_second_cumulant():
+    rng = np.random.default_rng(0)
+    spread = {"solid": 0.01, "liquid": 0.02}  # eV of all atoms
+    u = {phase: rng.normal(0.3, width, 12) for phase, width in spread.items()}
+    four = [labeled(phase, k, 0.0) for phase in PHASES for k in range(12)]
+    gamma = [labeled(phase, k, u[phase][k]) for phase in PHASES for k in range(12)]
+    out = perturbation.perturbed(gamma, four, T)
+    for phase in PHASES:
+        exact = (u[phase].mean() - u[phase].var(ddof=1) / (2 * kB * T)) / 54
+        assert out[f"Gamma minus 4k, {phase}: sum"]["value"] == pytest.approx(exact / meV)
+    moved = perturbation.perturbed(
+        [
+            labeled(
+                a.info["phase"],
+                int(a.info["frame"].removeprefix(a.info["phase"])),
+                a.get_potential_energy() + 0.054 * (a.info["phase"] == "liquid"),
+            )
+            for a in gamma
+        ],
+        four,
+        T,
+    )
+    title = "Gamma minus 4k, liquid minus solid: sum"
+    assert moved[title]["value"] - out[title]["value"] == pytest.approx(1.0)
