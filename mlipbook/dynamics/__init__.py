@@ -4,10 +4,13 @@
     simulation = NPT(potential, timestep=2.9 * units.fs, temperature=300, pressure=0.0)
     trajectory = simulation.run(state, 10_000, observe={"density": observables.density}, store="run")
 
-Reading order: state, methods (the integrators), simulation (running them), trajectory, store.
+Reading order: state, chains, methods (the integrators), forces (and limits), simulation (running them),
+ensembles, trajectory, store.
 """
 
-from mlipbook.dynamics.simulation import NPT, NVE, NVT, Langevin, Limits, Ramp, Simulation, Unstable
+from mlipbook.dynamics.ensembles import NPT, NVE, NVT, Langevin
+from mlipbook.dynamics.forces import Limits, Unstable
+from mlipbook.dynamics.simulation import Ramp, Simulation
 from mlipbook.dynamics.state import State, thermalize
 from mlipbook.dynamics.trajectory import Trajectory
 

@@ -1,39 +1,27 @@
-"""Running molecular dynamics: schedules, limits, observation, and chunks of steps that survive a kill."""
+"""Running molecular dynamics: schedules, observation, and chunks of steps that survive a kill."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import inf
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from mlipbook.checkpoint import digest
-from mlipbook.dynamics.methods import BAOAB, Forces, MartynaTobiasKlein, NoseHoover, VelocityVerlet
+from mlipbook.dynamics.forces import CommitteeMean, Limits, Potential, Unstable, refuse_broken
+from mlipbook.dynamics.methods import Forces, VelocityVerlet
 from mlipbook.dynamics.state import Numbers, State, per_replica
 from mlipbook.dynamics.store import Store, tensors_of
 from mlipbook.dynamics.trajectory import Recorder, Trajectory, joined
-from mlipbook.neighbors import Edges, VerletLists
-from mlipbook.potentials import Evaluation
-from mlipbook.recording import fastest
-from mlipbook.structures import Structures
-from mlipbook.units import fs, kB, ps
+from mlipbook.units import kB, ps
 
 Observables = Mapping[str, Callable[[State], Tensor]]
 Target = Callable[[int], Tensor]  # step -> (B,)
 FOREVER = 2**62  # a step after the end of any ramp
-
-
-class Potential(Protocol):
-    """What dynamics knows of a potential."""
-
-    cutoff: float
-
-    def evaluate(self, structures: Structures, definition: str = ..., edges: Any = ...) -> Evaluation: ...
 
 
 class Method(Protocol):
@@ -42,16 +30,6 @@ class Method(Protocol):
     def begin(self, state: State, kT: Tensor) -> State: ...
     def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State: ...
     def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor: ...
-
-
-class Unstable(RuntimeError):
-    """A run left its limits. trajectory: what was observed before; its state is the last good one."""
-
-    trajectory: Trajectory
-
-    @property
-    def state(self) -> State:
-        return self.trajectory.state
 
 
 @dataclass(frozen=True)
@@ -69,20 +47,6 @@ class Ramp:
     def __call__(self, step: int) -> Tensor:
         start, stop = (torch.as_tensor(x, dtype=torch.float64) for x in (self.start, self.stop))
         return start + (stop - start) * min(step / self.steps, 1.0)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Outside of these a run stops. They are looked at whenever the run is observed.
-
-    closest: shortest distance between any two atoms, angstrom (default: the shortest of all pairs in the
-    potential's training data; 0: any). volume: lower and upper bound relative to the start. spread: largest
-    standard deviation of a force component between the members of a committee, eV/A.
-    """
-
-    closest: float | None = None
-    volume: tuple[float, float] = (0.5, 2.0)
-    spread: float = inf
 
 
 @dataclass(frozen=True)
@@ -204,119 +168,8 @@ class Simulation:
         }
 
 
-class CommitteeMean:
-    """Forces of a potential, of a committee their mean; neighbor lists are kept while atoms move little."""
-
-    def __init__(self, potential: Potential):
-        self.potential, self.lists = potential, VerletLists(potential.cutoff)
-        self.evaluate: Callable[[Structures, Edges], Evaluation] | None = None
-
-    def __call__(self, structures: Structures) -> Evaluation:
-        if self.evaluate is None:
-            self.evaluate = fastest(self.potential, structures, "II")
-        result = self.evaluate(structures, self.lists(structures))
-        if result.energies.ndim == 2:
-            return result
-        energies, forces, virials = (x.mean(0) for x in (result.energies, result.forces, result.virials))
-        return Evaluation(energies, forces, virials, result.volumes)
-
-    def spread(self, structures: Structures) -> Tensor:
-        """Largest standard deviation of a force component between members, (B,) eV/A."""
-        forces = self.potential.evaluate(structures, "II", self.lists(structures)).forces
-        if forces.ndim == 3 or len(forces) < 2:
-            raise ValueError("Limits(spread=...) needs a committee; give a potential of two or more members")
-        return forces.std(0).amax((1, 2))
-
-    def shortest(self, structures: Structures) -> Tensor:
-        """Shortest distance, (B,) angstrom; where none is within the cutoff, some number beyond."""
-        squares = self.lists(structures).vectors(structures).square().sum(0)
-        return squares.view(len(structures), -1).amin(-1).sqrt()
-
-
-def refuse_broken(state: State, start: State, limits: Limits, forces: CommitteeMean) -> None:
-    """Raise Unstable for the first replica that is outside of the limits."""
-    known = (getattr(forces.potential, "shortest", None) or {}).values()
-    closest = min(known, default=0.0) if limits.closest is None else limits.closest
-    checks = [
-        ("sum of p^2/m (eV)", state.twice_kinetic, 0.0, inf),
-        ("shortest distance (A)", forces.shortest(state.structures), closest, inf),
-    ]
-    if all(state.structures.pbc):
-        checks.append(("volume relative to the start", state.volume / start.volume, *limits.volume))
-    if limits.spread < inf:
-        checks.append(("spread of forces (eV/A)", forces.spread(state.structures), 0.0, limits.spread))
-    for name, values, smallest, largest in checks:
-        outside = torch.nonzero(~((values >= smallest) & (values <= largest)))
-        if len(outside):
-            b = int(outside[0, 0])
-            raise Unstable(
-                f"step {state.step}, replica {b}: {name} is {float(values[b]):.4g}, outside {smallest:.4g} "
-                f"to {largest:.4g}; label structures from here and train on them, shorten the time step, or "
-                "widen the limits"
-            )
-
-
 def report(bar: tqdm, time_per_step: float) -> None:
     bar.update()
     if not bar.disable and bar.n % 100 == 0:
         per_day = (bar.n - bar.initial) / bar.format_dict["elapsed"] * 86400
         bar.set_postfix_str(f"{per_day * time_per_step / (1e3 * ps):.3g} ns/day, all replicas together")
-
-
-# ---- the ensembles -----------------------------------------------------------------------------------
-
-
-def NVE(potential: Potential, timestep: float) -> Simulation:
-    """Constant energy: velocity Verlet. timestep: internal units (2.9 * units.fs)."""
-    return Simulation(potential, VelocityVerlet(), positive(timestep, "timestep"))
-
-
-def NVT(
-    potential: Potential,
-    timestep: float,
-    temperature: Numbers | Ramp,
-    thermostat_time: float = 100 * fs,
-    chain: int = 3,
-) -> Simulation:
-    """Constant temperature (K): Nose-Hoover chain; chain=1 is the single thermostat. Internal time units."""
-    method = NoseHoover(positive(thermostat_time, "thermostat_time"), at_least_one(chain))
-    return Simulation(potential, method, positive(timestep, "timestep"), temperature)
-
-
-def Langevin(
-    potential: Potential,
-    timestep: float,
-    temperature: Numbers | Ramp,
-    friction_time: float = 100 * fs,
-    fix_center: bool = True,
-) -> Simulation:
-    """Constant temperature (K) by friction and noise (BAOAB). Times: internal units."""
-    method = BAOAB(positive(friction_time, "friction_time"), fix_center)
-    return Simulation(potential, method, positive(timestep, "timestep"), temperature)
-
-
-def NPT(
-    potential: Potential,
-    timestep: float,
-    temperature: Numbers | Ramp,
-    pressure: Numbers | Ramp = 0.0,
-    thermostat_time: float = 100 * fs,
-    barostat_time: float = 500 * fs,
-    chain: int = 3,
-) -> Simulation:
-    """Constant temperature (K) and pressure (eV/A^3): Martyna, Tobias, Klein, isotropic."""
-    times = positive(thermostat_time, "thermostat_time"), positive(barostat_time, "barostat_time")
-    method = MartynaTobiasKlein(*times, at_least_one(chain))
-    return Simulation(potential, method, positive(timestep, "timestep"), temperature, pressure)
-
-
-def at_least_one(chain: int) -> int:
-    if chain < 1:
-        raise ValueError(f"chain {chain}: give the number of thermostats in it, 1 or more")
-    return chain
-
-
-def positive(value: float, name: str) -> float:
-    if not 0 < value < inf:
-        raise ValueError(f"{name} {value}: give a positive time in internal units, such as 2.9 * units.fs")
-    return float(value)
