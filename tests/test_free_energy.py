@@ -7,7 +7,7 @@ import pytest
 from scipy import integrate, special
 
 from mlipbook import free_energy
-from mlipbook.free_energy import closed_forms
+from mlipbook.free_energy import closed_forms, soft_core
 from mlipbook.units import hbar, kB
 
 NA, T = 22.98976928, 350.0
@@ -171,8 +171,19 @@ def test_table_of_soft_spheres_agrees_with_the_virial_series(y):
     """Seven virial coefficients describe the fluid up to freezing (Tan, Schultz, Kofke, 2011)."""
     value, error = free_energy.soft_core_excess(y)
     exact = free_energy.soft_core_virial(y)
-    assert error < 5e-3 * exact
+    assert error < 3e-3 * exact
     assert abs(value - exact) < 3.5 * math.hypot(error, 2e-4 * exact)
+
+
+def test_every_slope_of_the_table():
+    """dg/dy = (Z - 1)/y of each window against the series, and chi^2 of all of them."""
+    data, h, series = soft_core.table(), 1e-5, closed_forms.soft_core_virial
+    z = [
+        (slope - (series(y + h) - series(y - h)) / (2 * h)) / error
+        for y, slope, error in zip(data["y"], data["slope"], data["slope_error"], strict=True)
+    ]
+    assert len(z) >= 5 and max(map(abs, z)) < 3.5
+    assert sum(x * x for x in z) < 3 * len(z)
 
 
 def test_few_soft_spheres():

@@ -4,7 +4,8 @@
     melt = liquid(potential, disordered, temperature=350, timestep=4 * units.fs)
     melt.F - crystal.F                    # eV per atom; print(melt) shows every term
 
-Reading order: closed_forms, path, sampling (lambda windows), soft_core, phases (solid, liquid), mbar.
+Reading order: closed_forms, path, series, replicas, sampling (lambda windows), soft_core, phases (solid and
+liquid), mbar.
 """
 
 from mlipbook.free_energy.closed_forms import (
@@ -18,7 +19,9 @@ from mlipbook.free_energy.closed_forms import (
 from mlipbook.free_energy.mbar import mbar
 from mlipbook.free_energy.path import Path, path
 from mlipbook.free_energy.phases import FreeEnergy, liquid, measured_spring, solid
-from mlipbook.free_energy.sampling import PhaseChange, Value, Window, Windows, average, windows
+from mlipbook.free_energy.replicas import PhaseChange
+from mlipbook.free_energy.sampling import windows
+from mlipbook.free_energy.series import Value, Window, Windows, average
 from mlipbook.free_energy.soft_core import soft_core_excess
 
 __all__ = [

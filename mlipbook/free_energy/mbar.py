@@ -9,7 +9,7 @@ from math import ceil
 
 import numpy as np
 
-from mlipbook.free_energy.sampling import Value, Windows
+from mlipbook.free_energy.series import Value, Windows
 from mlipbook.units import kB
 
 

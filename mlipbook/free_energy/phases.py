@@ -17,7 +17,9 @@ from mlipbook.dynamics import Langevin, Limits, thermalize
 from mlipbook.dynamics.state import repeated
 from mlipbook.free_energy.closed_forms import einstein_crystal, ideal_gas, soft_core_cutoff, soft_core_y
 from mlipbook.free_energy.path import path
-from mlipbook.free_energy.sampling import SEEDS, SOLID, PhaseChange, Value, Windows, average, windows
+from mlipbook.free_energy.replicas import SEEDS, SOLID, PhaseChange
+from mlipbook.free_energy.sampling import windows
+from mlipbook.free_energy.series import Value, Windows, average
 from mlipbook.free_energy.soft_core import soft_core_excess
 from mlipbook.observables import steinhardt
 from mlipbook.potentials import Einstein, Potential, SoftCore

@@ -1,4 +1,4 @@
-"""Excess free energy of soft spheres from the table of `studies.soft_sphere`."""
+"""Excess free energy of soft spheres mu (sigma/r)^12 from the table of `studies.soft_sphere`."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from math import gamma, hypot, log, pi, sqrt
+from math import log, sqrt
 from typing import Any
 
 import numpy as np
 
-from mlipbook.free_energy.sampling import Value
+from mlipbook.free_energy.closed_forms import VIRIALS
+from mlipbook.free_energy.series import Value
 
-FIRST = 2 * sqrt(2) * pi / 3 * gamma(3 / 4)  # dg/dy at y = 0: the second virial coefficient, exact
+SERIES = np.array([B * sqrt(2) ** k for k, B in enumerate(VIRIALS, start=1)])  # dg/dy = sum SERIES[k] y^k
+FIXED = 4  # of its terms, B_2 to B_5, are known well enough
 
 
 @cache
 def table() -> dict[str, Any]:
-    """y (n,), slope dg/dy (n,) with its error (n,), n_atoms, largest y, and how they were computed."""
+    """y (n,) and slope dg/dy (n,) of infinitely many atoms with its error (n,); largest_y; provenance."""
     return json.loads((resources.files("mlipbook") / "data" / "soft-core.json").read_text())
 
 
 def soft_core_excess(y: float, n_atoms: int | None = None) -> Value:
-    """g(y, N) = beta F_ex/N of soft spheres mu (sigma/r)^12, without cutoff, and its standard error.
+    """beta F_ex/N = g(y) + ln S(0)/(2N) of N soft spheres (n = 12) without cutoff, and its standard error.
 
-    y: `soft_core_y`. n_atoms: in the periodic cell (None: infinitely many). g is the integral of the
-    polynomial through the table's slopes and the exact one at y = 0. Fixed N takes from it what fluctuations
-    of N would add: g(y, N) = g(y) + ln S(0)/(2N), 1/S(0) = beta d(pressure)/d(rho) = 1 + 2y g' + y^2 g''.
-    With the ideal gas's own ln(2 pi N)/(2N) the sum is ln(2 pi N S(0))/(2N).
+    y: `soft_core_y`. n_atoms: in the periodic cell (None: infinitely many). g(y) is the virial series to B_5,
+    and three more terms fitted to the table. At fixed N the number of atoms does not fluctuate, as it does in
+    a part of an infinite fluid: 1/S(0) = beta d(pressure)/d(rho) = 1 + 2y g' + y^2 g''. With the ideal gas's
+    own ln(2 pi N)/(2N) that makes ln(2 pi N S(0))/(2N), all that depends on N.
     Raises ValueError beyond the table: denser soft spheres freeze at y = 0.813.
     """
     data = table()
@@ -42,14 +44,25 @@ def soft_core_excess(y: float, n_atoms: int | None = None) -> Value:
 
 def excess_from(data: Mapping[str, Any], y: float, n_atoms: int | None = None) -> Value:
     """`soft_core_excess` from a table of one's own."""
-    nodes = np.array([0.0, *data["y"]])
-    slopes, errors = np.array([FIRST, *data["slope"]]), np.array([0.0, *data["slope_error"]])
-    powers = np.arange(len(nodes))
-    to_coefficients = np.linalg.inv(nodes[:, None] ** powers)  # of the polynomial g'(y), from its values
-    integral = (y ** (powers + 1) / (powers + 1)) @ to_coefficients
-    value, error = integral @ slopes, hypot(*(integral * errors))
-    first = y**powers @ to_coefficients @ slopes
-    second = (powers * y ** np.maximum(powers - 1, 0)) @ to_coefficients @ slopes
-    fluctuations = -0.5 * log(1 + 2 * y * first + y**2 * second)  # ln S(0)/2
-    inverse_atoms = (1 / n_atoms if n_atoms else 0.0) - 1 / data["n_atoms"]
-    return Value(float(value + fluctuations * inverse_atoms), float(error))
+    coefficients, covariance = fitted(data)
+    k = np.arange(len(SERIES))
+    integral = y ** (k + 1) / (k + 1)
+    error = sqrt(integral[FIXED:] @ covariance @ integral[FIXED:])
+    fluctuations = half_log_fluctuation(y, coefficients) / n_atoms if n_atoms else 0.0
+    return Value(float(integral @ coefficients + fluctuations), error)
+
+
+def fitted(data: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients of dg/dy in powers of y; the first FIXED are exact, the others have this covariance."""
+    y, slope, error = (np.array(data[name]) for name in ("y", "slope", "slope_error"))
+    powers = y[:, None] ** np.arange(len(SERIES))
+    rest = slope - powers[:, :FIXED] @ SERIES[:FIXED]
+    weighted = powers[:, FIXED:] / error[:, None]
+    covariance = np.linalg.inv(weighted.T @ weighted)
+    return np.append(SERIES[:FIXED], covariance @ weighted.T @ (rest / error)), covariance
+
+
+def half_log_fluctuation(y: float, coefficients: np.ndarray = SERIES) -> float:
+    """ln S(0)/2, S(0) = (<N^2> - <N>^2)/<N> of an open part of the fluid; dg/dy = sum coefficients y^k."""
+    k = np.arange(len(coefficients))
+    return -0.5 * log(1 + (k + 2) * coefficients @ y ** (k + 1))

@@ -5,7 +5,7 @@ with k = 3/4, where lambda^(1/4) is proportional to y, and each measures the slo
 
     dg/dy = 4 lambda beta <U_SC>_lambda/(N y) = (Z - 1)/y,
 
-whose value at y = 0 is the second virial coefficient. `free_energy.soft_core_excess` integrates it.
+whose expansion in y is the virial series. `free_energy.soft_core_excess` integrates it.
 
     python -m mlipbook.studies.soft_sphere --device cuda --copies 16 --steps 20000 --store soft-sphere
 """
@@ -26,7 +26,7 @@ from mlipbook import free_energy
 from mlipbook.bookkit import save_result
 from mlipbook.free_energy import Path, Windows
 from mlipbook.free_energy.phases import MU, SIGMA
-from mlipbook.free_energy.soft_core import excess_from
+from mlipbook.free_energy.soft_core import excess_from, half_log_fluctuation
 from mlipbook.potentials import IdealGas, SoftCore
 from mlipbook.structures import Structures
 from mlipbook.units import fs, kB
@@ -94,17 +94,21 @@ def leg(cells: int, points: int, device: str = "cpu", **sampling: Any) -> Window
 
 
 def slopes(windows: Windows) -> dict[str, Any]:
-    """The table: y, dg/dy and its error for each window, corrected for the cutoff to first order."""
-    kT = kB * windows.temperature
+    """The table of infinitely many atoms: y, dg/dy and its error for each window.
+
+    What the cutoff takes off, and the term ln S(0)/(2N) of fixed N, are put back to first order.
+    """
+    N, kT = windows.n_atoms, kB * windows.temperature
     missing = -free_energy.soft_core_cutoff(DENSITY, MU, SIGMA, CUTOFF)  # eV per atom at lambda = 1
     ys, slope, error = [], [], []
     for window in windows:
-        y = LARGEST * window.lam**0.25
+        y, h = LARGEST * window.lam**0.25, 1e-4
         scale = 4 * window.lam / (kT * y)  # from eV per atom to dg/dy
+        fixed_N = (half_log_fluctuation(y + h) - half_log_fluctuation(y - h)) / (2 * h) / N
         ys.append(y)
-        slope.append(scale * (window.mean.value / windows.n_atoms + missing))
-        error.append(scale * window.mean.error / windows.n_atoms)
-    return {"largest_y": LARGEST, "n_atoms": windows.n_atoms, "y": ys, "slope": slope, "slope_error": error}
+        slope.append(scale * (window.mean.value / N + missing) - fixed_N)
+        error.append(scale * window.mean.error / N)
+    return {"largest_y": LARGEST, "n_atoms": N, "y": ys, "slope": slope, "slope_error": error}
 
 
 def main() -> None:

@@ -1,0 +1,159 @@
+"""Replicas of Langevin dynamics, one lambda each, that stay in their phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import nan
+from pathlib import Path as Folder
+
+import torch
+from torch import Tensor
+
+from mlipbook import observables
+from mlipbook.dynamics import Langevin, Limits, State, Trajectory
+from mlipbook.free_energy.series import block_means, drift
+from mlipbook.potentials import Mixture, Potential
+from mlipbook.units import fs
+
+SOLID = 0.25  # of the global Q6: crystals of 128 atoms have 0.35-0.5, liquids up to 0.2
+ATTEMPTS = 2  # of a replica that changed its phase, with other noise
+SEEDS = 100_000  # seeds of one call
+SELDOM = 10  # samples from one Q6 to the next
+
+
+class PhaseChange(RuntimeError):
+    """A window melted, crystallized or drifted: it belongs to another phase, and is not averaged in."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How every replica is run: U(lambda) of two potentials by Langevin dynamics with a fixed center."""
+
+    potential: Potential
+    reference: Potential
+    temperature: float
+    timestep: float
+    friction_time: float
+    every: int
+    phase: str | None
+    store: Folder | None
+    progress: bool
+
+    def run(self, state: State, lam: Tensor, steps: int, name: str) -> Trajectory:
+        """All replicas, one lambda each; name: of the folder within the store."""
+        mixture = Mixture(self.potential, self.reference, lam.to(state.momenta.device))
+        simulation = Langevin(mixture, self.timestep, self.temperature, self.friction_time)
+        watched = {"q6": seldom(observables.q6, SELDOM * self.every)} if self.phase else {}
+        folder = self.store / name if self.store else None
+        return simulation.run(
+            state,
+            steps,
+            observe={"difference": difference, "energy": energy, "pressure": pressure} | watched,
+            every=self.every,
+            store=folder,
+            chunk=max(1000, 100 * self.every),
+            limits=Limits(closest=0.0),
+            progress=self.progress,
+        )
+
+    def sample(self, state: State, lam: Tensor, steps: int, name: str) -> tuple[State, dict[str, Tensor]]:
+        """The state at the end and the series, (T, B) each; replicas that leave their phase are redone.
+
+        Raises PhaseChange if they leave it again and again.
+        """
+        trajectory = self.run(state, lam, steps, name)
+        end, series = trajectory.state, dict(trajectory.observed)
+        bad = torch.tensor(list(found := self.changed(series)), dtype=torch.int64)
+        for attempt in range(1, ATTEMPTS + 1):
+            if not len(bad):
+                break
+            seeds = [state.seeds[b] + attempt * SEEDS // (ATTEMPTS + 2) for b in bad.tolist()]
+            again = self.run(picked(state, bad, seeds), lam[bad], steps, f"{name}-again-{attempt}")
+            found = {int(bad[b]): why for b, why in self.changed(again.observed).items()}
+            for key, values in again.observed.items():
+                series[key] = series[key].index_copy(1, bad, values)
+            end = merged(end, again.state, bad)
+            bad = torch.tensor(list(found), dtype=torch.int64)
+        for b, why in found.items():
+            raise PhaseChange(
+                f"lambda = {float(lam[b]):.4f}, in the {steps * self.timestep / (1000 * fs):.1f} ps before "
+                f"{end.step * self.timestep / (1000 * fs):.1f} ps: {why}, also with other noise; the phase "
+                "does not live long enough here: take more atoms, or another temperature or volume"
+            )
+        return end, series
+
+    def changed(self, series: Mapping[str, Tensor]) -> dict[int, str]:
+        """Replica -> what happened, for those that left their phase."""
+        if self.phase is None:
+            return {}
+        found = {}
+        q6 = block_means(series["q6"])
+        wrong = q6 < SOLID if self.phase == "solid" else q6 > SOLID
+        for b in torch.nonzero(wrong.any(0))[:, 0].tolist():
+            k = int(wrong[:, b].nonzero()[0, 0])
+            found[b] = f"Q6 = {float(q6[k, b]):.2f} is not that of a {self.phase}"
+        for b in torch.nonzero(drift(series["difference"]) > 4)[:, 0].tolist():
+            found.setdefault(b, "the second half differs from the first by more than 4 standard errors")
+        return found
+
+
+def difference(state: State) -> Tensor:
+    """dU/dlambda, (B,) eV."""
+    return state.evaluated.difference  # type: ignore[attr-defined]
+
+
+def energy(state: State) -> Tensor:
+    """U(lambda), (B,) eV."""
+    return state.potential_energy
+
+
+def pressure(state: State) -> Tensor:
+    """Of U(lambda), (B,) eV/A^3, with the share kT/V that the fixed center of mass takes off."""
+    ideal = state.structures.n_atoms / (state.degrees_of_freedom / 3)
+    kinetic = state.twice_kinetic / (3 * state.volume)
+    return state.pressure + (ideal - 1) * kinetic
+
+
+def seldom(observable: Callable[[State], Tensor], interval: int) -> Callable[[State], Tensor]:
+    """The observable every so many steps, nan in between."""
+
+    def watched(state: State) -> Tensor:
+        if state.step % interval:
+            return state.momenta.new_full((len(state),), nan)
+        return observable(state)
+
+    return watched
+
+
+def picked(state: State, rows: Tensor, seeds: Sequence[int]) -> State:
+    """These replicas, some perhaps several times, with seeds of their own."""
+    rows = rows.to(state.momenta.device)
+    old = state.structures
+    structures = replace(old, positions=old.positions[rows], cells=old.cells[rows])
+    extended = {name: values[rows] for name, values in state.extended.items()}
+    return replace(
+        state,
+        structures=structures,
+        momenta=state.momenta[rows],
+        seeds=tuple(seeds),
+        extended=extended,
+        result=None,
+    )
+
+
+def merged(state: State, new: State, rows: Tensor) -> State:
+    """The state with these replicas taken from another one."""
+    rows = rows.to(state.momenta.device)
+    positions = state.structures.positions.index_copy(0, rows, new.structures.positions)
+    seeds = list(state.seeds)
+    for row, seed in zip(rows.tolist(), new.seeds, strict=True):
+        seeds[row] = seed
+    return replace(
+        state,
+        structures=replace(state.structures, positions=positions),
+        momenta=state.momenta.index_copy(0, rows, new.momenta),
+        seeds=tuple(seeds),
+        extended={k: v.index_copy(0, rows, new.extended[k]) for k, v in state.extended.items()},
+        result=None,
+    )

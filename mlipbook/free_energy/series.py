@@ -1,0 +1,154 @@
+"""Series of the windows of an integration, and their averages with standard errors."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import hypot
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mlipbook.observables import Average, block_average
+from mlipbook.units import fs
+
+LONG = 50  # correlation times that a series should last
+
+
+class Value(NamedTuple):
+    """A number and its standard error."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Window:
+    """Series of one lambda, (T, copies) each: difference U_a - U_b and energy U(lambda), eV of all atoms;
+    pressure, eV/A^3; q6 (nan in between; empty if there is no phase to watch). interval: between samples, in
+    internal units of time. weight: of the quadrature.
+    """
+
+    lam: float
+    weight: float
+    difference: Tensor
+    energy: Tensor
+    pressure: Tensor
+    q6: Tensor
+    interval: float
+
+    @cached_property
+    def averages(self) -> Average:
+        """Of the difference, copy by copy, eV; the autocorrelation time is in samples."""
+        return quiet_average(self.difference)
+
+    @property
+    def mean(self) -> Value:
+        """<U_a - U_b>, eV, with the error from the series' autocorrelation, pooled over the copies."""
+        return pooled(self.averages)
+
+    @property
+    def variance(self) -> float:
+        """Of the difference, eV^2."""
+        return float((self.difference - self.difference.mean()).square().mean())
+
+    @property
+    def autocorrelation_time(self) -> float:
+        """Integrated, of the difference, in internal units of time; mean of the copies."""
+        return float(self.averages.autocorrelation_time.mean()) * self.interval
+
+    @property
+    def independent(self) -> float:
+        """Number of independent samples in all copies."""
+        return float(self.averages.independent.sum())
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What was sampled along a path: a Window for each lambda."""
+
+    windows: tuple[Window, ...]
+    temperature: float
+    n_atoms: int
+
+    def __iter__(self) -> Iterator[Window]:
+        return iter(self.windows)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> Window:
+        return self.windows[index]
+
+    @property
+    def integral(self) -> Value:
+        """int <U_a - U_b> dlambda (Eq. 6), eV per atom."""
+        terms = [(w.weight * w.mean.value, w.weight * w.mean.error) for w in self if w.weight]
+        value, error = sum(v for v, _ in terms), hypot(*(e for _, e in terms))
+        return Value(value / self.n_atoms, error / self.n_atoms)
+
+    def table(self) -> list[dict[str, float]]:
+        """A line for each window, for files: eV per atom (variance: eV^2 of all atoms), fs, ps, eV/A^3."""
+        return [
+            {
+                "lambda": w.lam,
+                "weight": w.weight,
+                "difference": w.mean.value / self.n_atoms,
+                "difference_error": w.mean.error / self.n_atoms,
+                "variance": w.variance,
+                "autocorrelation_time_fs": w.autocorrelation_time / fs,
+                "independent_samples": w.independent,
+                "copies": w.difference.shape[1],
+                "time_per_copy_ps": len(w.difference) * w.interval / (1000 * fs),
+                "energy": float(w.energy.mean()) / self.n_atoms,
+                "pressure": float(w.pressure.mean()),
+                **range_of_q6(w.q6),
+            }
+            for w in self
+        ]
+
+
+def range_of_q6(q6: Tensor) -> dict[str, float]:
+    """Lowest and highest block mean; nothing if Q6 was not watched."""
+    if not q6.numel():
+        return {}
+    means = block_means(q6)
+    return {"lowest_q6": float(means.min()), "highest_q6": float(means.max())}
+
+
+# ---- averages ------------------------------------------------------------------------------------------
+
+
+def quiet_average(series: Tensor) -> Average:
+    """`block_average`, whose warning of short series `windows` gives for all of them at once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return block_average(series)
+
+
+def pooled(averages: Average) -> Value:
+    """Mean over independent copies of equal length; their squared errors add."""
+    n = averages.mean.numel()
+    return Value(float(averages.mean.mean()), float(averages.error.square().sum().sqrt()) / n)
+
+
+def average(series: Tensor) -> Value:
+    """Of a series (T, copies)."""
+    return pooled(quiet_average(series))
+
+
+def drift(series: Tensor) -> Tensor:
+    """|second half - first half| over its standard error, (B,); 0 where halves are shorter than LONG."""
+    first, second = (quiet_average(half) for half in series.tensor_split(2))
+    z = (second.mean - first.mean).abs() / torch.hypot(first.error, second.error)
+    tau = quiet_average(series).autocorrelation_time
+    return torch.where(len(series) > 2 * LONG * tau, z, 0.0)
+
+
+def block_means(q6: Tensor) -> Tensor:
+    """Means of up to ten consecutive blocks of what is not nan, (blocks, B)."""
+    seen = q6[torch.isfinite(q6).all(1)]
+    return torch.stack([block.mean(0) for block in seen.tensor_split(min(10, len(seen)))])
