@@ -1,6 +1,6 @@
 """Milliseconds per step of molecular dynamics (NPT), beside the bare force call and ASE's in the same run.
 
-    python benchmarks/benchmark_dynamics.py [--device cuda] [--out FILE.json]
+    python benchmarks/benchmark_dynamics.py [--device cuda] [--steps 200] [--out FILE.json]
 
 The bare call is `evaluate` for the same structures: once with the neighbor list that dynamics would use, it
 shows what integrator and lists add, and once with a list that ends at the cutoff, the least there is. All
@@ -31,7 +31,7 @@ from mlipbook.units import fs
 TEMPERATURE, TIMESTEP, CUTOFF, SEED = 300.0, 2.9 * fs, 6.5, 0
 GOAL = 1.15  # times the bare call with the same list
 CASES = {"128 atoms": (4, 1), "128 atoms, 8 replicas": (4, 8), "1,024 atoms": (8, 1)}
-STEPS, ROUNDS = 200, 5
+ROUNDS = 5
 
 
 def sodium(cells: int) -> Atoms:
@@ -57,29 +57,29 @@ def seconds(function: Callable[[], object], device: str) -> float:
 
 
 def case(
-    potential: mb.ANNPotential, cells: int, replicas: int, device: str, compare: bool = True
+    potential: mb.ANNPotential, cells: int, replicas: int, device: str, steps: int, compare: bool = True
 ) -> dict[str, np.ndarray]:
-    """ms per step (or, to compare, call) of all replicas, in ROUNDS of STEPS of each kind."""
+    """ms per step (or, to compare, call) of all replicas, in ROUNDS of `steps` of each kind."""
     structures = mb.Structures.from_ase([sodium(cells)] * replicas, device)
     state = mb.dynamics.thermalize(structures, TEMPERATURE, seed=SEED)
     simulation = mb.dynamics.NPT(potential, TIMESTEP, TEMPERATURE)
     state = simulation.run(state, 200, progress=False).state  # atoms off their sites
     kinds: dict[str, tuple[Callable[[], object], int]] = {
-        "a step": (lambda: simulation.run(state, STEPS, every=STEPS, progress=False), STEPS)
+        "a step": (lambda: simulation.run(state, steps, every=steps, progress=False), steps)
     }
     if compare:
-        kinds |= others(potential, state)
+        kinds |= others(potential, state, steps)
     times: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(ROUNDS):
         for name, (function, n) in kinds.items():
-            repeats = STEPS // n  # as many calls as steps
+            repeats = steps // n  # as many calls as steps
             total = sum(seconds(function, device) for _ in range(repeats))
             times[name].append(1e3 * total / (n * repeats))
     return {name: np.array(values) for name, values in times.items()}
 
 
 def others(
-    potential: mb.ANNPotential, state: mb.dynamics.State
+    potential: mb.ANNPotential, state: mb.dynamics.State, steps: int
 ) -> dict[str, tuple[Callable[[], object], int]]:
     """What steps are compared with, and the number of steps or calls in each."""
     structures = state.structures
@@ -99,7 +99,7 @@ def others(
     ase = IsotropicMTKNPT(
         atoms, TIMESTEP, temperature_K=TEMPERATURE, pressure_au=0.0, tdamp=100 * fs, pdamp=500 * fs
     )
-    return {**kinds, "a step of ASE": (lambda: ase.run(STEPS), STEPS)}
+    return {**kinds, "a step of ASE": (lambda: ase.run(steps), steps)}
 
 
 def tabulated(name: str, times: dict[str, np.ndarray]) -> dict[str, dict]:
@@ -126,15 +126,15 @@ def tabulated(name: str, times: dict[str, np.ndarray]) -> dict[str, dict]:
     return records
 
 
-def compared(potential: mb.ANNPotential, title: str, device: str) -> dict[str, dict]:
+def compared(potential: mb.ANNPotential, title: str, device: str, steps: int) -> dict[str, dict]:
     """Records of a case."""
     cells, replicas = CASES[title]
-    return tabulated(title, case(potential, cells, replicas, device))
+    return tabulated(title, case(potential, cells, replicas, device, steps))
 
 
-def throughput(potential: mb.ANNPotential, replicas: int, device: str) -> dict[str, dict]:
+def throughput(potential: mb.ANNPotential, replicas: int, device: str, steps: int) -> dict[str, dict]:
     """Atom-steps per second of a batch of 128 atoms; on a CPU the memory is soon the limit."""
-    times = case(potential, 4, replicas, device, compare=False)["a step"]
+    times = case(potential, 4, replicas, device, steps, compare=False)["a step"]
     rates = replicas * 128 / (times / 1e3)
     sem = 1.2533 * rates.std(ddof=1) / len(rates) ** 0.5
     print(f"{replicas:3} replicas of 128 atoms {np.median(rates):12.4g} ± {sem:.2g} atom-steps/s", flush=True)
@@ -145,18 +145,19 @@ def throughput(potential: mb.ANNPotential, replicas: int, device: str) -> dict[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--steps", type=int, default=200, help="in each of the rounds")
     parser.add_argument("--out", type=Path, help="save the table with its provenance as JSON")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    began, device = time.perf_counter(), arguments.device
+    began, device, steps = time.perf_counter(), arguments.device, arguments.steps
     name = torch.cuda.get_device_name() if device == "cuda" else f"cpu, 1 of {os.cpu_count()} cores"
     load = os.getloadavg()[0]
     print(f"{name}, load {load:.1f}; torch {torch.__version__}")
     potential = trained().to(device)
     records = {"load at the start": {"value": load, "sem": 0.0, "n": 1, "unit": "processes"}}
     batches = (1, 2, 4, 8, 16) if device == "cpu" else (1, 2, 4, 8, 16, 32, 64)
-    jobs = [partial(compared, potential, title, device) for title in CASES]
-    jobs += [partial(throughput, potential, replicas, device) for replicas in batches]
+    jobs = [partial(compared, potential, title, device, steps) for title in CASES]
+    jobs += [partial(throughput, potential, replicas, device, steps) for replicas in batches]
     for job in jobs:
         records |= job()
         if arguments.out:  # after each case: the next may take long
