@@ -48,7 +48,7 @@ def test_a_job_leaves_one_file_and_is_not_done_again(tmp_path, monkeypatch):
     monkeypatch.setattr(delta_f, "member", lambda *_: einstein(0.5))
     jobs = jobs_of("free energy", ["128-4k"], [0], ["solid"], atoms=[54])
     options = {"potentials": str(tmp_path / "models"), "error": 0.0, "max_steps": 400, "equilibration": 400}
-    with pytest.raises(RuntimeError, match="run `volumes` before the free energies"):
+    with pytest.raises(RuntimeError, match="run `volume` first"):
         delta_f.run(tmp_path, jobs, **options)
     volume = jobs_of("volume", ["128-4k"], [0], ["solid"])[0]
     write(tmp_path, volume, tmp_path / "models", volume=[39.996, 0.1])
@@ -173,6 +173,23 @@ def test_soft_spheres_are_taken_from_the_present_table():
     job = {"terms": {"ideal gas to soft core": [1.0, 1.0]}, "parameters": {"y": 0.5}, "atoms": 128}
     found = delta_f_report.terms({**job, "temperature": T})["ideal gas to soft core"]
     assert 0.05 < found.value < 0.2 and found.error < 1e-3
+
+
+def test_error_of_soft_spheres_is_not_averaged_away(tmp_path):
+    models = potentials(tmp_path / "models")
+    folder = finished(tmp_path / "F", models)
+    for job in jobs_of("free energy", phases=["liquid"]):
+        path = path_of(folder, job)
+        found = json.loads(path.read_text())
+        found["terms"][delta_f_report.COMMON] = [0.0, 0.0]
+        path.write_text(json.dumps(found | {"parameters": {"y": 0.7}}))
+    found = delta_f_report.Found(folder, models)
+    common = found.common_error(128).error
+    assert common > 1e-5
+    own, relative, _ = delta_f_report.table(found, 128)
+    assert own["128-Gamma"].error >= common
+    assert relative["128-Gamma"].error < 2e-5
+    assert found.F("128-Gamma", 0, "liquid", 128, T).error == pytest.approx(1e-4)
 
 
 def test_weighted_mean_and_scatter():

@@ -6,12 +6,10 @@ REFERENCE potential at the latter's volume, by integration from one to the other
 A job is one phase of one member of one committee; each finished one is a JSON file in the folder, so that
 jobs of several machines are merged by copying files. `delta_f_report` makes results/full/delta-f.json of it.
 
-    python -m mlipbook.studies.delta_f volumes --folder F --processes 12
-    python -m mlipbook.studies.delta_f differences --folder F --processes 12
-    python -m mlipbook.studies.delta_f run --folder F --processes 12             N = 128
-    python -m mlipbook.studies.delta_f run --folder F --atoms 1024 --device cuda
+    python -m mlipbook.studies.delta_f volume free-energy difference --folder F --processes 12
+    python -m mlipbook.studies.delta_f free-energy --folder F --atoms 1024 --device cuda
 
-All go on where they stopped. The volume is measured with 128 atoms and used for 1,024 as well.
+Both go on where they stopped. The volume is measured with 128 atoms and used for 1,024 as well.
 """
 
 from __future__ import annotations
@@ -19,7 +17,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -54,7 +51,7 @@ LIQUID_Q6 = 0.12  # of labeled frames that start a liquid; some cold ones have b
 SPRING = 0.35  # eV/A^2, 1.5 times 3 kT/<u^2> of the crystal at 350 K; any would do
 REPLICAS = 16
 SETTLE, STEPS, EVERY = 500, 2000, 10  # of a volume run: steps left out, of all steps, between samples
-QUANTITIES = {"volumes": "volume", "differences": "difference", "run": "free energy"}
+QUANTITIES = {"volume": "volume", "free-energy": "free energy", "difference": "difference"}
 Job = dict[str, Any]
 
 
@@ -160,7 +157,7 @@ def volume_at(folder: Path, job: Job) -> float:
     like = [path_of(folder, {**job, "quantity": "volume", "atoms": 128, "seed": seed}) for seed in SEEDS]
     found = [json.loads(path.read_text())["volume"][0] for path in like if path.exists()]
     if not found:
-        raise FileNotFoundError(f"{like[0]} is missing: run `volumes` before the free energies")
+        raise FileNotFoundError(f"{like[0]} is missing: run `volume` first")
     return round(float(np.mean(found)), 2)
 
 
@@ -275,7 +272,7 @@ def run(folder: Path, jobs: Sequence[Job], processes: int = 1, **options: Any) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("command", choices=list(QUANTITIES))
+    parser.add_argument("quantities", nargs="+", choices=list(QUANTITIES))
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--potentials", type=Path, default=POTENTIALS)
     parser.add_argument("--settings", nargs="+", default=SETTINGS, choices=SETTINGS)
@@ -289,12 +286,13 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True, parents=True)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    quantity = QUANTITIES[given.command]
-    jobs = jobs_of(quantity, given.settings, given.seeds, given.phases, given.temperatures, given.atoms)
+    states = given.settings, given.seeds, given.phases, given.temperatures
     options: dict[str, Any] = {"potentials": str(given.potentials), "device": given.device}
-    if quantity != "volume":
-        options |= {"error": given.error, "max_steps": given.max_steps}
+    if "volume" in given.quantities:
+        run(given.folder, jobs_of("volume", *states), given.processes, **options)
+    others = [QUANTITIES[name] for name in given.quantities if name != "volume"]
+    jobs = [job for quantity in others for job in jobs_of(quantity, *states, given.atoms)]
+    options |= {"error": given.error, "max_steps": given.max_steps}
     run(given.folder, jobs, given.processes, **options)
 
 

@@ -4,7 +4,8 @@ The differences between potentials, integrated from one to the other, are far mo
 energies themselves. So each direct result is a measurement of one number, the REFERENCE potential's own
 F_liq - F_sol, to which all of them are brought; its weighted mean and those differences give the table, and
 the scatter about the mean (chi^2) tells whether errors are what they claim to be. Differences are taken with
-128 atoms for boxes of any size.
+128 atoms for boxes of any size. What all liquids have in common, the error of the tabulated soft spheres, is
+no part of these errors until the end: it moves the whole table, no difference within it.
 
     python -m mlipbook.studies.delta_f_report --folder F --out results/full/delta-f.json
 """
@@ -45,6 +46,7 @@ PAPER: dict[str, dict[int, float]] = {
 }
 BULK_MODULUS = 5.6 * GPa  # of sodium near melting; it weighs what is left of the pressure, squared
 ZERO = Value(0.0, 0.0)
+COMMON = "ideal gas to soft core"
 
 
 # ---- numbers with errors -------------------------------------------------------------------------------
@@ -108,12 +110,21 @@ class Found:
         return [job for job in every if all(job[k] == v for k, v in wanted.items())]
 
     def F(self, *key: Any) -> Value:
-        """(setting, seed, phase, atoms, temperature): at zero pressure, F(V0) = F(V) - P^2 V/(2 B)."""
+        """(setting, seed, phase, atoms, temperature): at zero pressure, F(V0) = F(V) - P^2 V/(2 B).
+
+        The error is without that of soft spheres.
+        """
         job = self["free energy", *key]
         parts = terms(job)
         left = job["pressure"][0] ** 2 * job["volume"] / (2 * BULK_MODULUS)
         F = sum(v.value for v in parts.values())
-        return Value(F - left, hypot(*(v.error for v in parts.values())))
+        return Value(F - left, hypot(*(v.error for name, v in parts.items() if name != COMMON)))
+
+    def common_error(self, atoms: int) -> Value:
+        """0 and the error that soft spheres bring to F of all liquids of so many atoms."""
+        liquids = self.of("free energy", phase="liquid", atoms=atoms, temperature=TEMPERATURE)
+        errors = [terms(job)[COMMON].error for job in liquids if COMMON in job["terms"]]
+        return Value(0.0, max(errors, default=0.0))
 
     def delta(self, setting: str, seed: int, atoms: int, temperature: float = TEMPERATURE) -> Value:
         """F_liq - F_sol."""
@@ -153,7 +164,7 @@ def terms(job: Job) -> dict[str, Value]:
     parts = {name: Value(*term) for name, term in job["terms"].items()}
     if "y" in job["parameters"]:
         g, kT = soft_core_excess(job["parameters"]["y"], job["atoms"]), kB * job["temperature"]
-        parts["ideal gas to soft core"] = Value(kT * g.value, kT * g.error)
+        parts[COMMON] = Value(kT * g.value, kT * g.error)
     return parts
 
 
@@ -184,7 +195,8 @@ def table(found: Found, atoms: int) -> tuple[dict[str, Value], dict[str, Value],
     reduced = [minus(dF, found.shift(*key)) for key, dF in direct.items()]
     best, chi2 = weighted(reduced)
     shifts = {setting: seeds_mean(found, setting) for setting in SETTINGS}
-    own = {setting: plus(best, shift) for setting, shift in shifts.items()}
+    common = found.common_error(atoms)
+    own = {setting: plus(plus(best, shift), common) for setting, shift in shifts.items()}
     relative = {s: minus(shift, shifts[REFERENCE[0]]) for s, shift in shifts.items() if s != REFERENCE[0]}
     n = len(reduced)
     check = {"value": chi2 / max(n - 1, 1), "sem": (2 / max(n - 1, 1)) ** 0.5, "n": n, "unit": ""}
@@ -195,7 +207,7 @@ def seeds_mean(found: Found, setting: str) -> Value:
     seeds = {job["seed"] for job in found.of("difference", setting=setting, temperature=TEMPERATURE)}
     seeds |= {REFERENCE[1]} if setting == REFERENCE[0] else set()
     if not seeds:
-        raise KeyError(f"{setting}: no differences from the reference in {found.folder}; run `differences`")
+        raise KeyError(f"{setting}: no differences from the reference in {found.folder}; run `difference`")
     return mean([found.shift(setting, seed) for seed in sorted(seeds)])
 
 
@@ -209,6 +221,7 @@ def phase_records(found: Found, atoms: int) -> dict[str, Any]:
             if not jobs:
                 continue
             F = mean([found.F(setting, job["seed"], phase, atoms, TEMPERATURE) for job in jobs])
+            F = plus(F, found.common_error(atoms)) if phase == "liquid" else F
             U = mean([Value(*job["energy"]) for job in jobs])
             name, n = f"{setting}, {phase}, {atoms} atoms", len(jobs)
             for symbol, x in (("F", F), ("U", U), ("TS", minus(U, F))):
