@@ -272,21 +272,13 @@ def test_perturbation_adds_the_second_cumulant():
     u = {phase: rng.normal(0.3, width, 12) for phase, width in spread.items()}
     four = [labeled(phase, k, 0.0) for phase in PHASES for k in range(12)]
     gamma = [labeled(phase, k, u[phase][k]) for phase in PHASES for k in range(12)]
-    out = perturbation.perturbed(gamma, four, T)
+    title = "Gamma minus 4k"
+    out = perturbation.perturbed(gamma, four, T, title)
     for phase in PHASES:
         exact = (u[phase].mean() - u[phase].var(ddof=1) / (2 * kB * T)) / 54
-        assert out[f"Gamma minus 4k, {phase}: sum"]["value"] == pytest.approx(exact / meV)
-    moved = perturbation.perturbed(
-        [
-            labeled(
-                a.info["phase"],
-                int(a.info["frame"].removeprefix(a.info["phase"])),
-                a.get_potential_energy() + 0.054 * (a.info["phase"] == "liquid"),
-            )
-            for a in gamma
-        ],
-        four,
-        T,
-    )
-    title = "Gamma minus 4k, liquid minus solid: sum"
-    assert moved[title]["value"] - out[title]["value"] == pytest.approx(1.0)
+        assert out[f"{title}, {phase}: sum"]["value"] == pytest.approx(exact / meV)
+    moved = [labeled("solid", k, u["solid"][k]) for k in range(12)]
+    moved += [labeled("liquid", k, u["liquid"][k] + 0.054) for k in range(12)]
+    shift = f"{title}, liquid minus solid: sum"
+    again = perturbation.perturbed(moved, four, T, title)
+    assert again[shift]["value"] - out[shift]["value"] == pytest.approx(1.0)

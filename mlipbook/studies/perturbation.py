@@ -6,7 +6,8 @@ both samplings. For each phase, to second order (Zwanzig, J. Chem. Phys. 22, 142
     F(Gamma) - F(4k) = <U_Gamma - U_4k> - variance/(2 kT),
 
 in the potential's ensemble in place of that of 4k. Liquid minus solid is what the change of labels does to
-F_liq - F_sol at fixed volumes, beside the same difference from thermodynamic integration.
+F_liq - F_sol at fixed volumes, beside the same difference from thermodynamic integration. Labels minus
+potential tells in the same way what a fit has missed.
 
     python -m mlipbook.studies.perturbation frames --folder F --out frames.xyz
     python -m mlipbook.studies.perturbation report --gamma gamma.xyz --four 4k.xyz --out result.json
@@ -24,9 +25,11 @@ import ase.io
 import numpy as np
 import torch
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlipbook import bookkit
-from mlipbook.ann import ANNPotential
+from mlipbook.accuracy import predict
+from mlipbook.ann import ANNPotential, load
 from mlipbook.dynamics import Langevin, Limits, thermalize
 from mlipbook.dynamics.trajectory import write_extxyz
 from mlipbook.observables import steinhardt
@@ -55,12 +58,24 @@ def snapshots(
     return found
 
 
-def perturbed(gamma: Sequence[Atoms], four: Sequence[Atoms], temperature: float) -> dict[str, dict[str, Any]]:
-    """Records of F(Gamma) - F(4k) in meV/atom, for each phase and for liquid minus solid.
+def predicted(committee: ANNPotential, frames: Sequence[Atoms]) -> list[Atoms]:
+    """Copies of the frames with the mean of the members as labels."""
+    copies = []
+    for atoms, found in zip(frames, predict(committee, frames), strict=True):
+        copy = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True, info=dict(atoms.info))
+        copy.calc = SinglePointCalculator(copy, **{name: x.mean(0) for name, x in found.items()})
+        copies.append(copy)
+    return copies
+
+
+def perturbed(
+    a: Sequence[Atoms], b: Sequence[Atoms], temperature: float, title: str
+) -> dict[str, dict[str, Any]]:
+    """Records of F(a) - F(b) in meV/atom, for each phase and for liquid minus solid; title: "a minus b".
 
     Errors are those of means over independent snapshots; that of the second cumulant is of a normal variance.
     """
-    frames = differences(gamma, four)
+    frames = differences(a, b)
     kT, out, sums = kB * temperature, {}, {}
     for phase in ("solid", "liquid"):
         here = [atoms for atoms in frames if atoms.info["phase"] == phase]
@@ -75,11 +90,11 @@ def perturbed(gamma: Sequence[Atoms], four: Sequence[Atoms], temperature: float)
         total = first[0] + second, float(np.hypot(first[1], cumulants["second cumulant"][1]))
         sums[phase] = cumulants | {"sum": total}
         for name, x in sums[phase].items():
-            out[f"Gamma minus 4k, {phase}: {name}"] = record(x, n)
+            out[f"{title}, {phase}: {name}"] = record(x, n)
     for name, (value, error) in sums["liquid"].items():
         other = sums["solid"][name]
         shift = value - other[0], float(np.hypot(error, other[1]))
-        out[f"Gamma minus 4k, liquid minus solid: {name}"] = record(shift, len(frames))
+        out[f"{title}, liquid minus solid: {name}"] = record(shift, len(frames))
     return out
 
 
@@ -100,8 +115,12 @@ def main() -> None:
     T = delta_f.TEMPERATURE
     if given.command == "report":
         began = time.perf_counter()
-        gamma, four = (ase.io.read(path, ":") for path in (given.gamma, given.four))
-        results = perturbed(gamma, four, T)
+        labels = {"Gamma": ase.io.read(given.gamma, ":"), "4k": ase.io.read(given.four, ":")}
+        results = perturbed(labels["Gamma"], labels["4k"], T, "Gamma minus 4k")
+        for name, frames in labels.items():
+            committee = load(given.potentials / f"128-{name}.npz")
+            title = f"labels minus potential, 128-{name}"
+            results |= perturbed(frames, predicted(committee, frames), T, title)
         return bookkit.save_result(given.out, results, time.perf_counter() - began, seed=0)
     potential = delta_f.member(given.potentials, SETTING, SEED)
     frames = []
