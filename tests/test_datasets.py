@@ -233,6 +233,30 @@ def test_frames_are_written_with_the_digits_they_came_with(tmp_path, make_datase
         make_datasets.formatted(make_datasets.Labeled(damaged, (), path), "Gamma", "test")
 
 
+def test_labels_are_compared_with_another_code_or_device(gamma):
+    compared = script("compare_codes").compared
+    bundled = datasets.load("na-1024-gamma")[0]
+    again = bundled.copy()
+    again.info = {"frame": bundled.info["frame"], "code": "mlipbook.dft x", "device": "cpu"}
+    forces = bundled.get_forces() + [0.003, 0, 0]
+    energy = bundled.get_potential_energy() + 1.024
+    again.calc = SinglePointCalculator(again, energy=energy, forces=forces, stress=bundled.get_stress())
+    target, row = compared("na-1024-gamma", again, bundled)
+    assert target == "dft-devices" and row["bundled device"].startswith("NVIDIA") and row["device"] == "cpu"
+    assert row["energy"] == pytest.approx(1) and row["force largest"] == pytest.approx(3)
+    assert row["force rms"] == pytest.approx(3 / 3**0.5) and row["stress largest"] == 0
+    again.info["device"] = row["bundled device"]
+    with pytest.raises(ValueError, match=r"na-1024-gamma: both labels of frame big_.* are of this package"):
+        compared("na-1024-gamma", again, bundled)
+    named = gamma[1].copy()
+    named.info, named.calc = gamma[1].info | {"code": "mlipbook.dft x"}, gamma[1].calc
+    with pytest.raises(ValueError, match="another structure than in the data set"):
+        compared("na-gamma", named, gamma[0])
+    same = gamma[0].copy()
+    same.info, same.calc = gamma[0].info | {"code": "mlipbook.dft x"}, gamma[0].calc
+    assert compared("na-gamma", same, gamma[0])[0] == "dft-against-pwx"
+
+
 def test_unknown_names():
     with pytest.raises(ValueError, match=r"unknown data set 'na'; there are na-gamma, na-"):
         datasets.load("na")

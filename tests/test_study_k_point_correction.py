@@ -92,16 +92,22 @@ def test_a_corrected_potential_predicts_the_other_labels(frames):
         assert abs(corrected[name]).max() < 1e-9 * abs(plain[name]).max()
 
 
-def test_errors_on_large_cells_are_means_by_phase(frames):
+def test_what_a_potential_has_wrong_cancels_between_small_and_large_cells(frames):
     truth, _ = study.blank(frames)
-    large = labeled_by(truth, frames[:4])
-    for atoms, phase in zip(large, ("solid", "liquid", "solid", "liquid"), strict=True):
-        atoms.info["phase"] = phase
-        atoms.calc.results["energy"] += 0.002 * len(atoms) * (phase == "liquid")
-    found = study.large_cell_records({"4k": (truth, None), "8k": (truth, truth)}, large)
-    errors = {phase: found[f"1,024 atoms, {phase}, trained on 4k: energy"] for phase in ("solid", "liquid")}
-    assert errors["liquid"]["value"] == pytest.approx(-2) and errors["solid"]["value"] == pytest.approx(0)
-    assert found["1,024 atoms, solid, trained on 8k: force"]["n"] == 2
+    correction = study.fit_correction(frames)
+    small, large = labeled_by(truth, frames[:4]), labeled_by(truth, frames[4:8])
+    added = study.predict(correction, large)
+    for i, atoms in enumerate([*small, *large]):
+        atoms.info["phase"] = ("solid", "liquid")[i % 2]
+        atoms.calc.results["energy"] -= 0.003 * len(atoms)  # what the potential has wrong
+    for atoms, more in zip(large, added, strict=True):
+        atoms.calc.results["energy"] += more["energy"].mean() - 0.002 * len(atoms)
+    found = study.large_cell_records("4k", truth, correction, small, large)
+    for phase in ("solid", "liquid"):
+        values = [found[f"4k, {phase}, {cells} cells: energy"]["value"] for cells in ("small", "large")]
+        assert values == pytest.approx([3, 5])
+        difference = found[f"4k, {phase}, large minus small: energy"]
+        assert difference["value"] == pytest.approx(2) and difference["n"] == 4
 
 
 def test_a_correction_brings_test_errors_down(frames):
