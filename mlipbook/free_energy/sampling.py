@@ -147,7 +147,7 @@ def gathered(
 
 
 def warn_if_short(found: Windows) -> None:
-    ratios = [len(w.difference) / float(w.averages.autocorrelation_time.max()) for w in found if w.weight]
+    ratios = [len(w.difference) * w.interval / w.autocorrelation_time for w in found if w.weight]
     if min(ratios) < LONG:
         warnings.warn(
             f"the series at lambda = {found[int(np.argmin(ratios))].lam:.3f} lasts {min(ratios):.0f} "

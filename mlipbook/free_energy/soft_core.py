@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from math import log, sqrt
+from math import hypot, log, sqrt
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from mlipbook.free_energy.closed_forms import VIRIALS
 from mlipbook.free_energy.series import Value
 
 SERIES = np.array([B * sqrt(2) ** k for k, B in enumerate(VIRIALS, start=1)])  # dg/dy = sum SERIES[k] y^k
-FIXED = 4  # of its terms, B_2 to B_5, are known well enough
+SERIES_ERROR = 4e-4  # of g up to freezing, from those of B_4 to B_8
 
 
 @cache
@@ -27,10 +27,10 @@ def table() -> dict[str, Any]:
 def soft_core_excess(y: float, n_atoms: int | None = None) -> Value:
     """beta F_ex/N = g(y) + ln S(0)/(2N) of N soft spheres (n = 12) without cutoff, and its standard error.
 
-    y: `soft_core_y`. n_atoms: in the periodic cell (None: infinitely many). g(y) is the virial series to B_5,
-    and three more terms fitted to the table. At fixed N the number of atoms does not fluctuate, as it does in
-    a part of an infinite fluid: 1/S(0) = beta d(pressure)/d(rho) = 1 + 2y g' + y^2 g''. With the ideal gas's
-    own ln(2 pi N)/(2N) that makes ln(2 pi N S(0))/(2N), all that depends on N.
+    y: `soft_core_y`. n_atoms: in the periodic cell (None: infinitely many). g(y) is the virial series to B_8
+    and one more term, for all that follow, fitted to the table. At fixed N the number of atoms does not
+    fluctuate, as in an open part of the fluid: 1/S(0) = beta d(pressure)/d(rho) = 1 + 2y g' + y^2 g''.
+    With the ideal gas's own ln(2 pi N)/(2N) that makes ln(2 pi N S(0))/(2N), all that depends on N.
     Raises ValueError beyond the table: denser soft spheres freeze at y = 0.813.
     """
     data = table()
@@ -44,22 +44,21 @@ def soft_core_excess(y: float, n_atoms: int | None = None) -> Value:
 
 def excess_from(data: Mapping[str, Any], y: float, n_atoms: int | None = None) -> Value:
     """`soft_core_excess` from a table of one's own."""
-    coefficients, covariance = fitted(data)
-    k = np.arange(len(SERIES))
-    integral = y ** (k + 1) / (k + 1)
-    error = sqrt(integral[FIXED:] @ covariance @ integral[FIXED:])
+    last, last_error = rest(data)
+    coefficients = np.append(SERIES, last)
+    integral = y ** np.arange(1, len(coefficients) + 1) / np.arange(1, len(coefficients) + 1)
     fluctuations = half_log_fluctuation(y, coefficients) / n_atoms if n_atoms else 0.0
-    return Value(float(integral @ coefficients + fluctuations), error)
+    return Value(
+        float(integral @ coefficients + fluctuations), hypot(integral[-1] * last_error, SERIES_ERROR * y**7)
+    )
 
 
-def fitted(data: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients of dg/dy in powers of y; the first FIXED are exact, the others have this covariance."""
+def rest(data: Mapping[str, Any]) -> Value:
+    """Coefficient of the term after the known ones of dg/dy, by least squares, and its standard error."""
     y, slope, error = (np.array(data[name]) for name in ("y", "slope", "slope_error"))
-    powers = y[:, None] ** np.arange(len(SERIES))
-    rest = slope - powers[:, :FIXED] @ SERIES[:FIXED]
-    weighted = powers[:, FIXED:] / error[:, None]
-    covariance = np.linalg.inv(weighted.T @ weighted)
-    return np.append(SERIES[:FIXED], covariance @ weighted.T @ (rest / error)), covariance
+    powers = y[:, None] ** np.arange(len(SERIES) + 1)
+    residual, last = (slope - powers[:, :-1] @ SERIES) / error, powers[:, -1] / error
+    return Value(float(last @ residual / (last @ last)), float((last @ last) ** -0.5))
 
 
 def half_log_fluctuation(y: float, coefficients: np.ndarray = SERIES) -> float:
