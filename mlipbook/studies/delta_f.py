@@ -36,13 +36,13 @@ from mlipbook import free_energy as fe
 from mlipbook.ann import ANNPotential, load
 from mlipbook.archive import replacing
 from mlipbook.dynamics import NPT, Limits, thermalize
+from mlipbook.free_energy.replicas import SOLID
 from mlipbook.structures import Structures
 from mlipbook.studies.k_point_potentials import SETTINGS
 from mlipbook.units import fs
 
 POTENTIALS = Path("results/full/table1-potentials")
-PHASES = ("solid", "liquid")
-SEEDS = (0, 1, 2)
+PHASES, SEEDS = ("solid", "liquid"), (0, 1, 2)
 REFERENCE = ("128-4k", 0)  # setting and seed
 TEMPERATURE = 350.0  # K
 TIMESTEP = 4.0  # fs
@@ -173,7 +173,7 @@ def measured_volume(potential: ANNPotential, phase: str, temperature: float, **o
     simulation = NPT(potential, TIMESTEP * fs, temperature)
     trajectory = simulation.run(state, STEPS, observe, EVERY, limits=Limits(closest=0.0), **options)
     late = {name: x[SETTLE // EVERY :].mean(0) for name, x in trajectory.observed.items()}
-    if bool(((late["q6"] < fe.sampling.SOLID) == (phase == "solid")).any()):
+    if bool(((late["q6"] < SOLID) == (phase == "solid")).any()):
         raise fe.PhaseChange(f"a {phase} at {temperature:g} K did not stay one: Q6 = {late['q6'].tolist()}")
     found = {"q6": [float(late["q6"].min()), float(late["q6"].max())]}
     for name in ("volume", "energy"):
@@ -241,7 +241,7 @@ def perform(job: Job, folder: str, potentials: str, device: str = "cpu", **sampl
     began, cpu = time.perf_counter(), time.process_time()
     potential = member(models, job["setting"], job["seed"])
     made = fingerprint(models, job)
-    options = {
+    options: dict[str, Any] = {
         "seed": crc32(name_of(job).encode()),
         "store": done / "runs" / f"{made}-{path_of(done, job).stem}",
         "progress": False,

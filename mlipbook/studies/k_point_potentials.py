@@ -22,6 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -133,7 +134,7 @@ def train(
     """A committee of EFP-fits, trained in float32, returned in float64. Raises what `training.fit` raises."""
     parts = by_part(frames)
     potential = ANNPotential(descriptor(), members=members, seed=seed).float()
-    options = {"epochs": epochs, "learning_rate": 1e-2, "seed": seed, "progress": progress}
+    options: dict[str, Any] = {"epochs": epochs, "learning_rate": 1e-2, "seed": seed, "progress": progress}
     fit(potential, parts["train"], parts["valid"], Cost(*weights), **options)
     return potential.double()
 

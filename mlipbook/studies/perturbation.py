@@ -115,7 +115,7 @@ def main() -> None:
     T = delta_f.TEMPERATURE
     if given.command == "report":
         began = time.perf_counter()
-        labels = {"Gamma": ase.io.read(given.gamma, ":"), "4k": ase.io.read(given.four, ":")}
+        labels: dict[str, Any] = {"Gamma": ase.io.read(given.gamma, ":"), "4k": ase.io.read(given.four, ":")}
         results = perturbed(labels["Gamma"], labels["4k"], T, "Gamma minus 4k")
         for name, frames in labels.items():
             committee = load(given.potentials / f"128-{name}.npz")
