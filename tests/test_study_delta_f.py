@@ -192,6 +192,20 @@ def test_error_of_soft_spheres_is_not_averaged_away(tmp_path):
     assert found.F("128-Gamma", 0, "liquid", 128, T).error == pytest.approx(1e-4)
 
 
+def test_potentials_are_compared_with_their_labels(tmp_path):
+    models = potentials(tmp_path / "models")
+    found = delta_f_report.Found(finished(tmp_path / "F", models), models)
+    names = ("Gamma minus 4k", "labels minus potential, 128-Gamma", "labels minus potential, 128-4k")
+    perturbed = {
+        f"{name}, liquid minus solid: sum": {"value": value, "sem": 0.1}
+        for name, value in zip(names, (-1.4, 0.3, 0.2), strict=True)
+    }
+    out = delta_f_report.label_records(found, perturbed)
+    z = out["z, dF, 128-Gamma less 128-4k at its volumes: potentials less labels"]["value"]
+    assert z == pytest.approx((-1.8 + 1.4) / 0.1, rel=1e-2)
+    assert out["dF, 128-4k, 128 atoms, brought to the labels"]["value"] == pytest.approx(-0.7 + 0.2)
+
+
 def test_weighted_mean_and_scatter():
     best, chi2 = delta_f_report.weighted([Value(1.0, 0.1), Value(1.4, 0.2)])
     assert best.value == pytest.approx(1.08)

@@ -13,6 +13,7 @@ no part of these errors until the end: it moves the whole table, no difference w
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from math import hypot
@@ -144,9 +145,9 @@ class Found:
         )
         return minus(liquid, solid)
 
-    def shift(self, setting: str, seed: int) -> Value:
-        """F_liq - F_sol less that of the reference, each at its own volumes: from V_ref to V0 it is
-        -P (V0 - V_ref)/2, with the pressure P at V_ref."""
+    def shift(self, setting: str, seed: int, relaxed: bool = True) -> Value:
+        """F_liq - F_sol less that of the reference, each at its own volumes, or both at the reference's
+        (relaxed = False). From V_ref to V0 it is -P (V0 - V_ref)/2, with the pressure P at V_ref."""
         if (setting, seed) == REFERENCE:
             return ZERO
         phases = []
@@ -154,8 +155,8 @@ class Found:
             job = self["difference", setting, seed, phase, 128, TEMPERATURE]
             V0, P = self.volume(setting, phase), Value(*job["pressure"])
             stretch = V0.value - job["volume"]
-            error = hypot(P.error * stretch, P.value * V0.error) / 2
-            phases.append(plus(Value(*job["difference"]), Value(-P.value * stretch / 2, error)))
+            work = Value(-P.value * stretch / 2, hypot(P.error * stretch, P.value * V0.error) / 2)
+            phases.append(plus(Value(*job["difference"]), work if relaxed else ZERO))
         return minus(phases[1], phases[0])
 
 
@@ -203,12 +204,13 @@ def table(found: Found, atoms: int) -> tuple[dict[str, Value], dict[str, Value],
     return own, relative, {f"chi^2 per degree of freedom, {atoms} atoms": check}
 
 
-def seeds_mean(found: Found, setting: str) -> Value:
+def seeds_mean(found: Found, setting: str, relaxed: bool = True) -> Value:
+    """The shift from the reference, mean over the seeds of a setting."""
     seeds = {job["seed"] for job in found.of("difference", setting=setting, temperature=TEMPERATURE)}
     seeds |= {REFERENCE[1]} if setting == REFERENCE[0] else set()
     if not seeds:
         raise KeyError(f"{setting}: no differences from the reference in {found.folder}; run `difference`")
-    return mean([found.shift(setting, seed) for seed in sorted(seeds)])
+    return mean([found.shift(setting, seed, relaxed) for seed in sorted(seeds)])
 
 
 def phase_records(found: Found, atoms: int) -> dict[str, Any]:
@@ -311,6 +313,29 @@ def table_records(found: Found, atoms: int) -> dict[str, Any]:
     return out
 
 
+def label_records(found: Found, perturbed: Mapping[str, Any]) -> dict[str, Any]:
+    """With `perturbation`: Gamma less 4k by integration and by labels, at the volumes of 4k; and what the
+    table becomes when potentials are brought to their labels."""
+    moved, kept = (seeds_mean(found, setting, relaxed=False) for setting in ("128-Gamma", "128-4k"))
+    integrated = minus(moved, kept)
+    title = "128-Gamma less 128-4k at its volumes"
+    first = labels_say(perturbed, "Gamma minus 4k, liquid minus solid: sum")
+    out = {
+        f"dF, {title}, potentials": record(integrated, 3),
+        f"dF, {title}, labels": record(first, 24),
+        f"z, dF, {title}: potentials less labels": z_score(integrated, first),
+    }
+    own, _, _ = table(found, 128)
+    for setting in ("128-Gamma", "128-4k"):
+        missed = labels_say(perturbed, f"labels minus potential, {setting}, liquid minus solid: sum")
+        out[f"dF, {setting}, 128 atoms, brought to the labels"] = record(plus(own[setting], missed), 24)
+    return out
+
+
+def labels_say(perturbed: Mapping[str, Any], name: str) -> Value:
+    return Value(perturbed[name]["value"] * meV, perturbed[name]["sem"] * meV)
+
+
 def spent(jobs: Mapping[str, Job]) -> dict[str, float]:
     """CPU seconds of all jobs, by device."""
     total: dict[str, float] = {}
@@ -323,15 +348,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--potentials", type=Path, default=POTENTIALS)
+    parser.add_argument("--perturbation", type=Path, default=Path("results/full/delta-f-perturbation.json"))
     parser.add_argument("--out", default="results/full/delta-f.json")
     given = parser.parse_args()
     found = Found(given.folder, given.potentials)
     seconds = spent(found.jobs)
     device = ", ".join(sorted(seconds))
-    jobs = list(found.jobs.values())
-    bookkit.save_result(
-        given.out, records(found), sum(seconds.values()), 0, device, jobs=jobs, paper=PAPER, spent=seconds
-    )
+    labels = json.loads(given.perturbation.read_text())["records"]
+    out = records(found) | label_records(found, labels)
+    arrays = {"jobs": list(found.jobs.values()), "paper": PAPER, "spent": seconds}
+    bookkit.save_result(given.out, out, sum(seconds.values()), 0, device, **arrays)
 
 
 if __name__ == "__main__":

@@ -121,7 +121,10 @@ def main() -> None:
             committee = load(given.potentials / f"128-{name}.npz")
             title = f"labels minus potential, 128-{name}"
             results |= perturbed(frames, predicted(committee, frames), T, title)
-        return bookkit.save_result(given.out, results, time.perf_counter() - began, seed=0)
+        names = [atoms.info["frame"] for atoms in labels["Gamma"]]
+        energies = {name: [a.get_potential_energy() for a in frames] for name, frames in labels.items()}
+        seconds = time.perf_counter() - began
+        return bookkit.save_result(given.out, results, seconds, seed=0, frames=names, energies=energies)
     potential = delta_f.member(given.potentials, SETTING, SEED)
     frames = []
     for phase in delta_f.PHASES:
