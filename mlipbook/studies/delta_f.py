@@ -51,7 +51,8 @@ LIQUID_Q6 = 0.12  # of labeled frames that start a liquid; some cold ones have b
 SPRING = 0.35  # eV/A^2, 1.5 times 3 kT/<u^2> of the crystal at 350 K; any would do
 REPLICAS = 16
 SETTLE, STEPS, EVERY = 500, 2000, 10  # of a volume run: steps left out, of all steps, between samples
-QUANTITIES = {"volume": "volume", "free-energy": "free energy", "difference": "difference"}
+SHORT = "free energy, half the time step"
+QUANTITIES = {"volume": "volume", "difference": "difference", "free-energy": "free energy", "short": SHORT}
 Job = dict[str, Any]
 
 
@@ -118,7 +119,7 @@ def jobs_of(
     temperatures: Iterable[float] = (TEMPERATURE,),
     atoms: Iterable[int] = (128,),
 ) -> list[Job]:
-    """Of a quantity, "volume", "difference" or "free energy", the most important first."""
+    """Of one of the QUANTITIES, the most important first."""
     keys = ("temperature", "atoms", "seed", "phase", "setting")
     every = product(temperatures, atoms, seeds, phases, settings)
     jobs: list[Job] = [{"quantity": quantity, **dict(zip(keys, x, strict=True))} for x in every]
@@ -189,6 +190,7 @@ def free_energy(
     *,
     atoms: int,
     volume: float,
+    timestep: float = TIMESTEP,
     device: str = "cpu",
     **options: Any,
 ) -> Job:
@@ -197,7 +199,7 @@ def free_energy(
     if phase == "solid":
         options["spring"] = SPRING
     integrate = fe.solid if phase == "solid" else fe.liquid
-    found = integrate(potential, structures, temperature, timestep=TIMESTEP * fs, **options)
+    found = integrate(potential, structures, temperature, timestep=timestep * fs, **options)
     return {
         "terms": {name: list(term) for name, term in found.terms.items()},
         "F": [found.F, found.error],
@@ -255,6 +257,7 @@ def perform(job: Job, folder: str, potentials: str, device: str = "cpu", **sampl
             volume = volume_at(done, {**job, "setting": REFERENCE[0]})
             found = difference(potential, member(models, *REFERENCE), *state, volume=volume, **options)
         else:
+            options["timestep"] = TIMESTEP / 2 if job["quantity"] == SHORT else TIMESTEP
             found = free_energy(potential, *state, volume=volume_at(done, job), **options)
     name = "cpu" if device == "cpu" else torch.cuda.get_device_name()
     spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}

@@ -29,6 +29,7 @@ from mlipbook.studies.delta_f import (
     POTENTIALS,
     REFERENCE,
     SETTINGS,
+    SHORT,
     TEMPERATURE,
     Job,
     fingerprint,
@@ -96,7 +97,7 @@ class Found:
                     f"file, or run {name} again"
                 )
 
-    def __getitem__(self, key: tuple[str, str, int, str, int, float]) -> Job:
+    def __getitem__(self, key: tuple[Any, ...]) -> Job:
         """(quantity, setting, seed, phase, atoms, temperature). Raises KeyError that names the job."""
         names = ("quantity", "setting", "seed", "phase", "atoms", "temperature")
         job = dict(zip(names, key, strict=True))
@@ -110,12 +111,12 @@ class Found:
         every = [job for job in self.jobs.values() if job["quantity"] == quantity]
         return [job for job in every if all(job[k] == v for k, v in wanted.items())]
 
-    def F(self, *key: Any) -> Value:
+    def F(self, *key: Any, quantity: str = "free energy") -> Value:
         """(setting, seed, phase, atoms, temperature): at zero pressure, F(V0) = F(V) - P^2 V/(2 B).
 
         The error is without that of soft spheres.
         """
-        job = self["free energy", *key]
+        job = self[quantity, *key]
         parts = terms(job)
         left = job["pressure"][0] ** 2 * job["volume"] / (2 * BULK_MODULUS)
         F = sum(v.value for v in parts.values())
@@ -249,6 +250,16 @@ def size_records(found: Found, sizes: Iterable[int]) -> dict[str, Any]:
     return out
 
 
+def step_records(found: Found) -> dict[str, Any]:
+    """F with the time step less F with half of it."""
+    out = {}
+    for job in found.of(SHORT):
+        key = tuple(job[name] for name in ("setting", "seed", "phase", "atoms", "temperature"))
+        error = minus(found.F(*key), found.F(*key, quantity=SHORT))
+        out["step error, {setting}, seed {seed}, {phase}, {atoms} atoms".format(**job)] = record(error, 1)
+    return out
+
+
 def temperature_records(found: Found) -> dict[str, Any]:
     """Gibbs-Helmholtz: d(dF/T)/d(1/T) = dU, from three temperatures against the energies."""
     out = {}
@@ -284,7 +295,7 @@ def records(found: Found) -> dict[str, Any]:
         out[f"dU, {setting}"] = record(found.heat(setting), n)
     for atoms in sizes:
         out |= table_records(found, atoms) | phase_records(found, atoms)
-    return out | size_records(found, sizes) | temperature_records(found)
+    return out | size_records(found, sizes) | temperature_records(found) | step_records(found)
 
 
 def table_records(found: Found, atoms: int) -> dict[str, Any]:
