@@ -5,7 +5,7 @@ Colors are distinguishable in the common color deficiencies and differ in lightn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -100,3 +100,27 @@ def hysteresis(
     """
     band(axes, temperatures, heating, kind)
     band(axes, temperatures, cooling, kind, label="_", linestyle="--")
+
+
+def free_energy_steps(axes: Axes, phases: Mapping[str, Any], zero: float) -> None:
+    """Free energies (`free_energy.FreeEnergy`) by phase, each a bar for every term and a line at their sum.
+
+    zero: eV per atom, taken from each last term, which holds the energy of the potential. Axis: meV per atom.
+    """
+    names: list[str] = []
+    for kind, (phase, result) in zip(("EF", "other"), phases.items(), strict=True):
+        level, first = 0.0, len(names)
+        for name, term in result.terms.items():
+            last = name == list(result.terms)[-1]
+            step = 1e3 * (term.value - zero * last)
+            axes.barh(len(names), step, 0.7, left=level, color=COLORS[kind], alpha=0.75)
+            names.append(name)
+            level += step
+        axes.plot([level] * 2, [first - 0.5, len(names) - 0.5], color=COLORS[kind], linewidth=1.2)
+        text = f"{phase}: {level:.1f}"
+        axes.annotate(text, (level, len(names)), fontsize=9, color=COLORS[kind], ha="center", va="center")
+        names.append("")
+    axes.axvline(0, color=COLORS["reference"], linewidth=0.8)
+    rows = [k for k, name in enumerate(names) if name]
+    axes.set_yticks(rows, [names[k].replace(" to ", "\nto ") for k in rows], fontsize=8)
+    axes.set(xlabel="free energy (meV/atom)", ylim=(len(names) - 0.4, -0.7))
