@@ -48,7 +48,8 @@ def load(name: str, split: str | None = None) -> list[Atoms]:
     Each frame's calculator holds energy = free_energy (eV; F = E - TS, consistent with the forces), forces
     (N, 3) eV/A and stress (6,) eV/A^3, Voigt order, ASE's sign. Its info holds frame (a name: in sets with
     other k points it is that of the same structure), source, kpoints, md_temperature_K (of its trajectory),
-    minus_TS_eV, q6, phase ("solid" or "liquid"), split, and provenance (code, settings, version, date).
+    minus_TS_eV, q6, phase ("solid" or "liquid"), split, and provenance (code, settings, version, date, and
+    the device where it is known).
 
     Raises ValueError for an unknown name or split, and for a file whose SHA-256 is not the manifest's.
     """
