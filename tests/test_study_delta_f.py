@@ -14,6 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlipbook import datasets
 from mlipbook.free_energy import Value, ideal_gas
+from mlipbook.observables import steinhardt
 from mlipbook.potentials import Einstein
 from mlipbook.structures import Structures
 from mlipbook.studies import delta_f, delta_f_report, k_point_potentials, perturbation
@@ -67,7 +68,11 @@ def test_starts_have_the_volume_and_the_phase():
     for phase in PHASES:
         for atoms in delta_f.starts(phase, 2, 41.5, T):
             assert atoms.cell.volume / len(atoms) == pytest.approx(41.5)
-    assert len(delta_f.melt(1024, 41.0, T)) == 1024
+    large = Structures.from_ase([delta_f.box("liquid", 1024, 41.0, T)])
+    assert large.n_atoms == 1024
+    assert float(steinhardt(large)[0]) < delta_f.LIQUID_Q6
+    with pytest.raises(ValueError, match="54 atoms of liquid"):
+        delta_f.box("liquid", 54, 41.0, T)
     with pytest.raises(ValueError, match="100 atoms are no cube of bcc cells"):
         delta_f.crystal(100, 40.0)
 
@@ -167,6 +172,19 @@ def test_missing_and_foreign_jobs_are_refused(tmp_path):
         delta_f_report.records(delta_f_report.Found(folder, models))
     with pytest.raises(ValueError, match="of other potentials"):
         delta_f_report.Found(folder, potentials(tmp_path / "others", b"others"))
+
+
+@pytest.mark.parametrize(("atoms", "q6", "liquid"), [(128, 0.13, True), (1024, 0.13, False)])
+def test_liquids_that_crystallize_are_refused(tmp_path, atoms, q6, liquid):
+    models = potentials(tmp_path / "models")
+    folder = finished(tmp_path / "F", models)
+    path = path_of(folder, jobs_of("free energy", ["128-4k"], [0], ["liquid"], atoms=[atoms])[0])
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"windows": [{"highest_q6": q6}]}))
+    if liquid:
+        delta_f_report.Found(folder, models)
+    else:
+        with pytest.raises(ValueError, match="it has begun to crystallize"):
+            delta_f_report.Found(folder, models)
 
 
 def test_soft_spheres_are_taken_from_the_present_table():

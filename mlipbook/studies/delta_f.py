@@ -79,9 +79,20 @@ def liquids(number: int, volume: float, temperature: float) -> list[Atoms]:
 
 
 def melt(atoms: int, volume: float, temperature: float) -> Atoms:
-    """One liquid, of 128 atoms or of 2^3 times as many: copies, which forget each other in a few ps."""
-    repeats = round((atoms / 128) ** (1 / 3))
-    return liquids(1, volume, temperature)[0] * (repeats, repeats, repeats)
+    """One liquid, of 128 atoms or of n^3 times as many: copies, which forget each other in a few ps.
+
+    Soft spheres that start from a crystal keep some of its order for tens of ps, and potentials at their
+    melting point would grow it again. Raises ValueError for other numbers of atoms.
+    """
+    copies = round((atoms / 128) ** (1 / 3))
+    if 128 * copies**3 != atoms:
+        raise ValueError(f"{atoms} atoms of liquid: give 128, 1024, or another cube of boxes of 128")
+    return liquids(1, volume, temperature)[0] * (copies, copies, copies)
+
+
+def box(phase: str, atoms: int, volume: float, temperature: float) -> Atoms:
+    """One structure of so many atoms in this phase; volume in A^3 per atom."""
+    return crystal(atoms, volume) if phase == "solid" else melt(atoms, volume, temperature)
 
 
 def starts(phase: str, number: int, volume: float, temperature: float) -> list[Atoms]:
@@ -195,7 +206,7 @@ def free_energy(
     **options: Any,
 ) -> Job:
     """F and all that it is made of, eV per atom; options: of `free_energy.solid` or `free_energy.liquid`."""
-    structures = Structures.from_ase(crystal(atoms, volume), device=device)
+    structures = Structures.from_ase(box(phase, atoms, volume, temperature), device=device)
     if phase == "solid":
         options["spring"] = SPRING
     integrate = fe.solid if phase == "solid" else fe.liquid
@@ -223,8 +234,7 @@ def difference(
     **options: Any,
 ) -> Job:
     """F of the potential minus F of the reference at the same volume, and the pressure that one has there."""
-    box = crystal(atoms, volume) if phase == "solid" else melt(atoms, volume, temperature)
-    structures = Structures.from_ase(box, device=device)
+    structures = Structures.from_ase(box(phase, atoms, volume, temperature), device=device)
     path, step = fe.path(3, k=0.0).with_end(), TIMESTEP * fs
     options |= {"timestep": step, "phase": phase}
     found = fe.windows(potential, reference, structures, path, temperature, **options)

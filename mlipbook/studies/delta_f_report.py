@@ -3,9 +3,10 @@
 The differences between potentials, integrated from one to the other, are far more precise than the free
 energies themselves. So each direct result is a measurement of one number, the REFERENCE potential's own
 F_liq - F_sol, to which all of them are brought; its weighted mean and those differences give the table, and
-the scatter about the mean (chi^2) tells whether errors are what they claim to be. Differences are taken with
-128 atoms for boxes of any size. What all liquids have in common, the error of the tabulated soft spheres, is
-no part of these errors until the end: it moves the whole table, no difference within it.
+the scatter about the mean (chi^2) tells whether errors are what they claim to be. Differences hardly depend
+on the number of atoms and serve boxes of any size. What all liquids have in common, the error of the
+tabulated soft spheres, is no part of these errors until the end: it moves the whole table, no difference
+within it.
 
     python -m mlipbook.studies.delta_f_report --folder F --out results/full/delta-f.json
 """
@@ -49,6 +50,7 @@ PAPER: dict[str, dict[int, float]] = {
 BULK_MODULUS = 5.6 * GPa  # of sodium near melting; it weighs what is left of the pressure, squared
 ZERO = Value(0.0, 0.0)
 COMMON = "ideal gas to soft core"
+ORDER = 1.7  # largest Q6 sqrt(N) of a liquid; block means of 128 atoms reach 0.13, of 1,024 atoms 0.05
 
 
 # ---- numbers with errors -------------------------------------------------------------------------------
@@ -84,7 +86,8 @@ def weighted(values: Sequence[Value]) -> tuple[Value, float]:
 class Found:
     """The finished jobs of a folder. All energies in eV per atom.
 
-    Raises ValueError for results of other potentials than the present ones.
+    Raises ValueError for results of other potentials than the present ones, and for liquids with windows that
+    are partly crystalline.
     """
 
     def __init__(self, folder: Path, potentials: Path = POTENTIALS):
@@ -95,6 +98,12 @@ class Found:
                 raise ValueError(
                     f"{path_of(folder, job)}: of other potentials than those in {potentials}; delete the "
                     f"file, or run {name} again"
+                )
+            order = max((w["highest_q6"] for w in job.get("windows", [])), default=0.0)
+            if job["phase"] == "liquid" and order > ORDER / job["atoms"] ** 0.5:
+                raise ValueError(
+                    f"{path_of(folder, job)}: Q6 of a window reaches {order:.3f}, too much for a liquid of "
+                    f"{job['atoms']} atoms: it has begun to crystallize; delete the file, run {name} again"
                 )
 
     def __getitem__(self, key: tuple[Any, ...]) -> Job:
@@ -146,18 +155,26 @@ class Found:
         )
         return minus(liquid, solid)
 
+    def work_to_zero_pressure(self, job: Job) -> Value:
+        """F(V0) - F(V) = -P (V0 - V)/2, with the pressure P at the volume V of the job."""
+        V0, P = self.volume(job["setting"], job["phase"]), Value(*job["pressure"])
+        stretch = V0.value - job["volume"]
+        return Value(-P.value * stretch / 2, hypot(P.error * stretch, P.value * V0.error) / 2)
+
     def shift(self, setting: str, seed: int, relaxed: bool = True) -> Value:
         """F_liq - F_sol less that of the reference, each at its own volumes, or both at the reference's
-        (relaxed = False). From V_ref to V0 it is -P (V0 - V_ref)/2, with the pressure P at V_ref."""
+        (relaxed = False)."""
         if (setting, seed) == REFERENCE:
             return ZERO
         phases = []
         for phase in PHASES:
-            job = self["difference", setting, seed, phase, 128, TEMPERATURE]
-            V0, P = self.volume(setting, phase), Value(*job["pressure"])
-            stretch = V0.value - job["volume"]
-            work = Value(-P.value * stretch / 2, hypot(P.error * stretch, P.value * V0.error) / 2)
-            phases.append(plus(Value(*job["difference"]), work if relaxed else ZERO))
+            state = {"setting": setting, "seed": seed, "phase": phase, "temperature": TEMPERATURE}
+            jobs = self.of("difference", **state) or [
+                self["difference", setting, seed, phase, 128, TEMPERATURE]
+            ]
+            each = [Value(*job["difference"]) for job in jobs]
+            work = [self.work_to_zero_pressure(job) if relaxed else ZERO for job in jobs]
+            phases.append(weighted([plus(x, w) for x, w in zip(each, work, strict=True)])[0])
         return minus(phases[1], phases[0])
 
 

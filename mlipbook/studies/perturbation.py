@@ -7,7 +7,8 @@ both samplings. For each phase, to second order (Zwanzig, J. Chem. Phys. 22, 142
 
 in the potential's ensemble in place of that of 4k. Liquid minus solid is what the change of labels does to
 F_liq - F_sol at fixed volumes, beside the same difference from thermodynamic integration. Labels minus
-potential tells in the same way what a fit has missed.
+potential tells in the same way what a fit has missed. For 32k and 8k (the sampling of 1024-Gamma) the
+corrections of `k_point_potentials` stand for labels.
 
     python -m mlipbook.studies.perturbation frames --folder F --out frames.xyz
     python -m mlipbook.studies.perturbation report --gamma gamma.xyz --four 4k.xyz --out result.json
@@ -33,8 +34,8 @@ from mlipbook.ann import ANNPotential, load
 from mlipbook.dynamics import Langevin, Limits, thermalize
 from mlipbook.dynamics.trajectory import write_extxyz
 from mlipbook.observables import steinhardt
-from mlipbook.studies import delta_f
-from mlipbook.studies.k_point_correction import differences
+from mlipbook.studies import delta_f, k_point_potentials
+from mlipbook.studies.k_point_correction import differences, fit_correction
 from mlipbook.units import fs, kB, meV
 
 SETTING, SEED = "128-4k", 0
@@ -121,6 +122,11 @@ def main() -> None:
             committee = load(given.potentials / f"128-{name}.npz")
             title = f"labels minus potential, 128-{name}"
             results |= perturbed(frames, predicted(committee, frames), T, title)
+        known = k_point_potentials.bundled()
+        for name in ("32k", "8k"):
+            correction = fit_correction(differences(known[name], known["4k"]))
+            corrected = k_point_potentials.corrected(labels["4k"], correction)
+            results |= perturbed(corrected, labels["4k"], T, f"{name} minus 4k, by the correction")
         names = [atoms.info["frame"] for atoms in labels["Gamma"]]
         energies = {name: [a.get_potential_energy() for a in frames] for name, frames in labels.items()}
         seconds = time.perf_counter() - began
