@@ -13,23 +13,26 @@ from ase import Atoms
 from mlipbook import archive, datasets, plotting
 from mlipbook.bookkit.records import format_value
 from mlipbook.bookkit.results import REPOSITORY
+from mlipbook.studies.k_points import MELTING
 from mlipbook.units import GPa, meV
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "book" / "data_sets.md"
 RESULTS = ROOT / "results" / "full"
+QUANTITIES = ("energy", "force", "pressure")
 COLORS = {"solid": plotting.COLORS["other"], "liquid": plotting.COLORS["EF"]}
 
 INTRODUCTION = """# Data sets
 
 First-principles labels of sodium, bundled with the package: energies, forces and stresses of the same
-structures with different k points, and of structures that active learning asked for. Cutoffs, smearing and
-pseudopotential are the same in all, so that sets differ in nothing but what their names say.
+structures with different k points, of structures that active learning asked for, and of cells of 1,024 atoms.
+Cutoffs, smearing and pseudopotential are the same in all, so that sets differ in nothing but what their names
+say.
 """
 MISSING = """## Not here yet
 
-- Hundreds of frames with 8 or 32 k points; a [correction](#na-4k) needs fewer.
-- Strained cells of 1,024 atoms, and structures labeled at all settings in the numbers of `na-4k`.
+- More frames with 8 and with 32 k points; a [correction](#na-4k) learned on these is the substitute.
+- Cells of 1,024 atoms that are strained, compressed or hot.
 - First-principles molecular dynamics as an independent check.
 """
 READING = f"""## Reading them
@@ -45,9 +48,10 @@ train[0].get_potential_energy()                # eV; get_forces(), get_stress(),
 
 Without the package: each set is one xz-compressed extended xyz file in
 [`mlipbook/data`]({REPOSITORY}/tree/main/mlipbook/data); after `xz -d na-gamma.xyz.xz`,
-`ase.io.read("na-gamma.xyz", ":")` and every other reader of extended xyz take it. Chapters use `na-gamma`
-alone, so that their numbers stand while other sets grow. For a larger training set of the same settings join
-it with `na-gamma-active`, without the strained cells, whose stress one k point gets wrong (see there):
+`ase.io.read("na-gamma.xyz", ":")` and every other reader of extended xyz take it. Potentials of chapters 3
+to 7 are trained on `na-gamma` alone, so that their numbers stand while other sets grow. For a larger training
+set of the same settings join it with `na-gamma-active`, without the strained cells, whose stress one k point
+gets wrong (see there):
 
 ```python
 active = mb.datasets.load("na-gamma-active", "train")
@@ -66,7 +70,7 @@ FIELDS = {
     "`split`": "`train`, `valid` or `test`: the same in every set, the same in every version",
     "`phase`, `q6`": "by the global Steinhardt order parameter $Q_6$",
     "`source`, `kind`, `md_temperature_K`": "where the structure comes from",
-    "`kpoints`, `provenance`": "the mesh; code, version, settings and date of this label",
+    "`kpoints`, `provenance`": "the mesh; code, version, settings, date and, where noted, device",
 }
 
 
@@ -81,26 +85,65 @@ def page() -> str:
     fields += [f"| {key} | {meaning} |" for key, meaning in FIELDS.items()]
     tables = ["\n".join(lines) + "\n" for lines in (rows, fields)]
     cards = [card(name) for name in names]
-    return "\n".join([INTRODUCTION, tables[0], MISSING, READING, tables[1], settings(), *cards])
+    return "\n".join([INTRODUCTION, tables[0], MISSING, READING, tables[1], settings(), k_points(), *cards])
 
 
 def settings() -> str:
-    """How the labels were computed, and how well a second code agrees, once it was measured."""
+    """How the labels were computed, and how well codes and devices agree."""
     lines = ["## How the labels were computed\n", "| | |", "|---|---|"]
     tables = [datasets.describe(name)["labels"] for name in datasets.available()]
     for key in tables[0]:
         each = "; ".join(dict.fromkeys(part for table in tables for part in table[key].split("; ")))
         lines.append(f"| {key} | {each} |")
-    if (RESULTS / "dft-against-pwx.json").exists():
-        lines += ["\nLabels of this book's plane-wave code minus those of `pw.x`, on the same structures:\n"]
-        lines += ["| set | frame | energy | forces, rms | forces, largest | stress, largest |"]
-        lines += ["|---|---|---|---|---|---|", "| | | meV/atom | meV/Å | meV/Å | GPa |"]
-        for row in result("dft-against-pwx")["rows"]:
-            digits = {"energy": 5, "force rms": 2, "force largest": 2, "stress largest": 5}
-            numbers = [f"{row[key]:.{n}f}" for key, n in digits.items()]
-            columns = [row["set"], f"{row['frame']}, {row['phase']}", *numbers]
-            lines.append(f"| {' | '.join(columns)} |")
+    lines += ["\nLabels of this book's plane-wave code minus those of `pw.x`, on the same structures:\n"]
+    lines += comparison("dft-against-pwx")
+    (device,) = {row["bundled device"] for row in result("dft-devices")["rows"]}
+    lines += [f"\nThe same code on a CPU minus on a GPU ({device}):\n", *comparison("dft-devices")]
     return "\n".join(lines) + "\n"
+
+
+def comparison(name: str) -> list[str]:
+    """Lines of a table of `scripts/compare_codes.py`."""
+    digits = {"energy": 5, "force rms": 2, "force largest": 2, "stress largest": 5}
+    lines = ["| set | frame | energy | forces, rms | forces, largest | stress, largest |"]
+    lines += ["|---|---|---|---|---|---|", "| | | meV/atom | meV/Å | meV/Å | GPa |"]
+    for row in result(name)["rows"]:
+        numbers = [f"{row[key]:.{n}f}" for key, n in digits.items()]
+        lines.append(f"| {row['set']} | {row['frame']}, {row['phase']} | {' | '.join(numbers)} |")
+    return lines
+
+
+def k_points() -> str:
+    """Differences of settings on common structures."""
+    found = result("k-points")
+    low, high = MELTING
+    return f"""(k-point-differences)=
+## What the k points change
+
+Differences between settings on the same cubic cells: means and standard errors over structures, those of
+forces root mean squares over components. First for trajectories at {low} to {high} K, where both phases
+were visited; then for all. The last column is what a free-energy difference of the phases inherits, before
+the structures themselves change ([chapter 1](ch01_first_principles.ipynb) asks where it comes from).
+
+{differences(found["records"])}
+
+All temperatures:
+
+{differences(found["all_temperatures"])}
+"""
+
+
+def differences(records: dict[str, dict]) -> str:
+    rows = ["| | | solid | liquid | liquid minus solid |", "|---|---|---|---|---|"]
+    units = {"energy": "meV/atom", "force (RMS)": "meV/Å", "pressure": "GPa"}
+    for pair in dict.fromkeys(key.split(",")[0] for key in records):
+        for quantity, unit in units.items():
+            keys = [f"{pair}, {phase}: {quantity}" for phase in ("solid", "liquid", "liquid minus solid")]
+            items = [value(records[key]) if key in records else "" for key in keys]
+            counts = " and ".join(str(records[key]["n"]) for key in keys[:2])
+            title = f"{pair} ({counts} structures)" if quantity == "energy" else ""
+            rows.append(f"| {title} | {quantity.removesuffix(' (RMS)')} ({unit}) | {' | '.join(items)} |")
+    return "\n".join(rows)
 
 
 def result(name: str) -> dict:
@@ -114,26 +157,56 @@ def value(item: dict) -> str:
 def corrections() -> str:
     """How many frames with more k points are enough."""
     records = result("k-point-correction")["records"]
-    quantities = ("energy", "force", "pressure")
     rows = ["| | learned from | energy | force | pressure |", "|---|---|---|---|---|"]
     rows += ["| | frames | meV/atom | meV/Å | GPa |"]
     for key in records:
         if ": energy, " in key and "constant" not in key:
             pair, kind = key.split(": energy, ")
-            items = [value(records[f"{pair}: {quantity}, {kind}"]) for quantity in quantities]
+            items = [value(records[f"{pair}: {quantity}, {kind}"]) for quantity in QUANTITIES]
             frames = "-" if kind == "uncorrected" else kind.split()[-2]
             rows.append(f"| {pair} | {frames} | {' | '.join(items)} |")
     for key in records:
-        if key.endswith(": energy"):
+        if key.startswith("4k test frames") and key.endswith(": energy"):
             title = key.removesuffix(": energy")
-            items = [value(records[f"{title}: {quantity}"]) for quantity in quantities]
+            items = [value(records[f"{title}: {quantity}"]) for quantity in QUANTITIES]
             rows.append(f"| {title} | | {' | '.join(items)} |")
     table = "\n".join(rows)
     return f"""
-How few frames are enough for energy and pressure: the difference between two settings, and what is left of it
-in frames that a linear correction has not seen (root mean squares; after ± the standard deviation over draws
-of the frames). Forces are hardly corrected: what k points do to them is mostly not local. Last, a committee
-trained on `na-gamma`, tested on labels with 4 k points, without and with a correction
+How few frames are enough for energy and pressure: the difference between two settings on cubic cells, and
+what is left of it in frames that a linear correction has not seen (root mean squares; after ± the standard
+deviation over draws of the frames). Last, a committee trained on labels at Gamma, tested on labels with 4 k
+points, without and with a correction (`mlipbook.studies.k_point_correction`):
+
+{table}
+"""
+
+
+def large_cells() -> str:
+    """Labels of 1,024 atoms against potentials of small cells."""
+    records = result("k-point-correction")["records"]
+    rows = ["| | phase | | energy | force, rms | pressure |", "|---|---|---|---|---|---|"]
+    rows += ["| | | | meV/atom | meV/Å | GPa |"]
+    cells = {"small cells": "128 atoms", "large cells": "1,024 atoms", "large minus small": "difference"}
+    for key in records:
+        title, _, kind = key.rpartition(", ")
+        if kind.endswith(": energy") and kind.removesuffix(": energy") in cells:
+            kind = kind.removesuffix(": energy")
+            trained, phase = title.rsplit(", ", 1)
+            items = [value(records[f"{title}, {kind}: {quantity}"]) for quantity in QUANTITIES]
+            rows.append(f"| {trained} | {phase} | {cells[kind]} | {' | '.join(items)} |")
+    table = "\n".join(rows)
+    low, high = MELTING
+    corrected = "trained on 4k, corrected to 8k, {}, large minus small: energy"
+    apart = max(abs(records[corrected.format(phase)]["value"]) for phase in ("solid", "liquid"))
+    return f"""
+The Gamma point of a doubled cell is the mesh of 8 k points, exactly where the structure repeats
+([chapter 1](ch01_first_principles.ipynb)). For atoms that move independently it should hold on average, as
+potentials trained on small cells can tell: predicted minus labeled at {low} to {high} K, means and standard
+errors over frames. Of 128 atoms, frames for validation and test are predicted, labeled with the k points of
+the training; what the potential has wrong in them it has wrong in large cells, too, so that the difference
+compares the labels. Trained on Gamma, it should be about Gamma minus 4k ([above](#k-point-differences));
+trained on 4k and corrected, about zero: so it is, to {apart:.1f} meV/atom. The pressures differ by more than
+their standard errors, which know nothing of the volumes: small cells scatter in them, large ones do not
 (`mlipbook.studies.k_point_correction`):
 
 {table}
@@ -243,7 +316,8 @@ def rounds_table() -> str:
     return "\n".join(rows)
 
 
-MORE = {"na-gamma-active": active_learning, "na-4k": corrections}  # what else a card says
+# What else a card says.
+MORE = {"na-gamma-active": active_learning, "na-4k": corrections, "na-1024-gamma": large_cells}
 
 
 def energies(frames: list[Atoms]) -> np.ndarray:

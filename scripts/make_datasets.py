@@ -143,7 +143,7 @@ SETS = {
         f"Frames sorted by phase, MD temperature and volume {RULE}. Frames of one trajectory, 0.44 ps "
         "apart, fall into different parts",
         "few and short trajectories (one at 350 K in each phase), so that frames share their sound waves and "
-        "their volume; one hot liquid; no supercooling, strain or pressure",
+        "their volume, and errors over frames are too small; one hot liquid; no strain or applied pressure",
     ),
 }
 
