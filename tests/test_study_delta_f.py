@@ -25,6 +25,7 @@ from mlipbook.units import kB, meV
 T = delta_f.TEMPERATURE
 SHIFTS = dict(zip(SETTINGS, (-1.8e-3, 0.0, 0.4e-3, 0.3e-3), strict=True))  # eV/atom, what the jobs "find"
 DELTA = -0.7e-3  # of the reference
+FINITE = {f"melt minus crystal, {n} atoms": Value(0.0128 / n, 1e-5) for n in (128, 1024)}
 
 
 # ---- the runs ------------------------------------------------------------------------------------------
@@ -118,7 +119,7 @@ def finished(folder: Path, models: Path, melt: float = 0.0) -> Path:
 
 def test_table_returns_what_the_jobs_found(tmp_path):
     models = potentials(tmp_path / "models")
-    out = delta_f_report.records(delta_f_report.Found(finished(tmp_path / "F", models), models))
+    out = delta_f_report.records(delta_f_report.Found(finished(tmp_path / "F", models), models), FINITE)
     for setting, atoms in product(SETTINGS, (128, 1024)):
         dF = out[f"dF, {setting}, {atoms} atoms"]
         assert dF["value"] == pytest.approx((DELTA + SHIFTS[setting]) / meV)
@@ -126,8 +127,9 @@ def test_table_returns_what_the_jobs_found(tmp_path):
     assert out["dF, 128-Gamma, 128 atoms, less the paper's"]["value"] == pytest.approx(-2.5 + 2.47)
     assert out["size effect, 1024 less 128 atoms"]["value"] == pytest.approx(0.0, abs=1e-9)
     assert out["chi^2 per degree of freedom, 128 atoms"]["value"] == pytest.approx(0.0, abs=1e-9)
+    assert out["dF, 128-4k, 128 atoms, less finite-size terms"]["value"] == pytest.approx(-0.8)
     # dS = (dU - dF)/T: T_m = T + dF/dS
-    assert out["T_m, 128-4k, 128 atoms"]["value"] == pytest.approx(T * (1 - 0.7 / 25.7))
+    assert out["T_m, 128-4k, from 128 atoms"]["value"] == pytest.approx(T * (1 - 0.8 / 25.8))
 
 
 def test_energies_shifted_in_one_phase_shift_the_difference(tmp_path):
@@ -160,7 +162,7 @@ def test_folders_of_two_machines_merge(tmp_path):
     for atoms in (128, 1024):
         for path in whole.glob(f"*_{atoms}-atoms_*.json"):
             shutil.copy(path, merged)
-    first, second = (delta_f_report.records(delta_f_report.Found(f, models)) for f in (whole, merged))
+    first, second = (delta_f_report.records(delta_f_report.Found(f, models), FINITE) for f in (whole, merged))
     assert first == second
 
 
@@ -169,7 +171,7 @@ def test_missing_and_foreign_jobs_are_refused(tmp_path):
     folder = finished(tmp_path / "F", models)
     path_of(folder, jobs_of("free energy", ["128-32k"], [2], ["solid"])[0]).unlink()
     with pytest.raises(KeyError, match="free energy, 128-32k, seed 2, solid, 128 atoms, 350 K: not in"):
-        delta_f_report.records(delta_f_report.Found(folder, models))
+        delta_f_report.records(delta_f_report.Found(folder, models), FINITE)
     with pytest.raises(ValueError, match="of other potentials"):
         delta_f_report.Found(folder, potentials(tmp_path / "others", b"others"))
 

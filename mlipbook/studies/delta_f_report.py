@@ -6,7 +6,8 @@ F_liq - F_sol, to which all of them are brought; its weighted mean and those dif
 the scatter about the mean (chi^2) tells whether errors are what they claim to be. Differences hardly depend
 on the number of atoms and serve boxes of any size. What all liquids have in common, the error of the
 tabulated soft spheres, is no part of these errors until the end: it moves the whole table, no difference
-within it.
+within it. Boxes with a fixed number of atoms lack fluctuations: `finite_size` computes what is to be taken
+off for infinitely many atoms.
 
     python -m mlipbook.studies.delta_f_report --folder F --out results/full/delta-f.json
 """
@@ -301,8 +302,8 @@ def straight(x: np.ndarray, y: Sequence[Value]) -> Value:
     return Value(float(w * d @ [v.value for v in y] / (w @ d**2)), float((w @ d**2) ** -0.5))
 
 
-def records(found: Found) -> dict[str, Any]:
-    """All numbers of the chapter, in meV/atom."""
+def records(found: Found, finite: Mapping[str, Value]) -> dict[str, Any]:
+    """All numbers of the chapter, in meV/atom. finite: of `finite_size`, eV per atom by name."""
     sizes = sorted({job["atoms"] for job in found.of("free energy", temperature=TEMPERATURE)})
     out: dict[str, Any] = {}
     for setting in SETTINGS:
@@ -311,12 +312,14 @@ def records(found: Found) -> dict[str, Any]:
             out[f"volume, {setting}, {phase}"] = record(found.volume(setting, phase), n, "A^3/atom")
         out[f"dU, {setting}"] = record(found.heat(setting), n)
     for atoms in sizes:
-        out |= table_records(found, atoms) | phase_records(found, atoms)
+        out |= table_records(found, atoms, finite) | phase_records(found, atoms)
     return out | size_records(found, sizes) | temperature_records(found) | step_records(found)
 
 
-def table_records(found: Found, atoms: int) -> dict[str, Any]:
-    """Table 1 for boxes of one size, beside the paper's numbers, with melting temperatures."""
+def table_records(found: Found, atoms: int, finite: Mapping[str, Value]) -> dict[str, Any]:
+    """Table 1 for boxes of one size, beside the paper's numbers, and brought to infinite size, with melting
+    temperatures."""
+    missing = finite[f"melt minus crystal, {atoms} atoms"]
     direct = measured(found, atoms)
     own, relative, out = table(found, atoms)
     for (setting, seed), dF in direct.items():
@@ -326,11 +329,11 @@ def table_records(found: Found, atoms: int) -> dict[str, Any]:
         if seeds:
             out[f"dF, {setting}, {atoms} atoms, direct"] = record(mean(seeds), len(seeds))
         out[f"dF, {setting}, {atoms} atoms"] = record(dF, len(direct))
-        dU = found.heat(setting)
-        dS = (dU.value - dF.value) / TEMPERATURE
-        out[f"T_m, {setting}, {atoms} atoms"] = record(
-            Value(TEMPERATURE + dF.value / dS, dF.error / dS), 1, "K"
-        )
+        large, dU = minus(dF, missing), found.heat(setting)
+        dS = (dU.value - large.value) / TEMPERATURE
+        out[f"dF, {setting}, {atoms} atoms, less finite-size terms"] = record(large, len(direct))
+        T_m = Value(TEMPERATURE + large.value / dS, large.error / dS)
+        out[f"T_m, {setting}, from {atoms} atoms"] = record(T_m, len(direct), "K")
         if atoms in PAPER[setting]:
             theirs = Value(PAPER[setting][atoms] * meV, 0.0)
             out[f"dF, {setting}, {atoms} atoms, less the paper's"] = record(minus(dF, theirs), 1)
@@ -347,7 +350,7 @@ def label_records(found: Found, perturbed: Mapping[str, Any]) -> dict[str, Any]:
     moved, kept = (seeds_mean(found, setting, relaxed=False) for setting in ("128-Gamma", "128-4k"))
     integrated = minus(moved, kept)
     title = "128-Gamma less 128-4k at its volumes"
-    first = labels_say(perturbed, "Gamma minus 4k, liquid minus solid: sum")
+    first = value_of(perturbed, "Gamma minus 4k, liquid minus solid: sum")
     out = {
         f"dF, {title}, potentials": record(integrated, 3),
         f"dF, {title}, labels": record(first, 24),
@@ -355,13 +358,14 @@ def label_records(found: Found, perturbed: Mapping[str, Any]) -> dict[str, Any]:
     }
     own, _, _ = table(found, 128)
     for setting in ("128-Gamma", "128-4k"):
-        missed = labels_say(perturbed, f"labels minus potential, {setting}, liquid minus solid: sum")
+        missed = value_of(perturbed, f"labels minus potential, {setting}, liquid minus solid: sum")
         out[f"dF, {setting}, 128 atoms, brought to the labels"] = record(plus(own[setting], missed), 24)
     return out
 
 
-def labels_say(perturbed: Mapping[str, Any], name: str) -> Value:
-    return Value(perturbed[name]["value"] * meV, perturbed[name]["sem"] * meV)
+def value_of(kept: Mapping[str, Any], name: str) -> Value:
+    """Of records in meV/atom."""
+    return Value(kept[name]["value"] * meV, kept[name]["sem"] * meV)
 
 
 def spent(jobs: Mapping[str, Job]) -> dict[str, float]:
@@ -377,13 +381,15 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--potentials", type=Path, default=POTENTIALS)
     parser.add_argument("--perturbation", type=Path, default=Path("results/full/delta-f-perturbation.json"))
+    parser.add_argument("--finite-size", type=Path, default=Path("results/full/finite-size.json"))
     parser.add_argument("--out", default="results/full/delta-f.json")
     given = parser.parse_args()
     found = Found(given.folder, given.potentials)
     seconds = spent(found.jobs)
     device = ", ".join(sorted(seconds))
-    labels = json.loads(given.perturbation.read_text())["records"]
-    out = records(found) | label_records(found, labels)
+    labels, sizes = (json.loads(p.read_text())["records"] for p in (given.perturbation, given.finite_size))
+    finite = {name: value_of(sizes, name) for name in sizes}
+    out = records(found, finite) | label_records(found, labels)
     arrays = {"jobs": list(found.jobs.values()), "paper": PAPER, "spent": seconds}
     bookkit.save_result(given.out, out, sum(seconds.values()), 0, device, **arrays)
 
