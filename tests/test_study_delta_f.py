@@ -17,7 +17,7 @@ from mlipbook.free_energy import Value, ideal_gas
 from mlipbook.observables import steinhardt
 from mlipbook.potentials import Einstein
 from mlipbook.structures import Structures
-from mlipbook.studies import delta_f, delta_f_report, k_point_potentials, perturbation
+from mlipbook.studies import delta_f, delta_f_report, delta_f_results, k_point_potentials, perturbation
 from mlipbook.studies.delta_f import PHASES, REFERENCE, SEEDS, SETTINGS, jobs_of, path_of
 from mlipbook.studies.k_point_correction import blank, differences, fit_correction
 from mlipbook.units import kB, meV
@@ -119,13 +119,14 @@ def finished(folder: Path, models: Path, melt: float = 0.0) -> Path:
 
 def test_table_returns_what_the_jobs_found(tmp_path):
     models = potentials(tmp_path / "models")
-    out = delta_f_report.records(delta_f_report.Found(finished(tmp_path / "F", models), models), FINITE)
+    out = delta_f_report.records(delta_f_results.Found(finished(tmp_path / "F", models), models), FINITE)
     for setting, atoms in product(SETTINGS, (128, 1024)):
         dF = out[f"dF, {setting}, {atoms} atoms"]
         assert dF["value"] == pytest.approx((DELTA + SHIFTS[setting]) / meV)
         assert dF["sem"] < out[f"dF, {setting}, {atoms} atoms, direct"]["sem"]
     assert out["dF, 128-Gamma, 128 atoms, less the paper's"]["value"] == pytest.approx(-2.5 + 2.47)
     assert out["size effect, 1024 less 128 atoms"]["value"] == pytest.approx(0.0, abs=1e-9)
+    assert out["size effect, 1024 less 128 atoms, predicted"]["value"] == pytest.approx(0.0125 - 0.1)
     assert out["chi^2 per degree of freedom, 128 atoms"]["value"] == pytest.approx(0.0, abs=1e-9)
     assert out["dF, 128-4k, 128 atoms, less finite-size terms"]["value"] == pytest.approx(-0.8)
     # dS = (dU - dF)/T: T_m = T + dF/dS
@@ -135,7 +136,7 @@ def test_table_returns_what_the_jobs_found(tmp_path):
 def test_energies_shifted_in_one_phase_shift_the_difference(tmp_path):
     models = potentials(tmp_path / "models")
     plain, moved = (
-        delta_f_report.Found(finished(tmp_path / name, models, melt), models)
+        delta_f_results.Found(finished(tmp_path / name, models, melt), models)
         for name, melt in (("plain", 0.0), ("moved", 0.003))
     )
     shift = moved.delta("128-32k", 1, 128).value - plain.delta("128-32k", 1, 128).value
@@ -146,11 +147,11 @@ def test_pressure_that_is_left_lowers_F(tmp_path):
     models = potentials(tmp_path / "models")
     folder = finished(tmp_path / "F", models)
     job = jobs_of("free energy", ["128-4k"], [0], ["solid"])[0]
-    before = delta_f_report.Found(folder, models).F("128-4k", 0, "solid", 128, T).value
+    before = delta_f_results.Found(folder, models).F("128-4k", 0, "solid", 128, T).value
     found = json.loads(path_of(folder, job).read_text())
-    P = 0.01 * delta_f_report.BULK_MODULUS  # a volume that is off by one per cent
+    P = 0.01 * delta_f_results.BULK_MODULUS  # a volume that is off by one per cent
     path_of(folder, job).write_text(json.dumps({**found, "pressure": [P, 1e-6]}))
-    after = delta_f_report.Found(folder, models).F("128-4k", 0, "solid", 128, T).value
+    after = delta_f_results.Found(folder, models).F("128-4k", 0, "solid", 128, T).value
     assert before - after == pytest.approx(0.5 * P * 0.01 * 39.9)
 
 
@@ -162,7 +163,9 @@ def test_folders_of_two_machines_merge(tmp_path):
     for atoms in (128, 1024):
         for path in whole.glob(f"*_{atoms}-atoms_*.json"):
             shutil.copy(path, merged)
-    first, second = (delta_f_report.records(delta_f_report.Found(f, models), FINITE) for f in (whole, merged))
+    first, second = (
+        delta_f_report.records(delta_f_results.Found(f, models), FINITE) for f in (whole, merged)
+    )
     assert first == second
 
 
@@ -171,9 +174,9 @@ def test_missing_and_foreign_jobs_are_refused(tmp_path):
     folder = finished(tmp_path / "F", models)
     path_of(folder, jobs_of("free energy", ["128-32k"], [2], ["solid"])[0]).unlink()
     with pytest.raises(KeyError, match="free energy, 128-32k, seed 2, solid, 128 atoms, 350 K: not in"):
-        delta_f_report.records(delta_f_report.Found(folder, models), FINITE)
+        delta_f_report.records(delta_f_results.Found(folder, models), FINITE)
     with pytest.raises(ValueError, match="of other potentials"):
-        delta_f_report.Found(folder, potentials(tmp_path / "others", b"others"))
+        delta_f_results.Found(folder, potentials(tmp_path / "others", b"others"))
 
 
 @pytest.mark.parametrize(("atoms", "q6", "liquid"), [(128, 0.13, True), (1024, 0.13, False)])
@@ -183,15 +186,15 @@ def test_liquids_that_crystallize_are_refused(tmp_path, atoms, q6, liquid):
     path = path_of(folder, jobs_of("free energy", ["128-4k"], [0], ["liquid"], atoms=[atoms])[0])
     path.write_text(json.dumps(json.loads(path.read_text()) | {"windows": [{"highest_q6": q6}]}))
     if liquid:
-        delta_f_report.Found(folder, models)
+        delta_f_results.Found(folder, models)
     else:
         with pytest.raises(ValueError, match="it has begun to crystallize"):
-            delta_f_report.Found(folder, models)
+            delta_f_results.Found(folder, models)
 
 
 def test_soft_spheres_are_taken_from_the_present_table():
     job = {"terms": {"ideal gas to soft core": [1.0, 1.0]}, "parameters": {"y": 0.5}, "atoms": 128}
-    found = delta_f_report.terms({**job, "temperature": T})["ideal gas to soft core"]
+    found = delta_f_results.terms({**job, "temperature": T})["ideal gas to soft core"]
     assert 0.05 < found.value < 0.2 and found.error < 1e-3
 
 
@@ -201,12 +204,12 @@ def test_error_of_soft_spheres_is_not_averaged_away(tmp_path):
     for job in jobs_of("free energy", phases=["liquid"]):
         path = path_of(folder, job)
         found = json.loads(path.read_text())
-        found["terms"][delta_f_report.COMMON] = [0.0, 0.0]
+        found["terms"][delta_f_results.COMMON] = [0.0, 0.0]
         path.write_text(json.dumps(found | {"parameters": {"y": 0.7}}))
-    found = delta_f_report.Found(folder, models)
+    found = delta_f_results.Found(folder, models)
     common = found.common_error(128).error
     assert common > 1e-5
-    own, relative, _ = delta_f_report.table(found, 128)
+    own, relative = delta_f_report.table(found, 128)
     assert own["128-Gamma"].error >= common
     assert relative["128-Gamma"].error < 2e-5
     assert found.F("128-Gamma", 0, "liquid", 128, T).error == pytest.approx(1e-4)
@@ -214,7 +217,7 @@ def test_error_of_soft_spheres_is_not_averaged_away(tmp_path):
 
 def test_potentials_are_compared_with_their_labels(tmp_path):
     models = potentials(tmp_path / "models")
-    found = delta_f_report.Found(finished(tmp_path / "F", models), models)
+    found = delta_f_results.Found(finished(tmp_path / "F", models), models)
     names = ("Gamma minus 4k", "labels minus potential, 128-Gamma", "labels minus potential, 128-4k")
     perturbed = {
         f"{name}, liquid minus solid: sum": {"value": value, "sem": 0.1}
@@ -227,17 +230,17 @@ def test_potentials_are_compared_with_their_labels(tmp_path):
 
 
 def test_weighted_mean_and_scatter():
-    best, chi2 = delta_f_report.weighted([Value(1.0, 0.1), Value(1.4, 0.2)])
+    best, chi2 = delta_f_results.weighted([Value(1.0, 0.1), Value(1.4, 0.2)])
     assert best.value == pytest.approx(1.08)
     assert best.error == pytest.approx(0.1 / 1.25**0.5)
     assert chi2 == pytest.approx(0.4**2 / 0.05)
-    assert delta_f_report.mean([Value(0.0, 0.1), Value(1.0, 0.1)]).error == pytest.approx(0.5)
+    assert delta_f_results.mean([Value(0.0, 0.1), Value(1.0, 0.1)]).error == pytest.approx(0.5)
 
 
 def test_gibbs_helmholtz_slope_of_an_ideal_gas():
     temperatures = np.array([349.0, 350.0, 351.0])
     F = [Value(ideal_gas(100, 4000.0, 22.99, t) / t, 1e-9) for t in temperatures]
-    assert delta_f_report.straight(1 / temperatures, F).value == pytest.approx(1.5 * kB * T, rel=1e-5)
+    assert delta_f_results.straight(1 / temperatures, F).value == pytest.approx(1.5 * kB * T, rel=1e-5)
 
 
 # ---- labels and potentials -----------------------------------------------------------------------------

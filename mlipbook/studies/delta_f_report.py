@@ -16,30 +16,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from math import hypot
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlipbook import bookkit
-from mlipbook.free_energy import Value, soft_core_excess
-from mlipbook.studies.delta_f import (
-    PHASES,
-    POTENTIALS,
-    REFERENCE,
-    SETTINGS,
-    SHORT,
-    TEMPERATURE,
-    Job,
-    fingerprint,
-    name_of,
-    path_of,
-    results,
-)
-from mlipbook.units import GPa, kB, meV
+from mlipbook.free_energy import Value
+from mlipbook.studies.delta_f import PHASES, POTENTIALS, REFERENCE, SETTINGS, SHORT, TEMPERATURE, Job
+from mlipbook.studies.delta_f_results import ZERO, Found, mean, minus, plus, straight, terms, weighted
+from mlipbook.units import meV
 
 # Table 1 of Shimamura, Koura, Shimojo: F_liq - F_sol at 350 K, meV/atom, setting -> atoms -> value.
 PAPER: dict[str, dict[int, float]] = {
@@ -48,147 +36,6 @@ PAPER: dict[str, dict[int, float]] = {
     "1024-Gamma": {1024: -0.24},
     "128-32k": {1024: -0.33},
 }
-BULK_MODULUS = 5.6 * GPa  # of sodium near melting; it weighs what is left of the pressure, squared
-ZERO = Value(0.0, 0.0)
-COMMON = "ideal gas to soft core"
-ORDER = 1.7  # largest Q6 sqrt(N) of a liquid; block means of 128 atoms reach 0.13, of 1,024 atoms 0.05
-
-
-# ---- numbers with errors -------------------------------------------------------------------------------
-
-
-def minus(a: Value, b: Value) -> Value:
-    return Value(a.value - b.value, hypot(a.error, b.error))
-
-
-def plus(a: Value, b: Value) -> Value:
-    return Value(a.value + b.value, hypot(a.error, b.error))
-
-
-def mean(values: Sequence[Value]) -> Value:
-    """Plain mean; its error is the larger of what the errors give and of what the scatter gives."""
-    n, x = len(values), np.array([v.value for v in values])
-    expected = hypot(*(v.error for v in values)) / n
-    scatter = float(x.std(ddof=1)) / n**0.5 if n > 1 else 0.0
-    return Value(float(x.mean()), max(expected, scatter))
-
-
-def weighted(values: Sequence[Value]) -> tuple[Value, float]:
-    """Weighted mean of measurements of one number, and chi^2 about it (n - 1 degrees of freedom)."""
-    w = np.array([v.error**-2.0 for v in values])
-    x = np.array([v.value for v in values])
-    best = float(w @ x / w.sum())
-    return Value(best, float(w.sum() ** -0.5)), float((w * (x - best) ** 2).sum())
-
-
-# ---- what the jobs found -------------------------------------------------------------------------------
-
-
-class Found:
-    """The finished jobs of a folder. All energies in eV per atom.
-
-    Raises ValueError for results of other potentials than the present ones, and for liquids with windows that
-    are partly crystalline.
-    """
-
-    def __init__(self, folder: Path, potentials: Path = POTENTIALS):
-        self.folder = folder
-        self.jobs = {name_of(job): job for job in results(folder)}
-        for name, job in self.jobs.items():
-            if job["potential"] != fingerprint(potentials, job):
-                raise ValueError(
-                    f"{path_of(folder, job)}: of other potentials than those in {potentials}; delete the "
-                    f"file, or run {name} again"
-                )
-            order = max((w["highest_q6"] for w in job.get("windows", [])), default=0.0)
-            if job["phase"] == "liquid" and order > ORDER / job["atoms"] ** 0.5:
-                raise ValueError(
-                    f"{path_of(folder, job)}: Q6 of a window reaches {order:.3f}, too much for a liquid of "
-                    f"{job['atoms']} atoms: it has begun to crystallize; delete the file, run {name} again"
-                )
-
-    def __getitem__(self, key: tuple[Any, ...]) -> Job:
-        """(quantity, setting, seed, phase, atoms, temperature). Raises KeyError that names the job."""
-        names = ("quantity", "setting", "seed", "phase", "atoms", "temperature")
-        job = dict(zip(names, key, strict=True))
-        try:
-            return self.jobs[name_of(job)]
-        except KeyError:
-            raise KeyError(f"{name_of(job)}: not in {self.folder}; run this job first") from None
-
-    def of(self, quantity: str, **wanted: Any) -> list[Job]:
-        """All jobs of a quantity that have these entries."""
-        every = [job for job in self.jobs.values() if job["quantity"] == quantity]
-        return [job for job in every if all(job[k] == v for k, v in wanted.items())]
-
-    def F(self, *key: Any, quantity: str = "free energy") -> Value:
-        """(setting, seed, phase, atoms, temperature): at zero pressure, F(V0) = F(V) - P^2 V/(2 B).
-
-        The error is without that of soft spheres.
-        """
-        job = self[quantity, *key]
-        parts = terms(job)
-        left = job["pressure"][0] ** 2 * job["volume"] / (2 * BULK_MODULUS)
-        F = sum(v.value for v in parts.values())
-        return Value(F - left, hypot(*(v.error for name, v in parts.items() if name != COMMON)))
-
-    def common_error(self, atoms: int) -> Value:
-        """0 and the error that soft spheres bring to F of all liquids of so many atoms."""
-        liquids = self.of("free energy", phase="liquid", atoms=atoms, temperature=TEMPERATURE)
-        errors = [terms(job)[COMMON].error for job in liquids if COMMON in job["terms"]]
-        return Value(0.0, max(errors, default=0.0))
-
-    def delta(self, setting: str, seed: int, atoms: int, temperature: float = TEMPERATURE) -> Value:
-        """F_liq - F_sol."""
-        solid, liquid = (self.F(setting, seed, phase, atoms, temperature) for phase in PHASES)
-        return minus(liquid, solid)
-
-    def volume(self, setting: str, phase: str, temperature: float = TEMPERATURE) -> Value:
-        """At zero pressure, A^3 per atom: mean over the seeds."""
-        jobs = self.of("volume", setting=setting, phase=phase, temperature=temperature)
-        return mean([Value(*job["volume"]) for job in jobs])
-
-    def heat(self, setting: str, temperature: float = TEMPERATURE) -> Value:
-        """U_liq - U_sol at zero pressure: mean over the seeds, from the volume runs."""
-        solid, liquid = (
-            mean([Value(*job["energy"]) for job in self.of("volume", **state, temperature=temperature)])
-            for state in ({"setting": setting, "phase": phase} for phase in PHASES)
-        )
-        return minus(liquid, solid)
-
-    def work_to_zero_pressure(self, job: Job) -> Value:
-        """F(V0) - F(V) = -P (V0 - V)/2, with the pressure P at the volume V of the job."""
-        V0, P = self.volume(job["setting"], job["phase"]), Value(*job["pressure"])
-        stretch = V0.value - job["volume"]
-        return Value(-P.value * stretch / 2, hypot(P.error * stretch, P.value * V0.error) / 2)
-
-    def shift(self, setting: str, seed: int, relaxed: bool = True) -> Value:
-        """F_liq - F_sol less that of the reference, each at its own volumes, or both at the reference's
-        (relaxed = False)."""
-        if (setting, seed) == REFERENCE:
-            return ZERO
-        phases = []
-        for phase in PHASES:
-            state = {"setting": setting, "seed": seed, "phase": phase, "temperature": TEMPERATURE}
-            jobs = self.of("difference", **state) or [
-                self["difference", setting, seed, phase, 128, TEMPERATURE]
-            ]
-            each = [Value(*job["difference"]) for job in jobs]
-            work = [self.work_to_zero_pressure(job) if relaxed else ZERO for job in jobs]
-            phases.append(weighted([plus(x, w) for x, w in zip(each, work, strict=True)])[0])
-        return minus(phases[1], phases[0])
-
-
-def terms(job: Job) -> dict[str, Value]:
-    """The parts of F, with soft spheres from the table as it is now."""
-    parts = {name: Value(*term) for name, term in job["terms"].items()}
-    if "y" in job["parameters"]:
-        g, kT = soft_core_excess(job["parameters"]["y"], job["atoms"]), kB * job["temperature"]
-        parts[COMMON] = Value(kT * g.value, kT * g.error)
-    return parts
-
-
-# ---- records -------------------------------------------------------------------------------------------
 
 
 def record(x: Value, n: int, unit: str = "meV/atom") -> dict[str, Any]:
@@ -208,19 +55,20 @@ def measured(found: Found, atoms: int) -> dict[tuple[str, int], Value]:
     return {(setting, seed): found.delta(setting, seed, atoms) for setting, seed in pairs}
 
 
-def table(found: Found, atoms: int) -> tuple[dict[str, Value], dict[str, Value], dict[str, Any]]:
-    """Of one number of atoms: F_liq - F_sol by setting, the same less that of the reference's setting, and
-    records of the consistency of all direct results."""
-    direct = measured(found, atoms)
-    reduced = [minus(dF, found.shift(*key)) for key, dF in direct.items()]
-    best, chi2 = weighted(reduced)
+def reference(found: Found, atoms: int) -> tuple[Value, float, int]:
+    """F_liq - F_sol of the reference potential by all direct results, without the common error; chi^2 about
+    it; their number."""
+    reduced = [minus(dF, found.shift(*key)) for key, dF in measured(found, atoms).items()]
+    return *weighted(reduced), len(reduced)
+
+
+def table(found: Found, atoms: int) -> tuple[dict[str, Value], dict[str, Value]]:
+    """F_liq - F_sol by setting, and the same less that of the reference's setting."""
+    best = plus(reference(found, atoms)[0], found.common_error(atoms))
     shifts = {setting: seeds_mean(found, setting) for setting in SETTINGS}
-    common = found.common_error(atoms)
-    own = {setting: plus(plus(best, shift), common) for setting, shift in shifts.items()}
+    own = {setting: plus(best, shift) for setting, shift in shifts.items()}
     relative = {s: minus(shift, shifts[REFERENCE[0]]) for s, shift in shifts.items() if s != REFERENCE[0]}
-    n = len(reduced)
-    check = {"value": chi2 / max(n - 1, 1), "sem": (2 / max(n - 1, 1)) ** 0.5, "n": n, "unit": ""}
-    return own, relative, {f"chi^2 per degree of freedom, {atoms} atoms": check}
+    return own, relative
 
 
 def seeds_mean(found: Found, setting: str, relaxed: bool = True) -> Value:
@@ -253,18 +101,18 @@ def phase_records(found: Found, atoms: int) -> dict[str, Any]:
     return out
 
 
-def size_records(found: Found, sizes: Iterable[int]) -> dict[str, Any]:
-    """F_liq - F_sol of larger boxes less that of smaller ones, potential by potential, and their mean."""
+def size_records(found: Found, sizes: Iterable[int], finite: Mapping[str, Value]) -> dict[str, Any]:
+    """What F_liq - F_sol of the reference gains from smaller to larger boxes, as measured, as `finite_size`
+    predicts, and the z-score between them."""
     out = {}
     for small, large in pairwise(sorted(sizes)):
-        a, b = measured(found, small), measured(found, large)
-        every = {key: minus(b[key], a[key]) for key in a.keys() & b.keys()}
+        gain = minus(reference(found, large)[0], reference(found, small)[0])
+        ends = (finite[f"melt minus crystal, {n} atoms"] for n in (large, small))
+        predicted = minus(*ends)
         title = f"size effect, {large} less {small} atoms"
-        for (setting, seed), x in sorted(every.items()):
-            out[f"{title}, {setting}, seed {seed}"] = record(x, 1)
-        if every:
-            best, _ = weighted(list(every.values()))
-            out[title] = record(best, len(every))
+        out[title] = record(gain, 1)
+        out[f"{title}, predicted"] = record(predicted, 1)
+        out[f"z, {title}: measured less predicted"] = z_score(gain, predicted)
     return out
 
 
@@ -295,13 +143,6 @@ def temperature_records(found: Found) -> dict[str, Any]:
     return out
 
 
-def straight(x: np.ndarray, y: Sequence[Value]) -> Value:
-    """Slope of the weighted straight line."""
-    w = np.array([v.error**-2.0 for v in y])
-    d = x - w @ x / w.sum()
-    return Value(float(w * d @ [v.value for v in y] / (w @ d**2)), float((w @ d**2) ** -0.5))
-
-
 def records(found: Found, finite: Mapping[str, Value]) -> dict[str, Any]:
     """All numbers of the chapter, in meV/atom. finite: of `finite_size`, eV per atom by name."""
     sizes = sorted({job["atoms"] for job in found.of("free energy", temperature=TEMPERATURE)})
@@ -313,7 +154,7 @@ def records(found: Found, finite: Mapping[str, Value]) -> dict[str, Any]:
         out[f"dU, {setting}"] = record(found.heat(setting), n)
     for atoms in sizes:
         out |= table_records(found, atoms, finite) | phase_records(found, atoms)
-    return out | size_records(found, sizes) | temperature_records(found) | step_records(found)
+    return out | size_records(found, sizes, finite) | temperature_records(found) | step_records(found)
 
 
 def table_records(found: Found, atoms: int, finite: Mapping[str, Value]) -> dict[str, Any]:
@@ -321,7 +162,10 @@ def table_records(found: Found, atoms: int, finite: Mapping[str, Value]) -> dict
     temperatures."""
     missing = finite[f"melt minus crystal, {atoms} atoms"]
     direct = measured(found, atoms)
-    own, relative, out = table(found, atoms)
+    own, relative = table(found, atoms)
+    _, chi2, n = reference(found, atoms)
+    check = {"value": chi2 / max(n - 1, 1), "sem": (2 / max(n - 1, 1)) ** 0.5, "n": n, "unit": ""}
+    out = {f"chi^2 per degree of freedom, {atoms} atoms": check}
     for (setting, seed), dF in direct.items():
         out[f"dF, {setting}, {atoms} atoms, seed {seed}, direct"] = record(dF, 1)
     for setting, dF in own.items():
@@ -356,7 +200,7 @@ def label_records(found: Found, perturbed: Mapping[str, Any]) -> dict[str, Any]:
         f"dF, {title}, labels": record(first, 24),
         f"z, dF, {title}: potentials less labels": z_score(integrated, first),
     }
-    own, _, _ = table(found, 128)
+    own, _ = table(found, 128)
     for setting in ("128-Gamma", "128-4k"):
         missed = value_of(perturbed, f"labels minus potential, {setting}, liquid minus solid: sum")
         out[f"dF, {setting}, 128 atoms, brought to the labels"] = record(plus(own[setting], missed), 24)
