@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import numpy as np
 from mlipbook import bookkit
 from mlipbook.free_energy import Value
 from mlipbook.studies.delta_f import PHASES, POTENTIALS, REFERENCE, SETTINGS, SHORT, TEMPERATURE, Job
-from mlipbook.studies.delta_f_results import ZERO, Found, mean, minus, plus, straight, terms, weighted
+from mlipbook.studies.delta_f_results import COMMON, ZERO, Found, mean, minus, plus, straight, terms, weighted
 from mlipbook.units import meV
 
 # Table 1 of Shimamura, Koura, Shimojo: F_liq - F_sol at 350 K, meV/atom, setting -> atoms -> value.
@@ -46,6 +46,11 @@ def record(x: Value, n: int, unit: str = "meV/atom") -> dict[str, Any]:
 def z_score(a: Value, b: Value = ZERO) -> dict[str, Any]:
     d = minus(a, b)
     return {"value": d.value / d.error, "sem": 1.0, "n": 1, "unit": ""}
+
+
+def sizes(found: Found) -> list[int]:
+    """Numbers of atoms of the free energies."""
+    return sorted({job["atoms"] for job in found.of("free energy", temperature=TEMPERATURE)})
 
 
 def measured(found: Found, atoms: int) -> dict[tuple[str, int], Value]:
@@ -97,15 +102,17 @@ def phase_records(found: Found, atoms: int) -> dict[str, Any]:
                 out[f"{symbol}, {name}"] = record(x, n)
             parts = [terms(job) for job in jobs]
             for part in parts[0]:
-                out[f"{part}, {name}"] = record(mean([each[part] for each in parts]), n)
+                x = mean([each[part] for each in parts])
+                x = plus(Value(x.value, 0.0), found.common_error(atoms)) if part == COMMON else x
+                out[f"{part}, {name}"] = record(x, n)
     return out
 
 
-def size_records(found: Found, sizes: Iterable[int], finite: Mapping[str, Value]) -> dict[str, Any]:
+def size_records(found: Found, finite: Mapping[str, Value]) -> dict[str, Any]:
     """What F_liq - F_sol of the reference gains from smaller to larger boxes, as measured, as `finite_size`
     predicts, and the z-score between them."""
     out = {}
-    for small, large in pairwise(sorted(sizes)):
+    for small, large in pairwise(sizes(found)):
         gain = minus(reference(found, large)[0], reference(found, small)[0])
         ends = (finite[f"melt minus crystal, {n} atoms"] for n in (large, small))
         predicted = minus(*ends)
@@ -145,16 +152,15 @@ def temperature_records(found: Found) -> dict[str, Any]:
 
 def records(found: Found, finite: Mapping[str, Value]) -> dict[str, Any]:
     """All numbers of the chapter, in meV/atom. finite: of `finite_size`, eV per atom by name."""
-    sizes = sorted({job["atoms"] for job in found.of("free energy", temperature=TEMPERATURE)})
     out: dict[str, Any] = {}
     for setting in SETTINGS:
         for phase in PHASES:
             n = len(found.of("volume", setting=setting, phase=phase, temperature=TEMPERATURE))
             out[f"volume, {setting}, {phase}"] = record(found.volume(setting, phase), n, "A^3/atom")
         out[f"dU, {setting}"] = record(found.heat(setting), n)
-    for atoms in sizes:
+    for atoms in sizes(found):
         out |= table_records(found, atoms, finite) | phase_records(found, atoms)
-    return out | size_records(found, sizes, finite) | temperature_records(found) | step_records(found)
+    return out | size_records(found, finite) | temperature_records(found) | step_records(found)
 
 
 def table_records(found: Found, atoms: int, finite: Mapping[str, Value]) -> dict[str, Any]:
@@ -188,9 +194,9 @@ def table_records(found: Found, atoms: int, finite: Mapping[str, Value]) -> dict
     return out
 
 
-def label_records(found: Found, perturbed: Mapping[str, Any]) -> dict[str, Any]:
+def label_records(found: Found, finite: Mapping[str, Value], perturbed: Mapping[str, Any]) -> dict[str, Any]:
     """With `perturbation`: Gamma less 4k by integration and by labels, at the volumes of 4k; and what the
-    table becomes when potentials are brought to their labels."""
+    table becomes when infinite boxes are brought from potentials to their labels."""
     moved, kept = (seeds_mean(found, setting, relaxed=False) for setting in ("128-Gamma", "128-4k"))
     integrated = minus(moved, kept)
     title = "128-Gamma less 128-4k at its volumes"
@@ -200,10 +206,13 @@ def label_records(found: Found, perturbed: Mapping[str, Any]) -> dict[str, Any]:
         f"dF, {title}, labels": record(first, 24),
         f"z, dF, {title}: potentials less labels": z_score(integrated, first),
     }
-    own, _ = table(found, 128)
-    for setting in ("128-Gamma", "128-4k"):
-        missed = value_of(perturbed, f"labels minus potential, {setting}, liquid minus solid: sum")
-        out[f"dF, {setting}, 128 atoms, brought to the labels"] = record(plus(own[setting], missed), 24)
+    for atoms in sizes(found):
+        own, _ = table(found, atoms)
+        for setting in ("128-Gamma", "128-4k"):
+            missed = value_of(perturbed, f"labels minus potential, {setting}, liquid minus solid: sum")
+            large = minus(own[setting], finite[f"melt minus crystal, {atoms} atoms"])
+            title = f"dF, {setting}, {atoms} atoms, less finite-size terms, brought to the labels"
+            out[title] = record(plus(large, missed), 24)
     return out
 
 
@@ -231,9 +240,9 @@ def main() -> None:
     found = Found(given.folder, given.potentials)
     seconds = spent(found.jobs)
     device = ", ".join(sorted(seconds))
-    labels, sizes = (json.loads(p.read_text())["records"] for p in (given.perturbation, given.finite_size))
-    finite = {name: value_of(sizes, name) for name in sizes}
-    out = records(found, finite) | label_records(found, labels)
+    labels, ends = (json.loads(p.read_text())["records"] for p in (given.perturbation, given.finite_size))
+    finite = {name: value_of(ends, name) for name in ends}
+    out = records(found, finite) | label_records(found, finite, labels)
     arrays = {"jobs": list(found.jobs.values()), "paper": PAPER, "spent": seconds}
     bookkit.save_result(given.out, out, sum(seconds.values()), 0, device, **arrays)
 
