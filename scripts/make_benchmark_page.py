@@ -1,0 +1,144 @@
+"""Write the page of benchmarks from their stored results: python scripts/make_benchmark_page.py
+
+book/benchmarks.md shows what the scripts in benchmarks/ measured (results/full/benchmark-*.json).
+"""
+
+import json
+from pathlib import Path
+
+from mlipbook import archive
+from mlipbook.bookkit.records import format_value
+from mlipbook.bookkit.results import REPOSITORY
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "book" / "benchmarks.md"
+RESULTS = ROOT / "results" / "full"
+FREE_ENERGY = """## Free energies
+
+`benchmark_free_energy.py`. The cost of a free energy of 128 atoms to 0.1 meV/atom, estimated from the
+standard error of a short run (a fifth of it uncertain), and a step of nine windows in one batch beside nine
+batches of one. Chapter 9's study did its jobs with 1,024 atoms on the H100.
+"""
+Records = dict[str, dict]
+
+INTRODUCTION = f"""# Benchmarks
+
+How fast the library is, as ratios to something that ran beside it, on one core of the machine that CI has two
+of, and on a GPU where there was one. Each table comes from a script in
+[`benchmarks`]({REPOSITORY}/tree/main/benchmarks);
+run it on your machine for your numbers. Milliseconds and seconds on a CPU are of the processor; ± is a
+standard error over repetitions.
+"""
+POTENTIAL = """## The potential and its training
+
+`benchmark.py`. Energies and forces of one structure, beside the plain form of the same descriptor, a sum over
+triplets of atoms; the neighbor list beside ASE's; a step of training on stored derivatives (four structures,
+five seeds) beside double backward. 16/4 are radial and angular orders; the cutoff is 6.5 A.
+"""
+LABELS = """## First-principles labels
+
+`benchmark_dft.py`. One label of 128 (last row: 1,024) sodium atoms at 10/50 Ry: energy, forces and stress
+from scratch. pw.x is Quantum ESPRESSO's, with OpenBLAS, on the same core in turn; the energies agree to
+1e-4 meV/atom. With 32 k points and with 1,024 atoms a GPU replaces tens of cores.
+"""
+FIRST = """
+On the GPU the first label of a program loads libraries and takes seconds longer: the rows marked with a star
+are of such labels.
+"""
+DYNAMICS = """## Molecular dynamics
+
+`benchmark_dynamics.py`. A step of NPT with a network of the usual size (16/4, 20-20, float32) beside the bare
+call of `evaluate` with the same neighbor list: what integrator and lists add. The goal, 1.15 times on a CPU,
+is missed. On the GPU the call is replayed from a CUDA graph; launching its kernels one by one takes longer
+than all the rest of the step, and what is left of a step is Python's time, not the GPU's: take many replicas.
+"""
+
+
+def records(name: str) -> tuple[Records, str]:
+    stored = json.loads((RESULTS / f"{name}.json").read_text())
+    return stored["records"], stored["provenance"]["device"]
+
+
+def shown(found: Records, key: str) -> str:
+    """Value ± standard error, or the value to three digits where nothing was repeated."""
+    if key not in found:
+        return "-"
+    record = found[key]
+    if record["sem"]:
+        return format_value(record["value"], record["sem"])
+    return f"{record['value']:.0f}" if record["value"] >= 100 else f"{record['value']:.3g}"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def potential_table() -> str:
+    found, _ = records("benchmark-cpu")
+    rows = []
+    for key, record in found.items():
+        plain = found.get(f"{key}, plain")
+        if plain:
+            ratio = plain["value"] / record["value"]
+            unit = record["unit"]
+            values = [f"{shown(found, k)} {unit}" for k in (key, f"{key}, plain")]
+            rows.append([key.removesuffix(" (plain: ASE)"), *values, f"{ratio:.1f}"])
+    return table(["", "ours", "plain", "times faster"], rows)
+
+
+def label_table() -> str:
+    cpu, _ = records("benchmark-dft-cpu")
+    gpu, device = records("benchmark-dft-cuda")
+    first, _ = records("benchmark-dft-cuda-first")
+    rows = []
+    names = {"gamma": "Gamma", "4k": "4 k points", "32k": "32 k points", "1024-gamma": "Gamma, 1,024 atoms"}
+    for kind, name in names.items():
+        on_gpu = gpu if f"{kind}, wall" in gpu else first
+        star = "" if on_gpu is gpu else " *"
+        columns = [shown(cpu, f"{kind}{x}") for x in (", CPU", ", pw.x, CPU", ", ours/pw.x", ", memory")]
+        seconds, memory = (shown(on_gpu, f"{kind}, {x}") for x in ("wall", "memory"))
+        rows.append([name, *columns, seconds + star, memory])
+    head = ["", "core, s", "pw.x, s", "ours/pw.x", "core, GiB", f"{device.split(' 80GB')[0]}, s", "GPU, GiB"]
+    return table(head, rows)
+
+
+def free_energy_table() -> str:
+    found, device = records("benchmark-free-energy-cpu")
+    rows = [[key, f"{shown(found, key)} {record['unit']}"] for key, record in found.items()]
+    return table(["", device], rows)
+
+
+def step_table() -> str:
+    cpu, _ = records("benchmark-dynamics-cpu")
+    gpu, device = records("benchmark-dynamics-cuda")
+    rows = []
+    for case in ("128 atoms", "128 atoms, 8 replicas", "1,024 atoms"):
+        keys = ["a step", "bare call, same list", "a step over bare call, same list", "a step of ASE"]
+        rows.append([f"{case}, core", *(shown(cpu, f"{case}: {key}") for key in keys), "-"])
+        on_gpu = [shown(gpu, f"{case}: {key}") for key in [*keys, "replayed call"]]
+        rows.append([f"{case}, {device.split(' 80GB')[0].removeprefix('NVIDIA ')}", *on_gpu])
+    return table(["ms", "a step", "bare call", "ratio", "ASE's step", "replayed call"], rows)
+
+
+def batch_table() -> str:
+    cpu, _ = records("benchmark-dynamics-cpu")
+    gpu, device = records("benchmark-dynamics-cuda")
+    rows = []
+    for replicas in (1, 2, 4, 8, 16, 32, 64):
+        key = f"{replicas} replicas of 128 atoms"
+        rates = [f"{found[key]['value']:,.0f}" if key in found else "-" for found in (cpu, gpu)]
+        rows.append([str(replicas), *rates])
+    return table(["replicas of 128 atoms", "core, atom-steps/s", f"{device}, atom-steps/s"], rows)
+
+
+def page() -> str:
+    return "\n".join(
+        [INTRODUCTION, POTENTIAL, potential_table(), LABELS, label_table(), FIRST, DYNAMICS, step_table()]
+        + [batch_table(), FREE_ENERGY, free_energy_table()]
+    )
+
+
+if __name__ == "__main__":
+    with archive.replacing(PAGE) as file:
+        file.write(page().encode())
