@@ -17,7 +17,7 @@ from mlipbook.free_energy import Value, ideal_gas
 from mlipbook.observables import steinhardt
 from mlipbook.potentials import Einstein
 from mlipbook.structures import Structures
-from mlipbook.studies import delta_f, delta_f_report, delta_f_results, k_point_potentials, perturbation
+from mlipbook.studies import boxes, delta_f, delta_f_report, delta_f_results, k_point_potentials, perturbation
 from mlipbook.studies.delta_f import PHASES, REFERENCE, SEEDS, SETTINGS, jobs_of, path_of
 from mlipbook.studies.k_point_correction import blank, differences, fit_correction
 from mlipbook.units import kB, meV
@@ -32,7 +32,7 @@ FINITE = {f"melt minus crystal, {n} atoms": Value(0.0128 / n, 1e-5) for n in (12
 
 
 def einstein(spring: float, atoms: int = 54, volume: float = 40.0) -> Einstein:
-    return Einstein(Structures.from_ase(delta_f.crystal(atoms, volume)).positions, spring)
+    return Einstein(Structures.from_ase(boxes.crystal(atoms, volume)).positions, spring)
 
 
 def test_difference_of_two_einstein_crystals_is_the_exact_one():
@@ -67,15 +67,15 @@ def test_a_job_leaves_one_file_and_is_not_done_again(tmp_path, monkeypatch):
 
 def test_starts_have_the_volume_and_the_phase():
     for phase in PHASES:
-        for atoms in delta_f.starts(phase, 2, 41.5, T):
+        for atoms in boxes.starts(phase, 2, 41.5, T):
             assert atoms.cell.volume / len(atoms) == pytest.approx(41.5)
-    large = Structures.from_ase([delta_f.box("liquid", 1024, 41.0, T)])
+    large = Structures.from_ase([boxes.box("liquid", 1024, 41.0, T)])
     assert large.n_atoms == 1024
-    assert float(steinhardt(large)[0]) < delta_f.LIQUID_Q6
+    assert float(steinhardt(large)[0]) < boxes.LIQUID_Q6
     with pytest.raises(ValueError, match="54 atoms of liquid"):
-        delta_f.box("liquid", 54, 41.0, T)
+        boxes.box("liquid", 54, 41.0, T)
     with pytest.raises(ValueError, match="100 atoms are no cube of bcc cells"):
-        delta_f.crystal(100, 40.0)
+        boxes.crystal(100, 40.0)
 
 
 def test_the_reference_has_no_difference_from_itself():
@@ -297,7 +297,7 @@ def test_phase_shift_is_liquid_less_solid():
 
 
 def labeled(phase: str, k: int, energy: float) -> Atoms:
-    atoms = delta_f.crystal(54, 40.0)
+    atoms = boxes.crystal(54, 40.0)
     atoms.info |= {"frame": f"{phase}{k}", "phase": phase}
     zero = {"forces": np.zeros((54, 3)), "stress": np.zeros(6)}
     atoms.calc = SinglePointCalculator(atoms, energy=energy, **zero)

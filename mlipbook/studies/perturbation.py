@@ -35,6 +35,7 @@ from mlipbook.dynamics import Langevin, Limits, thermalize
 from mlipbook.dynamics.trajectory import write_extxyz
 from mlipbook.observables import steinhardt
 from mlipbook.studies import delta_f, k_point_potentials
+from mlipbook.studies.boxes import heated, starts
 from mlipbook.studies.k_point_correction import differences, fit_correction
 from mlipbook.units import fs, kB, meV
 
@@ -47,8 +48,8 @@ def snapshots(
     potential: ANNPotential, phase: str, volume: float, temperature: float, **run: Any
 ) -> list[Atoms]:
     """The last frames of independent replicas of 128 atoms, 5 ps after their start; volume: A^3 per atom."""
-    boxes = delta_f.starts(phase, SNAPSHOTS, volume, temperature)
-    state = thermalize(boxes, delta_f.heated(phase, temperature), seed=1)
+    boxes = starts(phase, SNAPSHOTS, volume, temperature)
+    state = thermalize(boxes, heated(phase, temperature), seed=1)
     simulation = Langevin(potential, delta_f.TIMESTEP * fs, temperature)
     end = simulation.run(state, STEPS, limits=Limits(closest=0.0), **run).state.structures
     found = end.to_ase()
