@@ -48,6 +48,7 @@ class Recorded:
         self.structures: Structures
         self.edges: Edges
         self.latest: Edges | None = None  # whose table the buffers hold
+        self.result: Any = None
 
     def __call__(self, structures: Structures, edges: Edges) -> Any:
         if self.graph is None or not self.holds(structures, edges):

@@ -103,8 +103,9 @@ def stages(nuclei: Nuclei, settings: Settings, from_scratch: bool) -> list[tuple
     cutoff = COARSER * settings.cutoff
     while from_scratch and plane_waves(nuclei, cutoff) > 4 * settings.bands:
         tolerance = 1e-6 * nuclei.electrons
-        lower = {"cutoff": cutoff, "density_cutoff": 4 * cutoff, "tolerance": tolerance}
-        coarse = replace(settings, **lower, iterations=few)
+        coarse = replace(
+            settings, cutoff=cutoff, density_cutoff=4 * cutoff, tolerance=tolerance, iterations=few
+        )
         found.append((coarse, torch.float32))
         cutoff *= COARSER
     return found[::-1]
