@@ -17,7 +17,7 @@ from mlipbook.dynamics import Langevin, Limits, thermalize
 from mlipbook.dynamics.state import repeated
 from mlipbook.free_energy.closed_forms import einstein_crystal, ideal_gas, soft_core_cutoff, soft_core_y
 from mlipbook.free_energy.path import path
-from mlipbook.free_energy.replicas import SEEDS, SOLID, PhaseChange
+from mlipbook.free_energy.replicas import LIQUID, SEEDS, PhaseChange
 from mlipbook.free_energy.sampling import windows
 from mlipbook.free_energy.series import Value, Windows, average
 from mlipbook.free_energy.soft_core import soft_core_excess
@@ -26,6 +26,7 @@ from mlipbook.potentials import Einstein, Potential, SoftCore
 from mlipbook.structures import Structures
 from mlipbook.units import bohr, fs, hartree, kB
 
+HEAT = 4.0  # times the temperature, where soft spheres melt: their y falls by a factor of sqrt(2)
 MU, SIGMA = 7.92e-4 * hartree, 6.752 * bohr  # of the paper: eV, A
 
 
@@ -217,17 +218,24 @@ def melted(
     progress: bool,
     steps: int = 1000,
 ) -> Structures:
-    """The structure after some time as soft spheres. Raises PhaseChange if it is still a crystal."""
-    state = thermalize(structures, temperature, SEEDS * seed + SEEDS // 2)
-    run = Langevin(core, timestep, temperature).run
-    fluid = run(state, steps, limits=Limits(closest=0.0), store=store, progress=progress).state.structures
-    q6 = float(steinhardt(fluid)[0])
-    if q6 > SOLID:
+    """The structure after some time as hot soft spheres, then as such at this temperature.
+
+    A superheated crystal of soft spheres outlives thousands of steps, and what is left of it grows again near
+    lambda = 1: heat makes it a liquid first. Raises PhaseChange if it is none.
+    """
+    for part, (factor, finer) in enumerate(((HEAT, 0.5), (1.0, 1.0))):
+        state = thermalize(structures, factor * temperature, SEEDS * seed + SEEDS // 2 + part)
+        run = Langevin(core, finer * timestep, factor * temperature).run
+        folder = store and store / f"{factor:g}"
+        limits = Limits(closest=0.0)
+        structures = run(state, steps, limits=limits, store=folder, progress=progress).state.structures
+    q6 = float(steinhardt(structures)[0])
+    if q6 > LIQUID / structures.n_atoms**0.5:
         raise PhaseChange(
-            f"soft spheres are still a crystal after {steps * timestep / fs / 1000:.0f} ps, Q6 = {q6:.2f}: "
+            f"soft spheres are no liquid after {1.5 * steps * timestep / fs / 1000:.0f} ps, Q6 = {q6:.2f}: "
             "start from a disordered structure"
         )
-    return fluid
+    return structures
 
 
 def one_mass(structures: Structures) -> float:

@@ -16,7 +16,8 @@ from mlipbook.free_energy.series import block_means, drift
 from mlipbook.potentials import Mixture, Potential
 from mlipbook.units import fs
 
-SOLID = 0.25  # of the global Q6: crystals of 128 atoms have 0.35-0.5, liquids up to 0.2
+SOLID = 0.25  # of the global Q6: crystals have 0.35-0.5
+LIQUID = 2.0  # of Q6 sqrt(N): means over a tenth of a run reach 1.6 in liquids, 3 to 6 where a crystal grows
 ATTEMPTS = 2  # of a replica that changed its phase, with other noise
 SEEDS = 100_000  # seeds of one call
 SELDOM = 10  # samples from one Q6 to the next
@@ -64,13 +65,14 @@ class Sampler:
         """
         trajectory = self.run(state, lam, steps, name)
         end, series = trajectory.state, dict(trajectory.observed)
-        bad = torch.tensor(list(found := self.changed(series)), dtype=torch.int64)
+        n_atoms = state.structures.n_atoms
+        bad = torch.tensor(list(found := self.changed(series, n_atoms)), dtype=torch.int64)
         for attempt in range(1, ATTEMPTS + 1):
             if not len(bad):
                 break
             seeds = [state.seeds[b] + attempt * SEEDS // (ATTEMPTS + 2) for b in bad.tolist()]
             again = self.run(picked(state, bad, seeds), lam[bad], steps, f"{name}-again-{attempt}")
-            found = {int(bad[b]): why for b, why in self.changed(again.observed).items()}
+            found = {int(bad[b]): why for b, why in self.changed(again.observed, n_atoms).items()}
             for key, values in again.observed.items():
                 series[key] = series[key].index_copy(1, bad, values)
             end = merged(end, again.state, bad)
@@ -83,13 +85,13 @@ class Sampler:
             )
         return end, series
 
-    def changed(self, series: Mapping[str, Tensor]) -> dict[int, str]:
+    def changed(self, series: Mapping[str, Tensor], n_atoms: int) -> dict[int, str]:
         """Replica -> what happened, for those that left their phase."""
         if self.phase is None:
             return {}
         found = {}
         q6 = block_means(series["q6"])
-        wrong = q6 < SOLID if self.phase == "solid" else q6 > SOLID
+        wrong = q6 < SOLID if self.phase == "solid" else q6 > LIQUID / n_atoms**0.5
         for b in torch.nonzero(wrong.any(0))[:, 0].tolist():
             k = int(wrong[:, b].nonzero()[0, 0])
             found[b] = f"Q6 = {float(q6[k, b]):.2f} is not that of a {self.phase}"
