@@ -311,12 +311,25 @@ def test_perturbation_adds_the_second_cumulant():
     four = [labeled(phase, k, 0.0) for phase in PHASES for k in range(12)]
     gamma = [labeled(phase, k, u[phase][k]) for phase in PHASES for k in range(12)]
     title = "Gamma minus 4k"
-    out = perturbation.perturbed(gamma, four, T, title)
+    out = perturbation.perturbed(gamma, four, four, T, title)
     for phase in PHASES:
         exact = (u[phase].mean() - u[phase].var(ddof=1) / (2 * kB * T)) / 54
         assert out[f"{title}, {phase}: sum"]["value"] == pytest.approx(exact / meV)
     moved = [labeled("solid", k, u["solid"][k]) for k in range(12)]
     moved += [labeled("liquid", k, u["liquid"][k] + 0.054) for k in range(12)]
     shift = f"{title}, liquid minus solid: sum"
-    again = perturbation.perturbed(moved, four, T, title)
+    again = perturbation.perturbed(moved, four, four, T, title)
     assert again[shift]["value"] - out[shift]["value"] == pytest.approx(1.0)
+
+
+def test_second_order_is_exact_for_gaussian_energies_of_another_ensemble():
+    """A - X and B - X normal: difference of means less half that of the variances over kT."""
+    rng, kT = np.random.default_rng(1), 1.0
+    x = rng.normal(size=200_000)
+    energies = np.stack([3 + 0.5 * x, 1 - 0.3 * x, np.zeros_like(x)])
+    orders = perturbation.second_order(energies[:, :2000], kT)
+    exact = 2 - (0.25 - 0.09) / 2
+    value, error = orders[0][2], orders[1][2]
+    assert abs(value - exact) < 4 * error and error < 0.05
+    direct = -np.log(np.exp(-energies[0]).mean() / np.exp(-energies[1]).mean())
+    assert direct == pytest.approx(exact, abs=0.02)

@@ -54,11 +54,14 @@ def excess_from(data: Mapping[str, Any], y: float, n_atoms: int | None = None) -
 
 
 def rest(data: Mapping[str, Any]) -> Value:
-    """Coefficient of the term after the known ones of dg/dy, by least squares, and its standard error."""
+    """Coefficient of the term after the known ones of dg/dy, by least squares, and its standard error, which
+    grows with the scatter about the fit where that is more than the errors explain."""
     y, slope, error = (np.array(data[name]) for name in ("y", "slope", "slope_error"))
     powers = y[:, None] ** np.arange(len(SERIES) + 1)
     residual, last = (slope - powers[:, :-1] @ SERIES) / error, powers[:, -1] / error
-    return Value(float(last @ residual / (last @ last)), float((last @ last) ** -0.5))
+    best = float(last @ residual / (last @ last))
+    chi2 = float(((residual - best * last) ** 2).sum()) / max(len(y) - 1, 1)
+    return Value(best, float((last @ last) ** -0.5) * max(1.0, chi2**0.5))
 
 
 def half_log_fluctuation(y: float, coefficients: np.ndarray = SERIES) -> float:

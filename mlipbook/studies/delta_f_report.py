@@ -7,7 +7,8 @@ the scatter about the mean (chi^2) tells whether errors are what they claim to b
 on the number of atoms and serve boxes of any size. What all liquids have in common, the error of the
 tabulated soft spheres, is no part of these errors until the end: it moves the whole table, no difference
 within it. Boxes with a fixed number of atoms lack fluctuations: `finite_size` computes what is to be taken
-off for infinitely many atoms.
+off for infinitely many atoms. Rows "dF" are of the potentials; melting temperatures and what is compared
+with the paper carry, besides, the error of the fits, which all seeds share.
 
     python -m mlipbook.studies.delta_f_report --folder F --out results/full/delta-f.json
 """
@@ -18,6 +19,7 @@ import argparse
 import json
 from collections.abc import Mapping
 from itertools import pairwise
+from math import hypot
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ PAPER: dict[str, dict[int, float]] = {
     "1024-Gamma": {1024: -0.24},
     "128-32k": {1024: -0.33},
 }
+LEARNED = {"128-32k": "32k minus 4k", "1024-Gamma": "8k minus 4k"}  # corrections in place of labels
+ALLOWANCE = 0.1  # of finite-size terms, for what a harmonic crystal leaves out: an error bar of our judgment
 
 
 def record(x: Value, n: int, unit: str = "meV/atom") -> dict[str, Any]:
@@ -67,13 +71,38 @@ def reference(found: Found, atoms: int) -> tuple[Value, float, int]:
     return *weighted(reduced), len(reduced)
 
 
-def table(found: Found, atoms: int) -> tuple[dict[str, Value], dict[str, Value]]:
-    """F_liq - F_sol by setting, and the same less that of the reference's setting."""
+def widened(term: Value) -> Value:
+    """A finite-size term with its allowance."""
+    return Value(term.value, hypot(term.error, ALLOWANCE * term.value))
+
+
+def table(
+    found: Found, atoms: int, fits: Mapping[str, Value] | None = None
+) -> tuple[dict[str, Value], dict[str, Value]]:
+    """F_liq - F_sol by setting, and the same less that of the reference's setting. fits: of `label_errors`;
+    where a learned correction stands for labels, all seeds share its error."""
     best = plus(reference(found, atoms)[0], found.common_error(atoms))
     shifts = {setting: seeds_mean(found, setting) for setting in SETTINGS}
     own = {setting: plus(best, shift) for setting, shift in shifts.items()}
-    relative = {s: minus(shift, shifts[REFERENCE[0]]) for s, shift in shifts.items() if s != REFERENCE[0]}
+    relative = {
+        s: plus(minus(shift, shifts[REFERENCE[0]]), shared(fits, LEARNED.get(s, "")))
+        for s, shift in shifts.items()
+        if s != REFERENCE[0]
+    }
     return own, relative
+
+
+def shared(fits: Mapping[str, Value] | None, name: str) -> Value:
+    """0 with the error that a fit has in common for all seeds, if it is known."""
+    return Value(0.0, fits[name].error if fits and name in fits else 0.0)
+
+
+def label_errors(kept: Mapping[str, Any]) -> dict[str, Value]:
+    """Setting, or pair of a correction -> error of U_liq - U_sol on held-out labels, eV per atom; kept: the
+    records of `k_point_potentials`."""
+    names = {setting: f"{setting}: energy error, liquid minus solid" for setting in SETTINGS}
+    names |= {pair: f"{pair}, left out: energy, liquid minus solid" for pair in LEARNED.values()}
+    return {key: value_of(kept, name) for key, name in names.items()}
 
 
 def seeds_mean(found: Found, setting: str, relaxed: bool = True) -> Value:
@@ -150,8 +179,11 @@ def temperature_records(found: Found) -> dict[str, Any]:
     return out
 
 
-def records(found: Found, finite: Mapping[str, Value]) -> dict[str, Any]:
-    """All numbers of the chapter, in meV/atom. finite: of `finite_size`, eV per atom by name."""
+def records(
+    found: Found, finite: Mapping[str, Value], fits: Mapping[str, Value] | None = None
+) -> dict[str, Any]:
+    """All numbers of the chapter, in meV/atom. finite: of `finite_size`, eV per atom by name; fits: of
+    `label_errors`."""
     out: dict[str, Any] = {}
     for setting in SETTINGS:
         for phase in PHASES:
@@ -159,19 +191,23 @@ def records(found: Found, finite: Mapping[str, Value]) -> dict[str, Any]:
             out[f"volume, {setting}, {phase}"] = record(found.volume(setting, phase), n, "A^3/atom")
         out[f"dU, {setting}"] = record(found.heat(setting), n)
     for atoms in sizes(found):
-        out |= table_records(found, atoms, finite) | phase_records(found, atoms)
+        out |= table_records(found, atoms, finite, fits) | phase_records(found, atoms)
     return out | size_records(found, finite) | temperature_records(found) | step_records(found)
 
 
-def table_records(found: Found, atoms: int, finite: Mapping[str, Value]) -> dict[str, Any]:
+def table_records(
+    found: Found, atoms: int, finite: Mapping[str, Value], fits: Mapping[str, Value] | None = None
+) -> dict[str, Any]:
     """Table 1 for boxes of one size, beside the paper's numbers, and brought to infinite size, with melting
     temperatures."""
-    missing = finite[f"melt minus crystal, {atoms} atoms"]
+    missing = widened(finite[f"melt minus crystal, {atoms} atoms"])
     direct = measured(found, atoms)
-    own, relative = table(found, atoms)
+    own, relative = table(found, atoms, fits)
     _, chi2, n = reference(found, atoms)
-    check = {"value": chi2 / max(n - 1, 1), "sem": (2 / max(n - 1, 1)) ** 0.5, "n": n, "unit": ""}
-    out = {f"chi^2 per degree of freedom, {atoms} atoms": check}
+    out = {}
+    if n > 1:
+        check = {"value": chi2 / (n - 1), "sem": (2 / (n - 1)) ** 0.5, "n": n, "unit": ""}
+        out[f"chi^2 per degree of freedom, {atoms} atoms"] = check
     for (setting, seed), dF in direct.items():
         out[f"dF, {setting}, {atoms} atoms, seed {seed}, direct"] = record(dF, 1)
     for setting, dF in own.items():
@@ -182,11 +218,13 @@ def table_records(found: Found, atoms: int, finite: Mapping[str, Value]) -> dict
         large, dU = minus(dF, missing), found.heat(setting)
         dS = (dU.value - large.value) / TEMPERATURE
         out[f"dF, {setting}, {atoms} atoms, less finite-size terms"] = record(large, len(direct))
-        T_m = Value(TEMPERATURE + large.value / dS, large.error / dS)
+        fitted = plus(large, shared(fits, setting))  # of the labels, not of this potential alone
+        T_m = Value(TEMPERATURE + large.value / dS, fitted.error / dS)
         out[f"T_m, {setting}, from {atoms} atoms"] = record(T_m, len(direct), "K")
         if atoms in PAPER[setting]:
             theirs = Value(PAPER[setting][atoms] * meV, 0.0)
-            out[f"dF, {setting}, {atoms} atoms, less the paper's"] = record(minus(dF, theirs), 1)
+            less = plus(minus(dF, theirs), shared(fits, setting))
+            out[f"dF, {setting}, {atoms} atoms, less the paper's"] = record(less, 1)
     for setting, dF in relative.items():
         title = f"dF, {setting} less {REFERENCE[0]}, {atoms} atoms"
         out[title] = record(dF, 3)
@@ -210,7 +248,7 @@ def label_records(found: Found, finite: Mapping[str, Value], perturbed: Mapping[
         own, _ = table(found, atoms)
         for setting in ("128-Gamma", "128-4k"):
             missed = value_of(perturbed, f"labels minus potential, {setting}, liquid minus solid: sum")
-            large = minus(own[setting], finite[f"melt minus crystal, {atoms} atoms"])
+            large = minus(own[setting], widened(finite[f"melt minus crystal, {atoms} atoms"]))
             title = f"dF, {setting}, {atoms} atoms, less finite-size terms, brought to the labels"
             out[title] = record(plus(large, missed), 24)
     return out
@@ -240,9 +278,10 @@ def main() -> None:
     found = Found(given.folder, given.potentials)
     seconds = spent(found.jobs)
     device = ", ".join(sorted(seconds))
-    labels, ends = (json.loads(p.read_text())["records"] for p in (given.perturbation, given.finite_size))
+    files = given.perturbation, given.finite_size, given.potentials / "errors.json"
+    labels, ends, errors = (json.loads(p.read_text())["records"] for p in files)
     finite = {name: value_of(ends, name) for name in ends}
-    out = records(found, finite) | label_records(found, finite, labels)
+    out = records(found, finite, label_errors(errors)) | label_records(found, finite, labels)
     arrays = {"jobs": list(found.jobs.values()), "paper": PAPER, "spent": seconds}
     bookkit.save_result(given.out, out, sum(seconds.values()), 0, device, **arrays)
 

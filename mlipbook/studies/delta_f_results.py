@@ -56,6 +56,12 @@ def weighted(values: Sequence[Value]) -> tuple[Value, float]:
     return Value(best, float(w.sum() ** -0.5)), float((w * (x - best) ** 2).sum())
 
 
+def merged(values: Sequence[Value]) -> Value:
+    """Weighted mean whose error grows with the scatter, where that is more than the errors explain."""
+    best, chi2 = weighted(values)
+    return Value(best.value, best.error * max(1.0, (chi2 / max(len(values) - 1, 1)) ** 0.5))
+
+
 def straight(x: np.ndarray, y: Sequence[Value]) -> Value:
     """Slope of the weighted straight line."""
     w = np.array([v.error**-2.0 for v in y])
@@ -157,7 +163,7 @@ class Found:
             ]
             each = [Value(*job["difference"]) for job in jobs]
             work = [self.work_to_zero_pressure(job) if relaxed else ZERO for job in jobs]
-            phases.append(weighted([plus(x, w) for x, w in zip(each, work, strict=True)])[0])
+            phases.append(merged([plus(x, w) for x, w in zip(each, work, strict=True)]))
         return minus(phases[1], phases[0])
 
 

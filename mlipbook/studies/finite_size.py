@@ -151,8 +151,13 @@ def main() -> None:
     committee, T = load(given.potential), given.temperature
     modulus = json.loads(HYSTERESIS.read_text())["records"]["teacher: bulk modulus, liquid"]
     sizes = [
-        terms(crystal(member, given.volumes[0], T), T, given.volumes[1], modulus["value"] * GPa)
-        for member in (committee.member(m).float() for m in range(committee.members))
+        terms(
+            crystal(committee.member(m).float(), given.volumes[0], T, seed=m),
+            T,
+            given.volumes[1],
+            modulus["value"] * GPa,
+        )
+        for m in range(committee.members)
     ]
     results: dict[str, Any] = {}
     for N in sizes[0]:

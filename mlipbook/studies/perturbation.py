@@ -3,15 +3,17 @@
 Snapshots of crystal and melt are drawn from NVT runs of one potential, here that of 128-4k, and labeled at
 both samplings. For each phase, to second order (Zwanzig, J. Chem. Phys. 22, 1420 (1954)),
 
-    F(Gamma) - F(4k) = <U_Gamma - U_4k> - variance/(2 kT),
+    F(A) - F(B) = <U_A - U_B>_X - [variance(U_A - U_X) - variance(U_B - U_X)]/(2 kT)
 
-in the potential's ensemble in place of that of 4k. Liquid minus solid is what the change of labels does to
+in the ensemble of the potential X that drew them. Liquid minus solid is what the change of labels does to
 F_liq - F_sol at fixed volumes, beside the same difference from thermodynamic integration. Labels minus
 potential tells in the same way what a fit has missed. For 32k and 8k (the sampling of 1024-Gamma) the
 corrections of `k_point_potentials` stand for labels.
 
-    python -m mlipbook.studies.perturbation frames --folder F --out frames.xyz
-    python -m mlipbook.studies.perturbation report --gamma gamma.xyz --four 4k.xyz --out result.json
+    python -m mlipbook.studies.perturbation frames --folder F --out drawn.xyz
+    python -m mlipbook.studies.perturbation report
+
+The frames of the second line are in results/full/perturbation.
 """
 
 from __future__ import annotations
@@ -32,7 +34,6 @@ from mlipbook import bookkit
 from mlipbook.accuracy import predict
 from mlipbook.ann import ANNPotential, load
 from mlipbook.dynamics import Langevin, Limits, thermalize
-from mlipbook.dynamics.trajectory import write_extxyz
 from mlipbook.observables import steinhardt
 from mlipbook.studies import delta_f, k_point_potentials
 from mlipbook.studies.boxes import heated, starts
@@ -42,6 +43,8 @@ from mlipbook.units import fs, kB, meV
 SETTING, SEED = "128-4k", 0
 SNAPSHOTS = 12  # of each phase, from as many replicas
 STEPS = 1250
+ORDERS = ("mean", "second cumulant", "sum")
+KEPT = Path("results/full/perturbation")  # drawn, gamma, four: the frames with energies of X, and both labels
 
 
 def snapshots(
@@ -71,33 +74,41 @@ def predicted(committee: ANNPotential, frames: Sequence[Atoms]) -> list[Atoms]:
 
 
 def perturbed(
-    a: Sequence[Atoms], b: Sequence[Atoms], temperature: float, title: str
+    a: Sequence[Atoms], b: Sequence[Atoms], drawn: Sequence[Atoms], temperature: float, title: str
 ) -> dict[str, dict[str, Any]]:
     """Records of F(a) - F(b) in meV/atom, for each phase and for liquid minus solid; title: "a minus b".
 
-    Errors are those of means over independent snapshots; that of the second cumulant is of a normal variance.
+    drawn: the frames with the energies of the potential that drew them. Errors: jackknife over the frames.
     """
-    frames = differences(a, b)
-    kT, out, sums = kB * temperature, {}, {}
+    named = [
+        {atoms.info["frame"]: atoms.get_potential_energy() for atoms in frames} for frames in (a, b, drawn)
+    ]
+    out, found = {}, {}
     for phase in ("solid", "liquid"):
-        here = [atoms for atoms in frames if atoms.info["phase"] == phase]
-        u = np.array([atoms.get_potential_energy() for atoms in here])
-        N, n = len(here[0]), len(u)
-        first = u.mean() / N, u.std(ddof=1) / n**0.5 / N
-        second = -u.var(ddof=1) / (2 * kT) / N
-        cumulants = {
-            "mean": first,
-            "second cumulant": (second, abs(second) * (2 / (n - 1)) ** 0.5),
-        }
-        total = first[0] + second, float(np.hypot(first[1], cumulants["second cumulant"][1]))
-        sums[phase] = cumulants | {"sum": total}
-        for name, x in sums[phase].items():
-            out[f"{title}, {phase}: {name}"] = record(x, n)
-    for name, (value, error) in sums["liquid"].items():
-        other = sums["solid"][name]
-        shift = value - other[0], float(np.hypot(error, other[1]))
-        out[f"{title}, liquid minus solid: {name}"] = record(shift, len(frames))
+        here = [atoms for atoms in a if atoms.info["phase"] == phase]
+        energies = np.array([[each[atoms.info["frame"]] for atoms in here] for each in named]) / len(here[0])
+        found[phase] = second_order(energies, kB * temperature / len(here[0]))
+        for name, value, error in zip(ORDERS, *found[phase], strict=True):
+            out[f"{title}, {phase}: {name}"] = record((value, error), len(here))
+    shift = found["liquid"][0] - found["solid"][0]
+    errors = np.hypot(found["liquid"][1], found["solid"][1])
+    for name, value, error in zip(ORDERS, shift, errors, strict=True):
+        out[f"{title}, liquid minus solid: {name}"] = record((value, error), len(a))
     return out
+
+
+def second_order(energies: np.ndarray, kT: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, second cumulant and sum of F(A) - F(B) from energies of A, B and X (3, n), frames drawn from X,
+    and their jackknife errors: <A - B> - [var(A - X) - var(B - X)]/(2 kT)."""
+
+    def orders(energies: np.ndarray) -> np.ndarray:
+        A, B, X = energies
+        first, second = (A - B).mean(), -((A - X).var(ddof=1) - (B - X).var(ddof=1)) / (2 * kT)
+        return np.array([first, second, first + second])
+
+    n = energies.shape[1]
+    without = np.array([orders(np.delete(energies, i, axis=1)) for i in range(n)])
+    return orders(energies), np.sqrt((n - 1) * without.var(axis=0))
 
 
 def record(x: tuple[float, float], n: int) -> dict[str, Any]:
@@ -109,25 +120,28 @@ def main() -> None:
     parser.add_argument("command", choices=["frames", "report"])
     parser.add_argument("--folder", type=Path, help="of delta_f, with the volumes")
     parser.add_argument("--potentials", type=Path, default=delta_f.POTENTIALS)
-    parser.add_argument("--gamma", help="the frames with labels at the Gamma point")
-    parser.add_argument("--four", help="the frames with labels at 4k")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--frames", type=Path, default=KEPT, help="drawn, gamma and four.xyz.xz")
+    parser.add_argument("--out", type=Path, default=Path("results/full/delta-f-perturbation.json"))
     given = parser.parse_args()
     torch.set_num_threads(1)
     T = delta_f.TEMPERATURE
     if given.command == "report":
         began = time.perf_counter()
-        labels: dict[str, Any] = {"Gamma": ase.io.read(given.gamma, ":"), "4k": ase.io.read(given.four, ":")}
-        results = perturbed(labels["Gamma"], labels["4k"], T, "Gamma minus 4k")
+        kept: dict[str, Any] = {
+            name: ase.io.read(given.frames / f"{name}.xyz.xz", ":") for name in ("drawn", "gamma", "four")
+        }
+        drawn, gamma, four = kept.values()
+        labels: dict[str, Any] = {"Gamma": gamma, "4k": four}
+        results = perturbed(gamma, four, drawn, T, "Gamma minus 4k")
         for name, frames in labels.items():
             committee = load(given.potentials / f"128-{name}.npz")
             title = f"labels minus potential, 128-{name}"
-            results |= perturbed(frames, predicted(committee, frames), T, title)
+            results |= perturbed(frames, predicted(committee, frames), drawn, T, title)
         known = k_point_potentials.bundled()
         for name in ("32k", "8k"):
             correction = fit_correction(differences(known[name], known["4k"]))
-            corrected = k_point_potentials.corrected(labels["4k"], correction)
-            results |= perturbed(corrected, labels["4k"], T, f"{name} minus 4k, by the correction")
+            corrected = k_point_potentials.corrected(four, correction)
+            results |= perturbed(corrected, four, drawn, T, f"{name} minus 4k, by the correction")
         names = [atoms.info["frame"] for atoms in labels["Gamma"]]
         energies = {name: [a.get_potential_energy() for a in frames] for name, frames in labels.items()}
         seconds = time.perf_counter() - began
@@ -139,7 +153,7 @@ def main() -> None:
         volume = delta_f.volume_at(given.folder, job)
         store = given.folder / "runs" / f"snapshots-{phase}-{delta_f.fingerprint(given.potentials, job)}"
         frames += snapshots(potential, phase, volume, T, store=store, progress=False)
-    write_extxyz(given.out, frames)
+    ase.io.write(given.out, predicted(potential, frames), format="extxyz")
 
 
 if __name__ == "__main__":
