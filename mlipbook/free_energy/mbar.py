@@ -23,7 +23,7 @@ def mbar(windows: Windows) -> Value:
     try:
         from pymbar import MBAR
     except ImportError as error:
-        raise ImportError("mbar needs pymbar: pip install mlipbook[free-energy]") from error
+        raise ImportError("mbar needs pymbar: pip install mlipbook[mbar]") from error
     kT = kB * windows.temperature
     samples = []
     for window in windows:

@@ -13,6 +13,8 @@ from math import hypot
 from pathlib import Path as Folder
 from typing import Any
 
+from ase import Atoms
+
 from mlipbook.dynamics import Langevin, Limits, thermalize
 from mlipbook.dynamics.state import repeated
 from mlipbook.free_energy.closed_forms import einstein_crystal, ideal_gas, soft_core_cutoff, soft_core_y
@@ -27,6 +29,7 @@ from mlipbook.structures import Structures
 from mlipbook.units import bohr, fs, hartree, kB
 
 HEAT = 4.0  # times the temperature, where soft spheres melt: their y falls by a factor of sqrt(2)
+ROUGH = 0.1  # error of the cutoff's first order, as a part of it: 2 % at 6.5 A, 10 % at 5.5 A
 MU, SIGMA = 7.92e-4 * hartree, 6.752 * bohr  # of the paper: eV, A
 
 
@@ -74,7 +77,7 @@ class FreeEnergy:
 
 def solid(
     potential: Potential,
-    structures: Structures,
+    structures: Structures | Atoms,
     temperature: float,
     *,
     timestep: float,
@@ -88,11 +91,11 @@ def solid(
 ) -> FreeEnergy:
     """F of a crystal from the Einstein crystal (Eq. 5-6).
 
-    structures: one, atoms of one kind on the ideal lattice sites, on the device where it is to run. spring:
-    eV/A^2 (default: `measured_spring`). points, k: of the `path`, to which lambda = 1 is added for U and the
-    pressure. sampling, timestep, seed, store: of `windows`, which names errors and warnings.
+    structures: one, or ASE's, atoms of one kind on the ideal lattice sites, on the device where it is to run.
+    spring: eV/A^2 (default: `measured_spring`). points, k: of the `path`, to which lambda = 1 is added for U
+    and the pressure. sampling, timestep, seed, store: of `windows`, which names errors and warnings.
     """
-    mass = one_mass(structures)
+    structures, mass = one_box(structures)
     if spring is None:
         folder = Folder(store) / "spring" if store is not None else None
         spring = measured_spring(
@@ -157,7 +160,7 @@ def measured_spring(
 
 def liquid(
     potential: Potential,
-    structures: Structures,
+    structures: Structures | Atoms,
     temperature: float,
     *,
     timestep: float,
@@ -173,13 +176,14 @@ def liquid(
 ) -> FreeEnergy:
     """F of a liquid from the ideal gas by way of soft spheres (Eq. 5-9).
 
-    structures: one, atoms of one kind at the liquid's volume in any order, a crystal will do: they are melted
-    as soft spheres. mu (eV), sigma (A), cutoff (A; default the potential's, at most 8): of the soft core.
+    structures: one, or ASE's, atoms of one kind at the liquid's volume in any order, a crystal will do: they
+    are melted as soft spheres. mu (eV), sigma (A), cutoff (A; default the potential's, at most 8): of the soft core.
     The leg from the ideal gas is `soft_core_excess`. points, k: of the `path` of the second leg, to which
     lambda = 1 is added for U and the pressure. The rest: as in `solid`.
     Raises ValueError if soft spheres at this density and temperature are beyond the table, that is, freeze.
     """
-    mass, N, V = one_mass(structures), structures.n_atoms, float(structures.volumes[0])
+    structures, mass = one_box(structures)
+    N, V = structures.n_atoms, float(structures.volumes[0])
     cutoff = cutoff or min(8.0, potential.cutoff)
     y = soft_core_y(N / V, temperature, mu, sigma)
     kT, excess = kB * temperature, soft_core_excess(y, N)
@@ -203,7 +207,7 @@ def liquid(
     terms = {
         "ideal gas": Value(ideal_gas(N, V, mass, temperature), 0.0),
         "ideal gas to soft core": Value(kT * excess.value, kT * excess.error),
-        "cutoff of the soft core": Value(shift, 0.0),
+        "cutoff of the soft core": Value(shift, ROUGH * abs(shift)),
     }
     return summed(terms, "soft core to potential", sampled, V, {"mu": mu, "sigma": sigma, "y": y})
 
@@ -238,8 +242,10 @@ def melted(
     return structures
 
 
-def one_mass(structures: Structures) -> float:
-    """amu. Raises ValueError if there are several structures or kinds of atoms."""
+def one_box(structures: Structures | Atoms) -> tuple[Structures, float]:
+    """The structure, and its atoms' mass (amu). Raises ValueError for several structures or kinds."""
+    if isinstance(structures, Atoms):
+        structures = Structures.from_ase(structures)
     if len(structures) > 1:
         raise ValueError(f"{len(structures)} structures: give one, which all windows start from")
     if len(kinds := set(structures.symbols)) > 1:
@@ -247,7 +253,7 @@ def one_mass(structures: Structures) -> float:
             f"atoms of {', '.join(sorted(kinds))}: free energies are of one kind of atoms; mixtures also "
             "have an entropy of mixing and springs of several kinds"
         )
-    return float(structures.masses[0])
+    return structures, float(structures.masses[0])
 
 
 def summed(

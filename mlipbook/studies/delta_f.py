@@ -123,7 +123,7 @@ def measured_volume(potential: ANNPotential, phase: str, temperature: float, **o
     """Volume (A^3 per atom) and energy (eV per atom, with 3/2 kT) at zero pressure, [value, error] each.
 
     Eight replicas of 128 atoms in isotropic NPT; errors from the scatter of the replicas. Raises PhaseChange
-    if one of them is in another phase at the end.
+    if one of them is in another phase, on average over the run.
     """
     boxes = starts(phase, 8, GUESS[phase], temperature)
     state = thermalize(boxes, heated(phase, temperature), options.pop("seed", 0))

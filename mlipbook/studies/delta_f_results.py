@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlipbook.free_energy import Value, soft_core_excess
+from mlipbook.free_energy.replicas import LIQUID
 from mlipbook.studies.delta_f import (
     PHASES,
     POTENTIALS,
@@ -26,7 +27,6 @@ from mlipbook.units import GPa, kB
 BULK_MODULUS = 5.6 * GPa  # of sodium near melting; it weighs what is left of the pressure, squared
 ZERO = Value(0.0, 0.0)
 COMMON = "ideal gas to soft core"
-ORDER = 1.7  # largest Q6 sqrt(N) of a liquid; block means of 128 atoms reach 0.13, of 1,024 atoms 0.05
 
 
 # ---- numbers with errors -------------------------------------------------------------------------------
@@ -88,8 +88,8 @@ class Found:
                     f"{path_of(folder, job)}: of other potentials than those in {potentials}; delete the "
                     f"file, or run {name} again"
                 )
-            order = max((w["highest_q6"] for w in job.get("windows", [])), default=0.0)
-            if job["phase"] == "liquid" and order > ORDER / job["atoms"] ** 0.5:
+            order = max((w["highest_q6"] for w in job.get("windows", [])), default=job.get("q6", [0, 0])[1])
+            if job["phase"] == "liquid" and order > LIQUID / job["atoms"] ** 0.5:
                 raise ValueError(
                     f"{path_of(folder, job)}: Q6 of a window reaches {order:.3f}, too much for a liquid of "
                     f"{job['atoms']} atoms: it has begun to crystallize; delete the file, run {name} again"
