@@ -177,9 +177,9 @@ def liquid(
     """F of a liquid from the ideal gas by way of soft spheres (Eq. 5-9).
 
     structures: one, or ASE's, atoms of one kind at the liquid's volume in any order, a crystal will do: they
-    are melted as soft spheres. mu (eV), sigma (A), cutoff (A; default the potential's, at most 8): of the soft core.
-    The leg from the ideal gas is `soft_core_excess`. points, k: of the `path` of the second leg, to which
-    lambda = 1 is added for U and the pressure. The rest: as in `solid`.
+    are melted as soft spheres. mu (eV), sigma (A), cutoff (A; default the potential's, at most 8): of the
+    soft core. The leg from the ideal gas is `soft_core_excess`. points, k: of the `path` of the second leg,
+    to which lambda = 1 is added for U and the pressure. The rest: as in `solid`.
     Raises ValueError if soft spheres at this density and temperature are beyond the table, that is, freeze.
     """
     structures, mass = one_box(structures)
