@@ -173,15 +173,16 @@ def test_slider_needs_a_label_per_frame(shown, labels):
 # ---- paper-scale results
 
 
-def test_full_files_are_the_repository_s_or_fetched_from_its_address(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["demo.npz", "folder/demo.npz"])
+def test_full_files_are_the_repository_s_or_fetched_from_its_address(tmp_path, monkeypatch, name):
     monkeypatch.setattr(results, "ROOT", tmp_path)
     monkeypatch.setattr(results, "urlretrieve", lambda address, path: Path(path).write_text(address))
-    fetched = results.full_file("demo.npz").read_text()
-    assert fetched == f"{results.REPOSITORY}/raw/main/results/full/demo.npz"
-    path = tmp_path / "results" / "full" / "demo.npz"
+    fetched = results.full_file(name).read_text()
+    assert fetched == f"{results.REPOSITORY}/raw/main/results/full/{name}"
+    path = tmp_path / "results" / "full" / name
     path.parent.mkdir(parents=True)
     path.touch()
-    assert results.full_file("demo.npz") == path
+    assert results.full_file(name) == path
 
 
 def test_paper_scale_results_travel_with_their_provenance(shown, tmp_path, monkeypatch):

@@ -80,7 +80,7 @@ def full_file(name: str) -> Path:
     path = ROOT / "results" / "full" / name
     if path.exists():
         return path
-    copy = Path(tempfile.mkdtemp()) / name
+    copy = Path(tempfile.mkdtemp()) / Path(name).name
     urlretrieve(f"{REPOSITORY}/raw/main/results/full/{name}", copy)
     return copy
 
