@@ -33,7 +33,8 @@ MISSING = """## Not here yet
 
 - More frames with 8 and with 32 k points; a [correction](#na-4k) learned on these is the substitute.
 - Cells of 1,024 atoms that are strained, compressed or hot.
-- First-principles molecular dynamics as an independent check.
+- First-principles molecular dynamics of the melt as an independent check; of the crystal there is a short run
+  (`results/full/first-principles-md.json`).
 """
 READING = f"""## Reading them
 
