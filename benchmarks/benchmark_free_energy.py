@@ -11,13 +11,13 @@ a CPU, of the clock on a GPU; one thread.
 import argparse
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from ase.build import bulk
+from benchmark_dynamics import seconds
 
 import mlipbook as mb
 from mlipbook import free_energy as fe
@@ -41,15 +41,6 @@ def potential() -> mb.ANNPotential:
 def box(phase: str, device: str) -> mb.Structures:
     edge = (2 * VOLUMES[phase]) ** (1 / 3)
     return mb.Structures.from_ase(bulk("Na", "bcc", edge, cubic=True) * 4, device)
-
-
-def seconds(function: Callable[[], object], device: str) -> float:
-    clock = time.perf_counter if device == "cuda" else time.process_time
-    began = clock()
-    function()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return clock() - began
 
 
 def cost(phase: str, device: str, steps: int) -> dict[str, dict]:

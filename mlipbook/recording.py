@@ -1,5 +1,5 @@
 """CUDA graphs: a force call recorded once and replayed, since a GPU runs its kernels faster than Python can
-launch them (128 atoms: some 500 kernels, a few microseconds each).
+launch them (128 atoms on an H100: 0.7 ms replayed, 10 ms launched one by one; benchmark_dynamics.py).
 
 What is recorded must have fixed shapes, fixed memory, and no question to the numbers on the way: checks of
 values are skipped while a graph is recorded. Neighbor tables are padded so that one recording serves many.

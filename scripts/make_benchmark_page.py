@@ -16,8 +16,7 @@ RESULTS = ROOT / "results" / "full"
 FREE_ENERGY = """## Free energies
 
 `benchmark_free_energy.py`. The cost of a free energy of 128 atoms to 0.1 meV/atom, estimated from the
-standard error of a short run (a fifth of it uncertain), and a step of nine windows in one batch beside nine
-batches of one. Chapter 9's study did its jobs with 1,024 atoms on the H100.
+standard error of a short run, and a step of nine windows in one batch beside nine batches of one.
 """
 Records = dict[str, dict]
 
@@ -38,8 +37,8 @@ five seeds) beside double backward. 16/4 are radial and angular orders; the cuto
 LABELS = """## First-principles labels
 
 `benchmark_dft.py`. One label of 128 (last row: 1,024) sodium atoms at 10/50 Ry: energy, forces and stress
-from scratch. pw.x is Quantum ESPRESSO's, with OpenBLAS, on the same core in turn; the energies agree to
-1e-4 meV/atom. With 32 k points and with 1,024 atoms a GPU replaces tens of cores.
+from scratch. pw.x is Quantum ESPRESSO's, with OpenBLAS, on the same core in turn. What was not measured has a
+dash.
 """
 FIRST = """
 On the GPU the first label of a program loads libraries and takes seconds longer: the rows marked with a star
