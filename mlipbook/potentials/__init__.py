@@ -1,0 +1,27 @@
+"""Potentials: whatever turns structures into energies, forces and virials."""
+
+from mlipbook.potentials.close_pairs import CloserThanTrained, shortest_distances, species_pair
+from mlipbook.potentials.edge import DEFINITIONS, EdgePotential, Evaluation, edge_gradients, scatter
+from mlipbook.potentials.mixture import MixedEvaluation, Mixture, Potential
+from mlipbook.potentials.pairs import LennardJones, PairPotential, Repulsion, SoftCore
+from mlipbook.potentials.references import Einstein, IdealGas
+
+__all__ = [
+    "DEFINITIONS",
+    "CloserThanTrained",
+    "EdgePotential",
+    "Einstein",
+    "Evaluation",
+    "IdealGas",
+    "LennardJones",
+    "MixedEvaluation",
+    "Mixture",
+    "PairPotential",
+    "Potential",
+    "Repulsion",
+    "SoftCore",
+    "edge_gradients",
+    "scatter",
+    "shortest_distances",
+    "species_pair",
+]

@@ -1,0 +1,60 @@
+"""The shortest distances that a potential was trained on, and a warning where atoms come closer."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor
+
+from mlipbook.neighbors import Edges
+from mlipbook.structures import Structures
+
+
+class CloserThanTrained(UserWarning):
+    """A pair of atoms is closer than any pair the potential was trained on."""
+
+
+def species_pair(a: int, b: int) -> tuple[str, str]:
+    first, second = sorted((chemical_symbols[a], chemical_symbols[b]))
+    return first, second
+
+
+def shortest_distances(vectors: Tensor, edges: Edges, structures: Structures) -> dict[tuple[str, str], float]:
+    """The shortest distance per pair of species, angstrom; pairs that do not meet are left out."""
+    r = vectors.square().sum(0).sqrt()
+    centers, around = edges.species(structures)
+    kinds = torch.unique(structures.species).tolist()
+    found = {}
+    for i, a in enumerate(kinds):
+        for b in kinds[i:]:
+            pairs = (
+                r[edges.real & (centers == a)[:, None] & (around == b)] if len(kinds) > 1 else r[edges.real]
+            )
+            if len(pairs):
+                found[species_pair(a, b)] = float(pairs.min())
+    return found
+
+
+def report_close_pairs(
+    vectors: Tensor, edges: Edges, structures: Structures, shortest: dict[tuple[str, str], float]
+) -> None:
+    known_distances = torch.full((len(chemical_symbols),) * 2, edges.cutoff).to(vectors)
+    for (a, b), distance in shortest.items():
+        i, j = chemical_symbols.index(a), chemical_symbols.index(b)
+        known_distances[[i, j], [j, i]] = distance
+    centers, around = edges.species(structures)
+    if not bool((vectors.square().sum(0) < known_distances[centers[:, None], around] ** 2).any()):
+        return
+    for pair, distance in shortest_distances(vectors, edges, structures).items():
+        known = shortest.get(pair, edges.cutoff)
+        if distance < known:
+            # The text is the same at every step of a run, so that Python shows it once.
+            met = f" closer than {known:.3f} A" if pair in shortest else ""
+            warnings.warn(
+                f"{pair[0]}-{pair[1]} pairs{met} were not in the training set: energies and forces are "
+                "extrapolated; label such structures",
+                CloserThanTrained,
+                stacklevel=3,
+            )

@@ -1,0 +1,153 @@
+"""Potentials: whatever turns structures into energies, forces and virials.
+
+A strictly local potential is a function from edge vectors to atomic energies, and one gradient with
+respect to the edge vectors gives everything else (derivation: chapter 3):
+
+    g_e = dU/dr_e                      e = (i -> j), every pair listed twice
+    F   = scatter(i, +g) + scatter(j, -g)
+    w_e = - r_e (x) g_e
+    W   = scatter w_e to j (definition I, Eq. 12), to i (II, Eq. 13), half each (III, Eq. 14)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from mlipbook import neighbors
+from mlipbook.neighbors import Edges
+from mlipbook.potentials.close_pairs import report_close_pairs
+from mlipbook.recording import being_recorded
+from mlipbook.structures import Structures
+
+DEFINITIONS = ("I", "II", "III")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Energies (B, N) eV, forces (B, N, 3) eV/A and atomic virials (B, N, 3, 3) eV of B structures.
+
+    A member axis stands in front if the potential has several members. volumes: (B,) A^3.
+    """
+
+    energies: Tensor
+    forces: Tensor
+    virials: Tensor
+    volumes: Tensor
+
+    @cached_property
+    def energy(self) -> Tensor:
+        """Total energies U, (B,) eV (Eq. 1)."""
+        return self.energies.sum(-1)
+
+    @cached_property
+    def virial(self) -> Tensor:
+        """Total virials W = -dU/dstrain, (B, 3, 3) eV; the same for all three definitions."""
+        return self.virials.sum(-3)
+
+    @property
+    def stress(self) -> Tensor:
+        """Static stress -W/volume in ASE's sign, (B, 3, 3) eV/A^3. Raises ValueError without a cell."""
+        if bool((self.volumes == 0).any()):
+            raise ValueError("an isolated cluster has no volume, hence no stress; use .virial")
+        return -self.virial / self.volumes[:, None, None]
+
+    @property
+    def pressure(self) -> Tensor:
+        """Static pressure -Tr(stress)/3, (B,) eV/A^3, without the kinetic part."""
+        return -self.stress.diagonal(dim1=-2, dim2=-1).mean(-1)
+
+
+class EdgePotential(nn.Module):
+    """A potential that is a sum of atomic energies, each a function of the edges of its atom.
+
+    Subclasses set `cutoff` (angstrom) and write `atomic_energies`; `evaluate` is written once, here.
+    """
+
+    cutoff: float
+    shortest: dict[tuple[str, str], float] | None = None  # trained distances per pair of species, A
+
+    def atomic_energies(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
+        """Atomic energies (A,) eV, or (members, A), from edge vectors (3, A, K) angstrom.
+
+        Species are atomic numbers, (A,) and (A, K). Edges beyond the cutoff must not count.
+        """
+        raise NotImplementedError
+
+    def check(self, structures: Structures) -> None:
+        """Raise ValueError if the potential cannot describe these structures."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters(), torch.empty(0, dtype=torch.float64)).dtype
+
+    def evaluate(
+        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+    ) -> Evaluation:
+        """Energies, forces and atomic virials of a batch of structures.
+
+        definition: "I", "II" or "III", the atomic virial of Eq. 12, 13 or 14. edges: a neighbor list to
+        reuse (default: a new one). Distances are taken in float64, then cast to the potential's dtype.
+        Raises ValueError for unknown species, definitions, overlapping atoms, lists that are too short.
+        Warns CloserThanTrained if a pair is closer than in the training set, or of a kind never met there.
+        """
+        if definition not in DEFINITIONS:
+            raise ValueError(
+                f"definition {definition!r}: the atomic virial is one of {', '.join(DEFINITIONS)}"
+            )
+        recorded = being_recorded(structures.positions)
+        if not recorded:
+            self.check(structures)
+        if edges is None:
+            edges = neighbors.build(structures, self.cutoff)
+        elif edges.cutoff < self.cutoff:
+            raise ValueError(
+                f"the neighbor list reaches {edges.cutoff} A, the potential {self.cutoff} A; build it with "
+                "the potential's cutoff"
+            )
+        species = edges.species(structures)
+        vectors = edges.vectors(structures).to(self.dtype).requires_grad_()
+        if self.shortest and not recorded:
+            report_close_pairs(vectors.detach(), edges, structures, self.shortest)
+        with torch.enable_grad():
+            energies = self.atomic_energies(vectors, *species)
+            g = edge_gradients(energies, vectors)
+        forces, virials = scatter(g.double(), vectors.detach().double(), edges, definition)
+        shape = (*energies.shape[:-1], len(structures), structures.n_atoms)
+        return Evaluation(
+            energies.detach().double().view(shape),
+            forces.view(*shape, 3),
+            virials.view(*shape, 3, 3),
+            structures.volumes if any(structures.pbc) else torch.zeros_like(structures.volumes),
+        )
+
+
+def edge_gradients(energies: Tensor, vectors: Tensor) -> Tensor:
+    """g_e = dU/dr_e, (3, A, K); of every member, (members, 3, A, K), if energies are (members, A)."""
+    totals = energies.sum(-1)
+    if totals.ndim == 0:
+        return torch.autograd.grad(totals, vectors)[0]
+    each = torch.eye(len(totals), dtype=totals.dtype, device=totals.device)
+    return torch.autograd.grad(totals, vectors, each, is_grads_batched=True)[0]
+
+
+def scatter(g: Tensor, vectors: Tensor, edges: Edges, definition: str) -> tuple[Tensor, Tensor]:
+    """Forces (..., A, 3) and atomic virials (..., A, 3, 3) from edge gradients (..., 3, A, K)."""
+    forces = g.sum(-1) - to_neighbors(g, edges)
+    w = -vectors[:, None] * g[..., None, :, :, :]  # (..., 3, 3, A, K) = -r_a g_b
+    if definition == "I":
+        virials = to_neighbors(w, edges)
+    elif definition == "II":
+        virials = w.sum(-1)
+    else:
+        virials = 0.5 * (to_neighbors(w, edges) + w.sum(-1))
+    return forces.movedim(-1, -2), virials.movedim(-1, -3)
+
+
+def to_neighbors(values: Tensor, edges: Edges) -> Tensor:
+    """Sum edge values (..., A, K) at the neighbors, (..., A)."""
+    out = values.new_zeros(values.shape[:-1])
+    return out.index_add(-1, edges.neighbor.flatten(), values.flatten(-2))

@@ -1,0 +1,57 @@
+"""The two references of free energies: atoms on springs, and atoms that do not interact."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mlipbook.neighbors import Edges
+from mlipbook.potentials.edge import Evaluation
+from mlipbook.structures import Structures
+
+
+class Einstein(nn.Module):
+    """Atoms on springs, U = spring/2 sum |r - site|^2: the reference of crystals.
+
+    sites: (B, N, 3) angstrom, or (1, N, 3) for all structures; positions must not be wrapped. spring: eV/A^2.
+    The sites are fixed in the cell and move with it under strain: the virials are -spring u (x) u, whatever
+    their definition. Raises ValueError for springs that are not positive.
+    """
+
+    cutoff = 1.0  # A; it has no use for neighbors
+    sites: Tensor
+    spring: Tensor
+
+    def __init__(self, sites: Tensor, spring: float):
+        super().__init__()
+        if not spring > 0 or sites.ndim != 3:
+            raise ValueError(f"spring {spring}, sites {tuple(sites.shape)}: give a positive one, (B, N, 3)")
+        self.register_buffer("spring", torch.tensor(float(spring), dtype=torch.float64))
+        self.register_buffer("sites", sites.detach().double())
+
+    def evaluate(
+        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+    ) -> Evaluation:
+        """Shapes as in EdgePotential.evaluate. Raises ValueError if the sites do not fit the structures."""
+        if self.sites.shape not in ((1, *structures.positions.shape[1:]), structures.positions.shape):
+            raise ValueError(
+                f"sites {tuple(self.sites.shape)} for positions {tuple(structures.positions.shape)}; give "
+                "one set, or one for each structure"
+            )
+        u = structures.positions - self.sites
+        virials = -self.spring * u[..., :, None] * u[..., None, :]
+        energies = self.spring / 2 * u.square().sum(-1)
+        return Evaluation(energies, -self.spring * u, virials, structures.volumes)
+
+
+class IdealGas(nn.Module):
+    """No interaction: the reference of fluids."""
+
+    cutoff = 1.0  # A; it has no use for neighbors
+
+    def evaluate(
+        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+    ) -> Evaluation:
+        """Zeros; shapes as in EdgePotential.evaluate."""
+        none = torch.zeros_like(structures.positions)
+        return Evaluation(none[..., 0], none, none[..., None].expand(*none.shape, 3), structures.volumes)
