@@ -2,17 +2,21 @@
 
 from mlipbook.potentials.close_pairs import CloserThanTrained, shortest_distances, species_pair
 from mlipbook.potentials.edge import DEFINITIONS, EdgePotential, Evaluation, edge_gradients, scatter
+from mlipbook.potentials.ionic import AgI, AgSe, Ionic
 from mlipbook.potentials.mixture import MixedEvaluation, Mixture, Potential
 from mlipbook.potentials.pairs import LennardJones, PairPotential, Repulsion, SoftCore
 from mlipbook.potentials.references import Einstein, IdealGas
 
 __all__ = [
     "DEFINITIONS",
+    "AgI",
+    "AgSe",
     "CloserThanTrained",
     "EdgePotential",
     "Einstein",
     "Evaluation",
     "IdealGas",
+    "Ionic",
     "LennardJones",
     "MixedEvaluation",
     "Mixture",
