@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from ase.data import atomic_numbers
 from torch import Tensor
 
 from mlipbook.potentials import EdgePotential, Mixture
@@ -14,6 +15,26 @@ def convective_flux(energies: Tensor, masses: Tensor, velocities: Tensor) -> Ten
     """sum_i (t_i + eps_i) v_i, (..., B, 3); energies (..., B, N) eV, masses (N,), velocities (B, N, 3)."""
     kinetic = 0.5 * masses * velocities.square().sum(-1)
     return torch.einsum("...bi,bia->...ba", energies + kinetic, velocities)
+
+
+def flux_parts(
+    potential: EdgePotential | Mixture,
+    structures: Structures,
+    velocities: Tensor | np.ndarray,
+    definition: str = "I",
+) -> tuple[Tensor, Tensor]:
+    """The two parts of Eq. 11: convective, sum_i (t_i + eps_i) v_i, and virial, sum_i W_i v_i; (B, 3) each.
+
+    Arguments, units and errors as in `flux`.
+    """
+    velocities = torch.as_tensor(velocities).to(structures.positions)
+    if velocities.shape != structures.positions.shape:
+        raise ValueError(
+            f"velocities {tuple(velocities.shape)} do not fit positions {tuple(structures.positions.shape)}"
+        )
+    result = potential.evaluate(structures, definition)
+    virial_part = torch.einsum("...biac,bic->...ba", result.virials, velocities)
+    return convective_flux(result.energies, structures.masses, velocities), virial_part
 
 
 def flux(
@@ -28,11 +49,17 @@ def flux(
     the time derivative of sum r_i E_i. A member axis stands in front if the potential has members.
     Raises ValueError for unknown definitions or species, or velocities of another shape.
     """
-    velocities = torch.as_tensor(velocities).to(structures.positions)
-    if velocities.shape != structures.positions.shape:
+    convective, virial_part = flux_parts(potential, structures, velocities, definition)
+    return convective + virial_part
+
+
+def mass_current(velocities: Tensor, structures: Structures, symbol: str) -> Tensor:
+    """V_z = sum of the velocities (..., N, 3) of one species, (..., 3), angstrom per ASE time unit.
+
+    Times the mass of an atom it is the current of mass. Raises ValueError for a species that is not there.
+    """
+    if symbol not in structures.symbols:
         raise ValueError(
-            f"velocities {tuple(velocities.shape)} do not fit positions {tuple(structures.positions.shape)}"
+            f"no {symbol} among these atoms: they are {', '.join(sorted(set(structures.symbols)))}"
         )
-    result = potential.evaluate(structures, definition)
-    virial_part = torch.einsum("...biac,bic->...ba", result.virials, velocities)
-    return convective_flux(result.energies, structures.masses, velocities) + virial_part
+    return velocities[..., structures.species == atomic_numbers[symbol], :].sum(-2)
