@@ -1,0 +1,320 @@
+"""Is the reference potential of alpha-Ag2Se superionic? Selenium must keep its lattice while silver flows.
+
+At 500 K and the experimental lattice constant: pressure, g(r) of each pair of elements, mean square
+displacements, diffusion. At zero pressure and several temperatures: lattice constant, diffusion, and the
+order of selenium, up to melting. And what the damped and shifted Coulomb interaction of the potential leaves
+out of the full sum of Ewald.
+
+    python -m mlipbook.studies.superionic --folder FOLDER
+
+Trajectories are kept in the folder: the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase import Atoms
+from ase.data import atomic_numbers
+from torch import Tensor
+
+from mlipbook import bookkit, observables
+from mlipbook.dft.ewald import ewald
+from mlipbook.dynamics import NPT, NVT, State, Trajectory, thermalize
+from mlipbook.potentials import AgSe, EdgePotential
+from mlipbook.potentials.ionic import Ionic, read
+from mlipbook.structures import Structures
+from mlipbook.units import GPa, bohr, fs, hartree, meV
+
+EDGE, TEMPERATURE = 4.993, 500.0  # A, K: where the experiment has alpha-Ag2Se, and the paper its data
+TEMPERATURES = (350.0, 500.0, 700.0, 1000.0, 1200.0)  # K, at zero pressure
+SITES = {
+    "Se": [(0, 0, 0), (0.5, 0.5, 0.5)],  # bcc
+    "Ag": [(0.5, 0, 0.25), (0.5, 0, 0.75), (0, 0.5, 0.25), (0, 0.5, 0.75)],  # 4 of 12 tetrahedra
+}
+TIMESTEP, EVERY = 4.0, 10  # fs, steps between samples and frames
+BINS = torch.linspace(1.8, 9.8, 161, dtype=torch.float64)  # A, of g(r)
+A2_PER_PS = 10.0  # in 1e-5 cm^2/s
+# By another program (2 fs, 10-24 ps, one seed, no error bars), for comparison.
+EARLIER = {
+    "500 K: pressure": -0.01,
+    "500 K: potential energy": -0.897,
+    "500 K: D of Ag": 2.7,
+    "lattice constant, 350 K": 4.923,
+    "lattice constant, 500 K": 4.9905,
+    "lattice constant, 700 K": 5.089,
+    "lattice constant, 1000 K": 5.278,
+    "D of Ag, 350 K": 1.2,
+    "D of Ag, 500 K": 2.7,
+    "D of Ag, 700 K": 5.2,
+    "D of Ag, 1000 K": 10.0,
+    "D of Se, 1200 K": 4.8,
+    "Coulomb: rms difference of forces": 0.040,
+    "Coulomb: difference of pressure": 0.035,
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Cells along an edge, replicas at constant volume and at zero pressure; ps left out at the start, ps
+    kept, ps of its pieces that count as independent, lags (ps) from which diffusion is read.
+    """
+
+    cells: int = 4
+    replicas: tuple[int, int] = (4, 2)
+    settle: float = 8.0
+    length: float = 20.0
+    piece: float = 10.0
+    window: tuple[float, float] = (2.0, 6.0)
+
+
+def crystal(cells: int = 4, edge: float = EDGE) -> Atoms:
+    """Ag2Se, 6 cells^3 atoms, silver in order; edge of the cubic cell in A."""
+    sites = [*SITES["Se"], *SITES["Ag"]]
+    return Atoms("Se2Ag4", scaled_positions=sites, cell=[edge] * 3, pbc=True) * cells
+
+
+def selenium_order(state: State) -> Tensor:
+    """Global Q6 of selenium, (B,): 0.3-0.5 in its crystal, below 0.1 in the melt."""
+    return observables.steinhardt(species(state.structures, "Se"), 6)
+
+
+OBSERVED = {
+    "temperature": observables.temperature,
+    "pressure": observables.pressure,
+    "potential energy": observables.potential_energy,
+    "volume": observables.volume,
+    "Q6 of Se": selenium_order,
+}
+
+
+def run(
+    potential: EdgePotential,
+    temperature: float,
+    sizes: Sizes,
+    pressure: float | None = None,
+    seed: int = 0,
+    folder: Path | None = None,
+) -> Trajectory:
+    """Settled dynamics at the experimental volume, or at a pressure (eV/A^3) if one is given.
+
+    folder: where trajectories are kept, so that a run that was stopped goes on.
+    """
+    replicas, steps = sizes.replicas[pressure is not None], 1000 / TIMESTEP
+    start = thermalize(crystal(sizes.cells), [2 * temperature] * replicas, seed)  # half becomes vibrations
+    simulation = (
+        NVT(potential, TIMESTEP * fs, temperature)
+        if pressure is None
+        else NPT(potential, TIMESTEP * fs, temperature, pressure)
+    )
+    name = f"{temperature:.0f}K-{'volume' if pressure is None else 'pressure'}"
+    stores = [folder / f"{name}-{part}" if folder else None for part in ("settle", "run")]
+    settled = simulation.run(start, round(sizes.settle * steps), every=EVERY, store=stores[0])
+    return simulation.run(
+        settled.state, round(sizes.length * steps), OBSERVED, EVERY, frames=EVERY, store=stores[1]
+    )
+
+
+# ---- what is seen ----------------------------------------------------------------------------------------
+
+
+def species(structures: Structures, symbol: str) -> Structures:
+    """The atoms of one element."""
+    chosen = structures.species == atomic_numbers[symbol]
+    positions = structures.positions[:, chosen]
+    return Structures(positions, structures.cells, structures.species[chosen], structures.pbc)
+
+
+def partial_distributions(structures: Structures, edges: Tensor = BINS) -> dict[str, Tensor]:
+    """g(r) of "Ag-Ag", "Ag-Se", "Se-Se" pairs, (B, bins) each; edges of the bins in A.
+
+    Pairs of unlike atoms are all pairs less those of like atoms.
+    """
+    n = {symbol: structures.symbols.count(symbol) for symbol in ("Ag", "Se")}
+    like = {symbol: observables.pair_distribution(species(structures, symbol), edges) for symbol in n}
+    pairs = {symbol: k * (k - 1) / 2 for symbol, k in n.items()}
+    N = structures.n_atoms
+    all_pairs = N * (N - 1) / 2 * observables.pair_distribution(structures, edges)
+    unlike = (all_pairs - sum(pairs[s] * like[s] for s in n)) / (n["Ag"] * n["Se"])
+    return {"Ag-Ag": like["Ag"], "Ag-Se": unlike, "Se-Se": like["Se"]}
+
+
+def distributions(trajectory: Trajectory, stride: int = 5) -> dict[str, Tensor]:
+    """`partial_distributions` of every replica, mean over its frames, (B, bins)."""
+    positions, cells = trajectory.positions[::stride], trajectory.cells[::stride]
+    like = trajectory.state.structures
+    frames = Structures(positions.flatten(0, 1), cells.flatten(0, 1), like.species, like.pbc)
+    found = partial_distributions(frames)
+    return {pair: g.unflatten(0, positions.shape[:2]).mean(0) for pair, g in found.items()}
+
+
+def first_peak(g: Tensor) -> Tensor:
+    """Distance of the highest bin of each g(r) (B, bins), A, the vertex of a parabola through three bins."""
+    top = g.argmax(-1, keepdim=True).clamp(1, g.shape[-1] - 2)
+    left, middle, right = (g.gather(-1, top + k)[:, 0] for k in (-1, 0, 1))
+    width = BINS[1] - BINS[0]
+    return BINS[top[:, 0]] + width * (0.5 + 0.5 * (left - right) / (left - 2 * middle + right))
+
+
+def displacements(trajectory: Trajectory, symbol: str, sizes: Sizes) -> tuple[Tensor, Tensor]:
+    """Lags (T,) in ps and mean square displacements (T, pieces) of an element in A^2."""
+    inside = observables.in_mean_cell(trajectory.positions, trajectory.cells)
+    pieces = observables.blocks(inside, round(sizes.length / sizes.piece))
+    state = trajectory.state
+    atoms = state.structures.species == atomic_numbers[symbol]
+    msd = observables.mean_square_displacement(pieces, state.masses, atoms)
+    return EVERY * TIMESTEP / 1000 * torch.arange(len(msd)).double(), msd
+
+
+def diffusion(trajectory: Trajectory, symbol: str, sizes: Sizes) -> dict[str, Any]:
+    """D as a record, 1e-5 cm^2/s."""
+    lags, msd = displacements(trajectory, symbol, sizes)
+    D, sem = observables.diffusion(lags, msd, sizes.window)
+    return {"value": A2_PER_PS * D, "sem": A2_PER_PS * sem, "n": msd.shape[1], "unit": "1e-5 cm^2/s"}
+
+
+def average(values: Tensor, unit: str) -> dict[str, Any]:
+    """A record of independent values: mean and standard error."""
+    n = len(values)
+    return {"value": float(values.mean()), "sem": float(values.std() / n**0.5), "n": n, "unit": unit}
+
+
+def pieces(series: Tensor, unit: str, number: int = 4) -> dict[str, Any]:
+    """A record of series (T, B) from means over `number` blocks of each replica."""
+    return average(observables.blocks(series, number).mean(0), unit)
+
+
+def at_constant_volume(trajectory: Trajectory, sizes: Sizes) -> dict[str, dict]:
+    """Records of the run at 500 K and the experimental volume."""
+    seen, n_atoms = trajectory.observed, trajectory.state.structures.n_atoms
+    found = {
+        "temperature": pieces(seen["temperature"], "K"),
+        "pressure": pieces(seen["pressure"] / GPa, "GPa"),
+        "potential energy": pieces(seen["potential energy"] / n_atoms, "eV/atom"),
+        "Q6 of Se": pieces(seen["Q6 of Se"], ""),
+    }
+    for symbol in ("Ag", "Se"):
+        lags, msd = displacements(trajectory, symbol, sizes)
+        found[f"D of {symbol}"] = diffusion(trajectory, symbol, sizes)
+        last = msd[lags <= sizes.window[1]][-1]
+        found[f"MSD of {symbol} after {sizes.window[1]:g} ps"] = average(last, "A^2")
+    for pair, g in distributions(trajectory).items():
+        found[f"first peak of {pair}"] = average(first_peak(g), "A")
+    return {f"{TEMPERATURE:.0f} K: {name}": record for name, record in found.items()}
+
+
+def at_zero_pressure(trajectory: Trajectory, temperature: float, sizes: Sizes) -> dict[str, dict]:
+    """Records of a run at zero pressure: edge of the cubic cell, D of both elements, order of selenium."""
+    cells = trajectory.state.structures.n_atoms / 6
+    found = {
+        "lattice constant": pieces((trajectory.observed["volume"] / cells) ** (1 / 3), "A"),
+        "D of Ag": diffusion(trajectory, "Ag", sizes),
+        "D of Se": diffusion(trajectory, "Se", sizes),
+        "Q6 of Se": pieces(trajectory.observed["Q6 of Se"], ""),
+    }
+    return {f"{name}, {temperature:.0f} K": record for name, record in found.items()}
+
+
+# ---- Coulomb without end ---------------------------------------------------------------------------------
+
+
+def bare_coulomb() -> Ionic:
+    """The damped and shifted Coulomb interaction of the reference potential, and nothing else."""
+    parameters = read("ag2se-project-B.toml")
+    repulsion = {pair: values | {"H": 0.0} for pair, values in parameters["repulsion"].items()}
+    return Ionic(parameters | {"repulsion": repulsion, "polarizability": {"Ag": 0.0, "Se": 0.0}})
+
+
+def full_coulomb(structures: Structures, charge: dict[str, float]) -> tuple[Tensor, Tensor, Tensor]:
+    """Energies (B,) eV, forces (B, N, 3) eV/A, virials (B, 3, 3) eV of point charges by Ewald's sum."""
+    charges = torch.tensor([charge[symbol] for symbol in structures.symbols], dtype=torch.float64)
+    found = []
+    for positions, cell in zip(structures.positions / bohr, structures.cells / bohr, strict=True):
+        x, strain = positions.clone().requires_grad_(), torch.zeros(3, 3).double().requires_grad_()
+        deform = torch.eye(3) + strain
+        energy = ewald(x @ deform, cell @ deform, charges)
+        dx, dstrain = torch.autograd.grad(energy, (x, strain))
+        found.append((energy.detach() * hartree, -dx * hartree / bohr, -dstrain * hartree))
+    energies, forces, virials = (torch.stack(parts) for parts in zip(*found, strict=True))
+    return energies, forces, virials
+
+
+def truncation(structures: Structures) -> dict[str, dict]:
+    """Damped and shifted minus full Coulomb interaction, records over the structures.
+
+    The damped sum lacks a self-energy, a constant: of energies only the scatter of the difference counts.
+    """
+    damped, charge = bare_coulomb().evaluate(structures), read("ag2se-project-B.toml")["charge"]
+    energy, forces, virial = full_coulomb(structures, charge)
+    apart = (damped.energy - energy) / structures.n_atoms / meV
+    pressure = (damped.virial - virial).diagonal(dim1=1, dim2=2).mean(-1) / structures.volumes / GPa
+    scatter, n = float(apart.std()), len(structures)
+    found = {
+        "rms of forces": average(rms(forces), "eV/A"),
+        "rms difference of forces": average(rms(damped.forces - forces), "eV/A"),
+        "difference of pressure": average(pressure, "GPa"),
+        "scatter of the difference of energy": {
+            "value": scatter,
+            "sem": scatter / (2 * (n - 1)) ** 0.5,
+            "n": n,
+            "unit": "meV/atom",
+        },
+    }
+    return {f"Coulomb: {name}": record for name, record in found.items()}
+
+
+def rms(forces: Tensor) -> Tensor:
+    return forces.square().mean((1, 2)).sqrt()
+
+
+def frames_of(trajectory: Trajectory, number: int) -> Structures:
+    """So many frames of the first replica, evenly spaced."""
+    chosen = torch.linspace(0, len(trajectory.positions) - 1, number).long()
+    like = trajectory.state.structures
+    return Structures(trajectory.positions[chosen, 0], trajectory.cells[chosen, 0], like.species, like.pbc)
+
+
+# ---- the study -------------------------------------------------------------------------------------------
+
+
+def curves(trajectory: Trajectory, sizes: Sizes) -> dict[str, Any]:
+    """What figures draw: lags (ps), mean square displacements and g(r) with standard errors, as lists."""
+    found: dict[str, Any] = {"r": ((BINS[1:] + BINS[:-1]) / 2).tolist(), "g": {}, "msd": {}}
+    for pair, g in distributions(trajectory).items():
+        found["g"][pair] = g.mean(0).tolist()
+    for symbol in ("Ag", "Se"):
+        lags, msd = displacements(trajectory, symbol, sizes)
+        kept = lags <= sizes.window[1]
+        found["lags"] = lags[kept].tolist()
+        found["msd"][symbol] = msd[kept].mean(1).tolist()
+        found["msd"][f"{symbol}, sem"] = (msd[kept].std(1) / msd.shape[1] ** 0.5).tolist()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=Path, required=True, help="for trajectories")
+    parser.add_argument("--out", type=Path, default=Path("results/full/silver-selenide.json"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    began, potential, sizes = time.process_time(), AgSe(), Sizes()
+    trajectory = run(potential, TEMPERATURE, sizes, folder=given.folder)
+    records = at_constant_volume(trajectory, sizes) | truncation(frames_of(trajectory, 8))
+    found = curves(trajectory, sizes)
+    for temperature in TEMPERATURES:
+        held = run(potential, temperature, sizes, pressure=0.0, folder=given.folder)
+        records |= at_zero_pressure(held, temperature, sizes)
+    for name, item in records.items():
+        earlier = f"  (earlier {EARLIER[name]:g})" if name in EARLIER else ""
+        print(f"{name:40} {item['value']:9.4f} ± {item['sem']:.4f} {item['unit']}{earlier}")
+    seconds = time.process_time() - began
+    bookkit.save_result(given.out, records, seconds, 0, curves=found, earlier=EARLIER)
+
+
+if __name__ == "__main__":
+    main()
