@@ -37,7 +37,7 @@ SITES = {
     "Se": [(0, 0, 0), (0.5, 0.5, 0.5)],  # bcc
     "Ag": [(0.5, 0, 0.25), (0.5, 0, 0.75), (0, 0.5, 0.25), (0, 0.5, 0.75)],  # 4 of 12 tetrahedra
 }
-TIMESTEP, EVERY = 4.0, 10  # fs, steps between samples and frames
+TIMESTEP, EVERY = 5.0, 10  # fs, steps between samples and frames
 BINS = torch.linspace(1.8, 9.8, 161, dtype=torch.float64)  # A, of g(r)
 A2_PER_PS = 10.0  # in 1e-5 cm^2/s
 # By another program (2 fs, 10-24 ps, one seed, no error bars), for comparison.
@@ -67,10 +67,10 @@ class Sizes:
 
     cells: int = 4
     replicas: tuple[int, int] = (4, 2)
-    settle: float = 8.0
-    length: float = 20.0
-    piece: float = 10.0
-    window: tuple[float, float] = (2.0, 6.0)
+    settle: float = 5.0
+    length: float = 16.0
+    piece: float = 8.0
+    window: tuple[float, float] = (1.5, 5.0)
 
 
 def crystal(cells: int = 4, edge: float = EDGE) -> Atoms:
