@@ -206,8 +206,9 @@ def test_cepstral_of_two_components():
 
 
 def test_cepstral_agrees_with_sportran():
-    """SporTran 1.0.0rc4 on these two series: 4.6787 +- 0.1347 of 11 coefficients and 4.6976 +- 0.1886 of 13, at
-    the one order of the smallest criterion; averaged orders differ by less than a tenth of the error."""
+    """SporTran 1.0.0rc4 on these series: 4.6787 +- 0.1347 of 11 coefficients, 4.6976 +- 0.1886 of 13, at the
+    one order of the smallest criterion; averaged orders differ by less than a tenth of the error.
+    """
     rng = np.random.default_rng(3)
     fluxes, currents = two_components(rng, (20_000, 1))
     single = cepstral(ar1(0.8, 2.0, (20_000, 1), rng), cutoff=0.5 / DT, **SPAN)
