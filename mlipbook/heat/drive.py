@@ -1,0 +1,102 @@
+"""Fictitious forces that do work on a current, and a thermostat that takes the heat away.
+
+A field F couples to atom i by C_i, with sum_i C_i . v_i = F . J. Heat: C_i = S_i^T F, where
+S_i = (t_i + eps_i) 1 + W_i (Eq. 11). A species: C_i = F for its atoms. The force
+
+    F_i^ext = C_i - (m_i/M) sum_j C_j + kT (1 - N m_i/M) F         (last term: heat only)
+
+does the same work at zero total momentum and keeps it zero; subtracting equal shares would do work of its own
+where masses differ. The last term makes up for phase space that kinetic energies in C_i compress (Evans,
+Cummings, Mol. Phys. 61, 367 (1987); Mandadapu, Jones, Papadopoulos, J. Chem. Phys. 133, 034122 (2010)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from ase.data import atomic_numbers
+from torch import Tensor, nn
+
+from mlipbook.dynamics.methods import Forces, NoseHoover, drifted
+from mlipbook.dynamics.state import State, without_total
+from mlipbook.neighbors import Edges
+from mlipbook.potentials import Evaluation
+from mlipbook.structures import Structures
+
+Drive = Callable[[State, Tensor], Tensor]  # state, kT (B,) -> forces (B, N, 3) eV/A
+
+
+@dataclass(frozen=True)
+class HeatField:
+    """field: (B, 3), 1/A. The state's virials must be those of the definition that is to be driven."""
+
+    field: Tensor
+
+    def __call__(self, state: State, kT: Tensor) -> Tensor:
+        energies = state.evaluated.energies + state.momenta.square().sum(-1) / (2 * state.masses)
+        virial = torch.einsum("biac,ba->bic", state.evaluated.virials, self.field)  # W_i^T F, not W_i F
+        coupled = energies[..., None] * self.field[:, None] + virial
+        share = 1 - state.masses / state.masses.mean()
+        return without_total(coupled, state.masses) + (
+            kT[:, None, None] * share[:, None] * self.field[:, None]
+        )
+
+
+@dataclass(frozen=True)
+class ColorField:
+    """field: (B, 3), eV/A, on the atoms of this element."""
+
+    field: Tensor
+    element: str
+
+    def __call__(self, state: State, kT: Tensor) -> Tensor:
+        own = (state.structures.species == atomic_numbers[self.element]).to(self.field)
+        return without_total(own[:, None] * self.field[:, None], state.masses)
+
+
+@dataclass(frozen=True)
+class DrivenNoseHoover(NoseHoover):
+    """Velocity Verlet under a drive, between half steps of a single Nose-Hoover thermostat.
+
+    Single, since a chain, built for equilibrium, misses its temperature under steady dissipation (Branka,
+    Phys. Rev. E 61, 4769 (2000)). The drive depends on velocities: a half kick takes it in its middle.
+    """
+
+    drive: Drive
+
+    def __post_init__(self) -> None:
+        if self.chain != 1:
+            raise ValueError(
+                f"a chain of {self.chain} thermostats misses its temperature under dissipation; use 1"
+            )
+
+    def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
+        state = self.thermostat(state, timestep / 2, kT)
+        state = drifted(self.kicked(state, timestep / 2, kT), timestep)
+        state = self.kicked(replace(state, result=forces(state.structures)), timestep / 2, kT)
+        state = self.thermostat(state, timestep / 2, kT)
+        return replace(state, step=state.step + 1)
+
+    def kicked(self, state: State, dt: float, kT: Tensor) -> State:
+        """p <- p + (F + F^ext) dt, F^ext at the momenta in the middle of the kick (one correction)."""
+        forces = state.evaluated.forces
+        middle = replace(state, momenta=state.momenta + dt / 2 * (forces + self.drive(state, kT)))
+        return replace(state, momenta=state.momenta + dt * (forces + self.drive(middle, kT)))
+
+
+class Booked(nn.Module):
+    """A potential whose atomic virials are those of one definition, whatever definition is asked for."""
+
+    def __init__(self, potential: Any, definition: str):
+        super().__init__()
+        self.potential, self.definition, self.cutoff = potential, definition, float(potential.cutoff)
+        self.shortest = getattr(potential, "shortest", None)
+
+    def evaluate(
+        self, structures: Structures, definition: str = "", edges: Edges | None = None
+    ) -> Evaluation:
+        """As of the potential, in the definition of this book."""
+        return self.potential.evaluate(structures, self.definition, edges)

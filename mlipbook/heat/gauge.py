@@ -1,0 +1,76 @@
+"""The zero of atomic energies, which no force sees and the heat flux of a diffusing species does.
+
+Offsets c_z per species add sum_z c_z V_z to the flux Omega*J, V_z = sum of the velocities of species z. With
+c chosen such that the cell's energy stays what it was, forces, virials and phase diagram are the same: a
+gauge. A fit of total energies does not determine it (Ercole et al., J. Low Temp. Phys. 185, 79 (2016)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from ase.data import atomic_numbers
+from torch import Tensor, nn
+
+from mlipbook.neighbors import Edges
+from mlipbook.potentials import Evaluation
+from mlipbook.structures import Structures
+
+
+class Shifted(nn.Module):
+    """A potential with offsets added to its atomic energies: {element: eV}, numbers or one per replica, (B,).
+
+    Forces and virials are those of the potential, the flux changes by sum_z c_z V_z.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, potential: Any, offsets: Mapping[str, float | Tensor]):
+        super().__init__()
+        self.potential, self.cutoff = potential, float(potential.cutoff)
+        self.elements = tuple(offsets)
+        values = [torch.as_tensor(x, dtype=torch.float64) for x in offsets.values()]
+        self.register_buffer("offsets", torch.stack(torch.broadcast_tensors(*values)))
+
+    @property
+    def shortest(self) -> dict[tuple[str, str], float] | None:
+        return getattr(self.potential, "shortest", None)
+
+    def evaluate(
+        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+    ) -> Evaluation:
+        """Shapes and errors as of the potential; ValueError if offsets are not one for each replica."""
+        if self.offsets.ndim == 2 and self.offsets.shape[1] != len(structures):
+            raise ValueError(
+                f"{self.offsets.shape[1]} offsets for {len(structures)} structures; give one each"
+            )
+        result = self.potential.evaluate(structures, definition, edges)
+        energies = result.energies
+        for element, offset in zip(self.elements, self.offsets, strict=True):
+            energies = energies + torch.where(
+                structures.species == atomic_numbers[element], offset[..., None], 0
+            )
+        return replace(result, energies=energies)
+
+
+def without_enthalpy(structures: Structures, element: str, h: float | Tensor) -> dict[str, Tensor]:
+    """Offsets {element: eV} of a binary compound that take h (eV) off the heat that goes with a current of
+    `element`, and leave the energy of these structures as it is.
+
+    At zero total momentum V_b = -(m_a/m_b) V_a, so that offsets (c, -c N_a/N_b) add g c V_a to the flux,
+    g = 1 + N_a m_a/(N_b m_b): c = -h/g. Raises ValueError unless there are two species, one the given.
+    """
+    present = sorted(set(structures.symbols))
+    if len(present) != 2 or element not in present:
+        raise ValueError(
+            f"{', '.join(present)}: a gauge by the current of {element} needs it and one more species"
+        )
+    [other] = [s for s in present if s != element]
+    own = structures.species == atomic_numbers[element]
+    ratio = float(own.sum()) / float((~own).sum())
+    mass = float(structures.masses[own][0] / structures.masses[~own][0])
+    c = -torch.as_tensor(h, dtype=torch.float64) / (1 + ratio * mass)
+    return {element: c, other: -ratio * c}

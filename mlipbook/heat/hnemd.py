@@ -1,0 +1,158 @@
+"""Thermal conductivity by a homogeneous fictitious field (HNEMD; Evans, Phys. Lett. A 91, 457 (1982)).
+
+    kappa = <J_F>/(T F)                 J = flux per volume; linear response, any definition of W_i
+    sigma = (1/F) sqrt(2 kappa kB/(Omega t))
+
+Eq. 15 as printed has another factor Omega, which its own Eq. 10, 11 do not leave room for (chapter 11).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlipbook.dynamics import Simulation, State
+from mlipbook.dynamics.ensembles import positive
+from mlipbook.free_energy.series import Value, average
+from mlipbook.heat.drive import Booked, ColorField, Drive, DrivenNoseHoover, HeatField
+from mlipbook.heat.flux import convective_flux, mass_current
+from mlipbook.units import W_per_m_K, fs, kB, ps
+
+
+@dataclass(frozen=True)
+class Response:
+    """Steady state under a field. All series are (T, B), of B replicas; fluxes and currents (T, B, 3).
+
+    flux: Omega*J of Eq. 11, eV A per internal time. current: element -> V_z, A per internal time.
+    temperature: K. field: (B, 3), 1/A of a heat field, eV/A of a color field. volume: A^3, interval:
+    between samples, internal time. thermostat: K, the temperature that was set.
+    """
+
+    flux: Tensor
+    current: Mapping[str, Tensor]
+    temperature: Tensor
+    field: Tensor
+    volume: float
+    interval: float
+    thermostat: float
+
+    @property
+    def kappa(self) -> Value:
+        """<J_F>/(T F), W/m/K, of a heat field: L_qq, at whatever mass current the field drives."""
+        value, error = average(self.coefficient(self.flux))
+        return Value(value / W_per_m_K, error / W_per_m_K)
+
+    def coefficient(self, flux: Tensor) -> Tensor:
+        """Samples (T, B) of a flux's response to the field, <flux . F>/(Omega T F^2), internal units."""
+        along = (flux * self.field).sum(-1) / self.field.square().sum(-1)
+        return along / (self.volume * self.thermostat)
+
+    def onsager(self, element: str) -> Value:
+        """Response of the current of an element: L_1q to a heat field, L_11 to a color field on it."""
+        return average(self.coefficient(self.current[element]))
+
+    @property
+    def across(self) -> Value:
+        """As kappa, across the field in place of along it, W/m/K: zero but for noise."""
+        turned = self.flux.roll(1, -1)
+        value, error = average(self.coefficient(turned))
+        return Value(value / W_per_m_K, error / W_per_m_K)
+
+    def running(self) -> tuple[Tensor, Tensor]:
+        """Time (T,), internal units, and the running average of kappa of each replica, (T, B) W/m/K."""
+        samples = self.coefficient(self.flux) / W_per_m_K
+        count = torch.arange(1, len(samples) + 1, dtype=torch.float64)
+        return self.interval * count, samples.cumsum(0) / count[:, None]
+
+
+def hnemd(
+    potential: Any,
+    state: State,
+    field: float | Sequence[float] | Tensor,
+    temperature: float,
+    steps: int,
+    timestep: float,
+    *,
+    definition: str = "I",
+    color: str | None = None,
+    thermostat_time: float = 100 * fs,
+    settle: float = 5 * ps,
+    every: int = 4,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> Response:
+    """Drive the heat flux of a definition (Eq. 11-14) by a field, and measure what flows.
+
+    state: B replicas at rest, at their temperature; one batch. field: 1/A, a number (along x), (3,), or
+    (B, 3). color: an element whose current is driven instead, the field then in eV/A. thermostat_time of the
+    single Nose-Hoover thermostat, settle (left out of the averages), timestep: internal units. The gauge is
+    that of the potential (`Shifted`). store: as in Simulation.run; the same call goes on after a kill.
+    Raises ValueError for a field of zero or of another shape, and for what Simulation.run refuses.
+    """
+    fields = fields_of(field, state)
+    drive: Drive = ColorField(fields, color) if color else HeatField(fields)
+    method = DrivenNoseHoover(positive(thermostat_time, "thermostat_time"), 1, drive)
+    skip = round(settle / timestep / every)
+    if steps // every <= skip + 10:
+        raise ValueError(
+            f"{steps} steps, of which the first {skip * every} settle: nothing is left to average"
+        )
+    observe = {"flux": flux_of, "temperature": lambda s: s.temperature}
+    elements = sorted(set(state.structures.symbols))
+    observe |= {f"current of {z}": partial(current_of, element=z) for z in elements}
+    run = Simulation(Booked(potential, definition), method, positive(timestep, "timestep"), temperature).run(
+        state, steps, observe, every=every, store=store, progress=progress
+    )
+    seen = {name: series[1 + skip :] for name, series in run.observed.items()}
+    return Response(
+        seen["flux"],
+        {z: seen[f"current of {z}"] for z in elements},
+        seen["temperature"],
+        fields.cpu(),
+        float(state.volume[0]),
+        every * timestep,
+        temperature,
+    )
+
+
+def fields_of(field: float | Sequence[float] | Tensor, state: State) -> Tensor:
+    """(B, 3) from what `hnemd` takes."""
+    given = torch.as_tensor(field, dtype=torch.float64, device=state.momenta.device)
+    if given.ndim == 0:
+        given = torch.stack([given, 0 * given, 0 * given])
+    if given.shape not in ((3,), (len(state), 3)) or not bool((given.square().sum(-1) > 0).all()):
+        raise ValueError(
+            f"field {tuple(given.shape)} for {len(state)} replicas: a number, (3,) or ({len(state)}, 3), "
+            "not zero, is needed"
+        )
+    return given.expand(len(state), 3)
+
+
+def flux_of(state: State) -> Tensor:
+    """Omega*J (B, 3) of a state, in the definition of its virials."""
+    velocities = state.velocities
+    virial = torch.einsum("biac,bic->ba", state.evaluated.virials, velocities)
+    return convective_flux(state.evaluated.energies, state.masses, velocities) + virial
+
+
+def current_of(state: State, element: str) -> Tensor:
+    """V_z (B, 3) of a state, A per internal time."""
+    return mass_current(state.velocities, state.structures, element)
+
+
+def predicted_error(field: float, kappa: float, volume: float, time: float) -> float:
+    """sigma of kappa (W/m/K) after a run of this length; field 1/A, kappa W/m/K, volume A^3, internal time.
+
+    From the equilibrium fluctuations of the flux, whose integral is kappa (Eq. 10): small fields, times long
+    beside the flux's memory. Raises ValueError unless all are positive.
+    """
+    if not all(0 < x < inf for x in (field, kappa, volume, time)):
+        raise ValueError(f"field {field}, kappa {kappa}, volume {volume}, time {time}: give positive ones")
+    return (2 * kappa * W_per_m_K * kB / (volume * time)) ** 0.5 / field / W_per_m_K
