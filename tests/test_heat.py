@@ -310,8 +310,8 @@ def test_order_and_images_of_atoms_do_not_count(name):
 
 
 def test_species_offset_adds_a_mass_current():
-    """Constants c per species leave forces alone and change the flux of any definition by sum_z c_z V_z. Without
-    momentum that is (c_A - c_B m_A/m_B) V_A: equal constants change it too, unless the masses are equal.
+    """Constants c per species leave forces alone and change every flux by sum_z c_z V_z. At rest that is
+    (c_A - c_B m_A/m_B) V_A: equal constants change it too, unless the masses are equal.
     """
     structures = CASES["two species"]
     potential, v = ann(structures), thermal(structures)
