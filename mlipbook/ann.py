@@ -146,13 +146,10 @@ class ANNPotential(EdgePotential):
 
     def network_energies(self, features: Tensor, species: Tensor) -> Tensor:
         """Cohesive energies eps_i - E_atom, (members, A) eV, from features (A, F) or (members, A, F)."""
-        if len(self.networks) == 1:
-            y = next(iter(self.networks.values()))(features)
-        else:
-            y = features.new_zeros(self.members, len(species))
-            for element, network in self.networks.items():
-                rows = (species == atomic_numbers[element]).nonzero()[:, 0]
-                y = y.index_copy(1, rows, network(features[..., rows, :]))
+        outputs = {element: network(features) for element, network in self.networks.items()}
+        y = next(iter(outputs.values()))
+        for element in list(outputs)[1:]:  # of all atoms, then chosen: shapes do not depend on species
+            y = torch.where(species == atomic_numbers[element], outputs[element], y)
         return y / self.energy_scale + self.energy_shift
 
     def reference_energy(self, species: Tensor) -> Tensor:
@@ -190,6 +187,36 @@ class ANNPotential(EdgePotential):
             k: v.detach().cpu() for k, v in self.state_dict().items() if not k.startswith("descriptor.")
         }
         return arrays, metadata
+
+
+class MemberPerReplica(EdgePotential):
+    """A committee of M whose members drive replicas of their own: B = M R replicas, the first R the first's.
+
+    One batch for many potentials, with one pass over the descriptors. Raises ValueError for another B.
+    """
+
+    def __init__(self, committee: ANNPotential):
+        super().__init__()
+        self.committee, self.cutoff, self.shortest = committee, committee.cutoff, committee.shortest
+
+    def check(self, structures: Structures) -> None:
+        self.committee.check(structures)
+        if len(structures) % self.committee.members:
+            raise ValueError(
+                f"{len(structures)} replicas for {self.committee.members} members: give each as many"
+            )
+
+    def atomic_energies(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
+        M, potential = self.committee.members, self.committee
+        features = potential.descriptor.features(vectors, center_species, neighbor_species)
+        shares = features.view(M, -1, features.shape[-1])
+        energies = potential.network_energies(shares, center_species.view(M, -1)[0]).flatten()
+        energies = energies + potential.reference_energy(center_species)
+        if potential.repulsion is not None:
+            energies = energies + potential.repulsion.atomic_energies(
+                vectors, center_species, neighbor_species
+            )
+        return energies
 
 
 def _restore(arrays: dict, metadata: dict) -> ANNPotential:

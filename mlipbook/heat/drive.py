@@ -94,6 +94,7 @@ class Booked(nn.Module):
         super().__init__()
         self.potential, self.definition, self.cutoff = potential, definition, float(potential.cutoff)
         self.shortest = getattr(potential, "shortest", None)
+        self.members = getattr(potential, "members", 1)
 
     def evaluate(
         self, structures: Structures, definition: str = "", edges: Edges | None = None

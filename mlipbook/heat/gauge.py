@@ -31,6 +31,7 @@ class Shifted(nn.Module):
     def __init__(self, potential: Any, offsets: Mapping[str, float | Tensor]):
         super().__init__()
         self.potential, self.cutoff = potential, float(potential.cutoff)
+        self.members = getattr(potential, "members", 1)
         self.elements = tuple(offsets)
         values = [torch.as_tensor(x, dtype=torch.float64) for x in offsets.values()]
         self.register_buffer("offsets", torch.stack(torch.broadcast_tensors(*values)))
