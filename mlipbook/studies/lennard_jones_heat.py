@@ -50,11 +50,11 @@ class Sizes:
 
     cells: int = 4
     replicas: int = 8
-    melt: int = 2000
-    settle: int = 3000
-    equilibrium: int = 40_000
-    driven: tuple[tuple[float, int], ...] = ((0.05, 12_000), (0.1, 10_000), (0.2, 8000))
-    chain: tuple[float, int] = (0.2, 5000)
+    melt: int = 800
+    settle: int = 1700
+    equilibrium: int = 20_000
+    driven: tuple[tuple[float, int], ...] = ((0.05, 9000), (0.1, 9000), (0.2, 5000))
+    chain: tuple[float, int] = (0.2, 4000)
     relax: int = 1000  # of the driven steps, left out
 
 
