@@ -1,0 +1,161 @@
+"""Milliseconds per HNEMD step of 384 ions of Ag2Se, beside bare force call, NVT and LAMMPS in the same run.
+
+    python benchmarks/benchmark_heat.py [--device cuda] [--steps 100] [--out FILE.json]
+
+The pair potential `AgSe`, cutoff 9.5 A. The bare call is `evaluate` with the neighbor list that dynamics
+would use. LAMMPS (if `lammps` is installed) has the same potential as a table, at constant energy. All take
+turns, so that they see the same load. Times are of the processor on a CPU (other programs count little), of
+the clock on a GPU, where the call is also replayed from a CUDA graph, as in a step; one thread. On a GPU also
+atom-steps per second of 1 to 30 replicas.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import mlipbook as mb
+from mlipbook.bookkit import save_result
+from mlipbook.heat import Booked, hnemd
+from mlipbook.neighbors import VerletLists
+from mlipbook.potentials import AgSe, EdgePotential
+from mlipbook.recording import fastest
+from mlipbook.studies import lammps_table
+from mlipbook.studies.superionic import EDGE, TEMPERATURE, crystal
+from mlipbook.units import bohr, fs
+
+TIMESTEP, SEED, ROUNDS = 3 * fs, 0, 5
+FIELD = 0.01 / bohr  # the paper's, 1/A
+GOAL = 1.25  # an HNEMD step over the bare call
+BATCHES = {"cpu": (1, 4), "cuda": (1, 2, 4, 8, 16, 30)}
+Kinds = dict[str, tuple[Callable[[], object], int]]  # name -> what to call, steps in a call
+
+
+def seconds(function: Callable[[], object], device: str) -> float:
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    began = clock()
+    function()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return clock() - began
+
+
+def liquid_silver(potential: EdgePotential, replicas: int, device: str) -> mb.dynamics.State:
+    """Replicas of the superionic phase after a short run."""
+    structures = mb.Structures.from_ase([crystal(4, EDGE)] * replicas, device)
+    state = mb.dynamics.thermalize(structures, 2 * TEMPERATURE, seed=SEED)
+    return mb.dynamics.NVT(potential, TIMESTEP, TEMPERATURE).run(state, 200, progress=False).state
+
+
+def driven(potential: EdgePotential, state: mb.dynamics.State, steps: int) -> Callable[[], object]:
+    def run() -> object:
+        options = {"settle": 0.0, "every": 5, "progress": False}
+        return hnemd(potential, state, FIELD, TEMPERATURE, steps, TIMESTEP, **options)
+
+    return run
+
+
+def ours(potential: EdgePotential, state: mb.dynamics.State, steps: int) -> Kinds:
+    structures = state.structures
+    lists = VerletLists(potential.cutoff)(structures)
+    nvt = mb.dynamics.NVT(potential, TIMESTEP, TEMPERATURE)
+    kinds: Kinds = {
+        "a step of HNEMD": (driven(potential, state, steps), steps),
+        "bare call": (lambda: potential.evaluate(structures, "I", lists), 1),
+        "a step of NVT": (lambda: nvt.run(state, steps, every=steps, progress=False), steps),
+    }
+    if structures.positions.is_cuda:
+        replayed = fastest(Booked(potential, "I"), structures, "I")
+        kinds["replayed call"] = (lambda: replayed(structures, lists), 1)
+    return kinds
+
+
+def in_lammps(potential: EdgePotential, state: mb.dynamics.State, folder: str, steps: int) -> Kinds:
+    """Empty without LAMMPS."""
+    try:
+        lmp = lammps_table.started(
+            potential.cpu(), state.structures.to("cpu"), state.velocities.cpu(), f"{folder}/agse.table"
+        )
+    except (ImportError, OSError) as error:
+        print(f"without LAMMPS: {error}")
+        return {}
+    lmp.commands_list([f"timestep {TIMESTEP / mb.units.ps}", "fix nve all nve", "thermo 1000000"])
+    return {"a step of LAMMPS": (lambda: lmp.command(f"run {steps}"), steps)}
+
+
+def rounds(kinds: Kinds, device: str, steps: int) -> dict[str, np.ndarray]:
+    """ms per step, or call, in ROUNDS of `steps` of each kind."""
+    times: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(ROUNDS):
+        for name, (function, n) in kinds.items():
+            clock = "cpu" if "LAMMPS" in name else device
+            total = sum(seconds(function, clock) for _ in range(steps // n))
+            times[name].append(1e3 * total / steps)
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def record(values: np.ndarray, unit: str) -> dict:
+    """Median and its standard error."""
+    sem = 1.2533 * values.std(ddof=1) / len(values) ** 0.5
+    return {"value": float(np.median(values)), "sem": float(sem), "n": len(values), "unit": unit}
+
+
+def one_replica(device: str, steps: int) -> dict[str, dict]:
+    """Records: times, and an HNEMD step over the others; ratios are medians of the rounds' ratios."""
+    potential = AgSe().to(device)
+    state = liquid_silver(potential, 1, device)
+    with tempfile.TemporaryDirectory() as folder:
+        kinds = ours(potential, state, steps) | in_lammps(AgSe(), state, folder, steps)
+        times = rounds(kinds, device, steps)
+    records = {f"384 ions: {name}": record(values, "ms") for name, values in times.items()}
+    step = times.pop("a step of HNEMD")
+    for name, values in times.items():
+        records[f"384 ions: HNEMD over {name.removeprefix('a ')}"] = record(step / values, "")
+    return records
+
+
+def throughput(replicas: int, device: str, steps: int) -> dict[str, dict]:
+    """Atom-steps per second of HNEMD."""
+    potential = AgSe().to(device)
+    state = liquid_silver(potential, replicas, device)
+    times = rounds({"step": (driven(potential, state, steps), steps)}, device, steps)["step"]
+    rates = len(state) * state.structures.n_atoms / (times / 1e3)
+    return {f"HNEMD, {replicas} replicas of 384 ions": record(rates, "atom-steps/s")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--steps", type=int, default=100, help="in each of the rounds, 60 or more")
+    parser.add_argument("--out", type=Path, help="save the table with its provenance as JSON")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    began, device, steps = time.perf_counter(), arguments.device, arguments.steps
+    name = torch.cuda.get_device_name() if device == "cuda" else f"cpu, 1 of {os.cpu_count()} cores"
+    load = os.getloadavg()[0]
+    print(f"{name}, load {load:.1f}; torch {torch.__version__}")
+    records = {"load at the start": {"value": load, "sem": 0.0, "n": 1, "unit": "processes"}}
+    jobs = [partial(one_replica, device, steps)]
+    jobs += [partial(throughput, replicas, device, steps) for replicas in BATCHES[device]]
+    for job in jobs:
+        found = job()
+        for title, item in found.items():
+            goal = (
+                f", goal {GOAL}: {'met' if item['value'] <= GOAL else 'missed'}"
+                if "over bare" in title
+                else ""
+            )
+            print(f"{title:40} {item['value']:11.5g} ± {item['sem']:.2g} {item['unit']}{goal}", flush=True)
+        records |= found
+        if arguments.out:  # after each case: the next may take long
+            save_result(arguments.out, records, time.perf_counter() - began, SEED, name)
+
+
+if __name__ == "__main__":
+    main()
