@@ -144,7 +144,7 @@ def fluxes(
 
 
 def records(found: Fluxes, until: float, cutoff: float) -> dict[str, dict[str, Any]]:
-    """What the chapter records: value, sem, n, unit. until: longest lag, in TAU. cutoff: of the cepstrum, THz."""
+    """What the chapter records. until: longest lag, in TAU. cutoff: of the cepstrum, THz."""
     lag, n = until * TAU, found.heat.shape[1]
     halves = heat.green_kubo(found.heat, *found.system, until=lag)
     kappa, error = float(halves.kappa[-1]), float(halves.kappa_error[-1])
