@@ -9,6 +9,7 @@ import mlipbook as mb
 from mlipbook.dynamics import Trajectory, thermalize
 from mlipbook.potentials import AgSe
 from mlipbook.studies import superionic
+from mlipbook.studies.silver_selenide import crystal
 from mlipbook.studies.superionic import Sizes
 
 SMALL = Sizes(4, (2, 2), settle=0.05, length=0.4, piece=0.2, window=(0.04, 0.15))  # ps
@@ -53,7 +54,7 @@ def test_the_first_peak_of_a_parabola_is_its_vertex():
 def test_diffusion_of_a_random_walk_in_the_usual_unit():
     """Silver walks with <step^2> = 6 D dt per step, selenium stays: D = 2.5e-5 cm^2/s."""
     D, interval = 0.25, superionic.EVERY * superionic.TIMESTEP / 1000  # A^2/ps, ps
-    state = thermalize(superionic.crystal(2), [500.0] * 4)
+    state = thermalize(crystal(2), [500.0] * 4)
     silver = (state.structures.species == 47)[:, None]
     rng = np.random.default_rng(0)
     steps = torch.as_tensor(rng.normal(scale=(2 * D * interval) ** 0.5, size=(401, 4, 48, 3)))
@@ -84,7 +85,7 @@ def test_a_small_run_is_of_the_right_kind():
 
 
 def test_damping_and_shifting_change_coulomb_forces_by_a_fifth():
-    atoms = superionic.crystal(3)
+    atoms = crystal(3)
     atoms.rattle(0.2, seed=0)
     frames = [atoms, atoms.copy()]
     frames[1].rattle(0.1, seed=1)
@@ -98,7 +99,7 @@ def test_damping_and_shifting_change_coulomb_forces_by_a_fifth():
 
 
 def test_the_full_coulomb_sum_has_forces_and_virial_of_its_energy():
-    atoms = superionic.crystal(1)
+    atoms = crystal(1)
     atoms.rattle(0.2, seed=0)
     charge = {"Ag": 0.4, "Se": -0.8}
 

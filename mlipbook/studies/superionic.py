@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ase import Atoms
 from ase.data import atomic_numbers
 from torch import Tensor
 
@@ -29,14 +28,10 @@ from mlipbook.dynamics import NPT, NVT, State, Trajectory, thermalize
 from mlipbook.potentials import AgSe, EdgePotential
 from mlipbook.potentials.ionic import Ionic, read
 from mlipbook.structures import Structures
+from mlipbook.studies.silver_selenide import TEMPERATURE, crystal
 from mlipbook.units import GPa, bohr, fs, hartree, meV
 
-EDGE, TEMPERATURE = 4.993, 500.0  # A, K: where the experiment has alpha-Ag2Se, and the paper its data
 TEMPERATURES = (350.0, 500.0, 700.0, 1000.0, 1200.0)  # K, at zero pressure
-SITES = {
-    "Se": [(0, 0, 0), (0.5, 0.5, 0.5)],  # bcc
-    "Ag": [(0.5, 0, 0.25), (0.5, 0, 0.75), (0, 0.5, 0.25), (0, 0.5, 0.75)],  # 4 of 12 tetrahedra
-}
 TIMESTEP, EVERY = 5.0, 10  # fs, steps between samples and frames
 BINS = torch.linspace(1.8, 9.8, 161, dtype=torch.float64)  # A, of g(r)
 A2_PER_PS = 10.0  # in 1e-5 cm^2/s
@@ -71,12 +66,6 @@ class Sizes:
     length: float = 16.0
     piece: float = 8.0
     window: tuple[float, float] = (1.5, 5.0)
-
-
-def crystal(cells: int = 4, edge: float = EDGE) -> Atoms:
-    """Ag2Se, 6 cells^3 atoms, silver in order; edge of the cubic cell in A."""
-    sites = [*SITES["Se"], *SITES["Ag"]]
-    return Atoms("Se2Ag4", scaled_positions=sites, cell=[edge] * 3, pbc=True) * cells
 
 
 def selenium_order(state: State) -> Tensor:
