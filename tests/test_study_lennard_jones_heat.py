@@ -1,49 +1,38 @@
-"""The study of the Lennard-Jones liquid's conductivity: units, pieces in small, the chain that misses."""
+"""The study of the driven Lennard-Jones liquid: units, pieces in small, the chain that misses."""
 
 import pytest
 import torch
 
-from mlipbook.free_energy.series import Value
 from mlipbook.heat import HeatField
 from mlipbook.studies import lennard_jones_heat as study
 from mlipbook.studies.lennard_jones_heat import Sizes
-from mlipbook.units import W_per_m_K, fs, kB
+from mlipbook.studies.liquid_argon import UNIT, liquid
 
-SMALL = Sizes(3, 2, melt=100, settle=100, equilibrium=1000, driven=((0.2, 200),), chain=(0.2, 200), relax=50)
-
-
-def test_units_are_those_of_argon():
-    assert study.TAU / fs == pytest.approx(2156, abs=1)
-    assert abs(study.TEMPERATURE - 86.5) < 0.01
-    one = kB / (study.SIGMA * study.TAU)  # kappa* = 1, in eV/(A K internal time)
-    assert study.reduced(Value(one / W_per_m_K, 0.0), 1)["value"] == pytest.approx(1.0)
-    # Liquid argon at its triple point conducts 0.13 W/m/K, in experiment.
-    assert 6 < 0.13 * study.REDUCED < 7.5
+SMALL = Sizes(3, 2, equilibration=100, driven=((0.2, 300),), chain=(0.2, 300), relax=50)
 
 
-def test_equilibrium_and_fields_in_small():
+def test_fields_in_small():
     torch.set_num_threads(1)
-    start = study.liquid(SMALL)
-    box = start.structures
-    assert box.n_atoms / float(box.volumes[0]) * study.SIGMA**3 == pytest.approx(study.DENSITY)
-    found = study.in_equilibrium(start, SMALL)
-    records = study.of_equilibrium(found, 2, plateau=0.5)
-    assert 2 < records["kappa*, Green-Kubo to 0.5 tau"]["value"] < 20
-    response = study.driven(start, 0.2, 200, SMALL)
-    records |= study.of_field(response, "F* = 0.2")
-    expected = records["kappa*, F* = 0.2: predicted error"]["value"]
-    assert abs(records["kappa*, F* = 0.2"]["value"] - 7) < 6 * expected < 12
+    start = liquid(SMALL.cells, SMALL.replicas, SMALL.equilibration)
+    response = study.driven(start, 0.2, 300, SMALL)
+    assert float(response.field[0, 0]) * study.SIGMA == pytest.approx(0.2)
+    records = study.of_field(response, "F* = 0.2")
+    found, expected = (records[f"kappa*, F* = 0.2{name}"]["value"] for name in ("", ": predicted error"))
+    assert found == pytest.approx(response.kappa.value / UNIT)
+    assert abs(found - 7) < 6 * expected < 12
+    assert records["T*, F* = 0.2"]["value"] == pytest.approx(0.722, rel=0.1)
     chained = study.with_chain(start, SMALL)
     assert chained.flux.shape == response.flux.shape and not torch.equal(chained.flux, response.flux)
-    curves = study.drawn(found, {"F* = 0.2": response})
-    assert len(curves["F* = 0.2"]["kappa"]) == 200 and len(curves["green_kubo"]["sem"]) == 100
+    curve = study.running(response, 20)
+    assert curve["time"][-1] == pytest.approx(len(response.flux) * 5 * 0.004) and len(curve["kappa"]) == 20
+    assert curve["kappa"][-1] == pytest.approx(found)
 
 
 def test_z_scores_are_of_all_pairs_in_the_linear_regime():
-    names = ["Green-Kubo to 1.5 tau", "cepstral", "F* = 0.05", "F* = 0.1", "F* = 0.2"]
-    records = {f"kappa*, {x}": {"value": float(k), "sem": 3.0 + k % 2} for k, x in enumerate(names)}
+    names = [*study.EQUILIBRIUM, "kappa*, F* = 0.05", "kappa*, F* = 0.1", "kappa*, F* = 0.2"]
+    records = {name: {"value": float(k), "sem": 3.0 + k % 2} for k, name in enumerate(names)}
     found = study.z_scores(records)
-    assert len(found) == 6 and found["Green-Kubo to 1.5 tau, cepstral"] == pytest.approx(-0.2)
+    assert len(found) == 6 and found["Green-Kubo, cepstral"] == pytest.approx(-0.2)
 
 
 def test_the_library_refuses_the_chain_that_the_study_shows():
