@@ -58,10 +58,8 @@ def cepstral(
     refuse_not_positive(interval=interval, volume=volume, temperature=temperature, cutoff=cutoff)
     if currents is not None:
         x = torch.cat([x, paired(series("currents", currents), x[..., 0])[..., None]], -1)
-    T, half = (
-        len(x),
-        int(cutoff * len(x) * interval * (1 + 1e-12)),
-    )  # tolerate a cutoff at Nyquist's frequency
+    T = len(x)
+    half = int(cutoff * T * interval * (1 + 1e-12))  # the cutoff may be the Nyquist frequency, but for rounding
     if half > T // 2 or half < FEWEST:
         raise ValueError(
             f"{half} frequencies up to {cutoff:.4g} in {T} samples {interval:.4g} apart (internal time): the "
