@@ -59,7 +59,7 @@ def cepstral(
     if currents is not None:
         x = torch.cat([x, paired(series("currents", currents), x[..., 0])[..., None]], -1)
     T = len(x)
-    half = int(cutoff * T * interval * (1 + 1e-12))  # the cutoff may be the Nyquist frequency, but for rounding
+    half = int(cutoff * T * interval * (1 + 1e-12))  # rounding must not cost the last one
     if half > T // 2 or half < FEWEST:
         raise ValueError(
             f"{half} frequencies up to {cutoff:.4g} in {T} samples {interval:.4g} apart (internal time): the "
