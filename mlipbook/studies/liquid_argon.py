@@ -64,8 +64,8 @@ def liquid(cells: int, replicas: int, steps: int, seed: int = 0, device: str = "
     hot = thermalize(crystal, [4 * TEMPERATURE] * replicas, seed=seed)
     hot = replace(hot, structures=hot.structures.to(device), momenta=hot.momenta.to(device))
     hot = replace(hot, masses=hot.masses.to(device))
-    melt = Langevin(argon(), TIMESTEP, 2 * TEMPERATURE, friction_time=0.5 * TAU)
-    rest = Langevin(argon(), TIMESTEP, TEMPERATURE, friction_time=0.5 * TAU)
+    melt = Langevin(argon(), TIMESTEP, 2 * TEMPERATURE, friction_time=0.2 * TAU)
+    rest = Langevin(argon(), TIMESTEP, TEMPERATURE, friction_time=0.2 * TAU)
     molten = melt.run(hot, max(1, steps // 4), progress=False).state
     return rest.run(molten, steps, progress=False).state
 
