@@ -40,9 +40,10 @@ class Edges:
     def vectors(self, structures: Structures) -> Tensor:
         """Edge vectors r_e = r_j + S.cell - r_i, (3, A, K) angstrom; padding lies beyond any cutoff."""
         B, (A, K) = len(structures), self.neighbor.shape
-        positions = structures.positions.reshape(A, 3).T.contiguous()
-        offsets = torch.einsum("cbe,bcd->dbe", self.shifts.view(3, B, -1), structures.cells).reshape(3, A, K)
-        vectors = positions[:, self.neighbor] - positions[:, :, None] + offsets
+        positions = structures.positions.reshape(A, 3).T[:, :, None]
+        vectors = positions.expand(3, A, K).gather(1, self.neighbor.expand(3, A, K)) - positions
+        shifts, image = self.shifts.view(3, B, -1).transpose(0, 1), vectors.view(3, B, -1).transpose(0, 1)
+        image.baddbmm_(structures.cells.mT, shifts)  # + S.cell, (B, 3, N*K), in the memory of the vectors
         return torch.where(self.real, vectors, 2 * (self.cutoff + self.skin))
 
     def species(self, structures: Structures) -> tuple[Tensor, Tensor]:
@@ -59,29 +60,23 @@ class Edges:
         old = self.built_for
         if structures.positions.shape != old.positions.shape or structures.pbc != old.pbc:
             return False
-        if not all(old.pbc) and not torch.equal(structures.cells, old.cells):
-            return False
-        if structures.cells is old.cells:  # as in dynamics at constant volume
-            moved = (structures.positions - old.positions).square().sum(-1).max().sqrt()
-            return bool(2 * moved < self.skin - skin)
-        identity = torch.eye(3).to(old.cells)
-        deformation = torch.linalg.solve(old.cells, structures.cells) if all(old.pbc) else identity
-        moved = (structures.positions - old.positions @ deformation).square().sum(-1).max().sqrt()
-        strain = (deformation - identity).square().sum((1, 2)).max().sqrt() if all(old.pbc) else 0.0
+        moves = structures.positions - old.positions
+        strain: Tensor | float = 0.0
+        if structures.cells is not old.cells:  # at constant volume they are the same
+            if all(old.pbc):
+                change = old.inverse_cells @ (structures.cells - old.cells)  # D - 1
+                moves = torch.baddbmm(moves, old.positions, change, alpha=-1)
+                strain = torch.linalg.vector_norm(change, dim=(1, 2)).amax()
+            elif not torch.equal(structures.cells, old.cells):
+                return False
+        moved = torch.linalg.vector_norm(moves, dim=-1).amax()
         return bool(2 * moved + strain * (self.cutoff + self.skin) < self.skin - skin)
 
     def narrowed(self, structures: Structures, skin: float) -> Edges:
         """The pairs of this list that are now within cutoff + skin, in the same order."""
         near = self.vectors(structures).square().sum(0) < (self.cutoff + skin) ** 2
-        K = max(1, int(near.sum(-1).max()))
-        column = torch.where(near, near.cumsum(-1) - 1, K)  # column K takes what is left out
-        old = torch.arange(near.shape[1], device=near.device).expand_as(near)
-        pick = column.new_zeros(len(near), K + 1).scatter(1, column, old)[:, :K]
-        real = torch.arange(K, device=near.device) < near.sum(-1, keepdim=True)
-        own = torch.arange(len(near), device=near.device)[:, None]
-        neighbor = torch.where(real, self.neighbor.gather(1, pick), own)
-        shifts = torch.where(real, self.shifts.gather(2, pick.expand(3, -1, -1)), 0.0)
-        return Edges(neighbor, shifts, real, self.cutoff, skin, structures)
+        found = self.neighbor.masked_select(near), self.shifts.masked_select(near)
+        return _table(near.sum(-1), *found, self.cutoff, skin, structures)
 
 
 class VerletLists:
@@ -111,83 +106,77 @@ def build(structures: Structures, cutoff: float, skin: float = 0.0) -> Edges:
     Small cells list every image within reach. Raises ValueError where two atoms overlap (closer than
     0.01 A) and names them.
     """
-    B, N, reach = len(structures), structures.n_atoms, cutoff + skin
+    structures.refuse_broken()
+    reach = cutoff + skin
     few = structures.n_atoms <= ALL_PAIRS_LIMIT[structures.positions.device.type]
     one_image = not any(structures.pbc) or (
-        all(structures.pbc) and bool((_heights(structures.cells) >= 2 * reach).all())
+        all(structures.pbc) and bool((_heights(structures) >= 2 * reach).all())
     )
     if one_image and few:
-        center, neighbor, shifts = _all_pairs(structures, reach)
+        center, neighbor, shifts, distances = _all_pairs(structures, reach)
     else:
-        center, neighbor, shifts = _linked_cells(structures, reach)
-    edges = _table(center, neighbor, shifts, B * N, cutoff, skin, structures)
-    _refuse_overlaps(edges, structures)
-    return edges
+        center, neighbor, shifts, distances = _linked_cells(structures, reach)
+    _refuse_overlaps(center, neighbor, distances, structures.n_atoms)
+    counts = torch.bincount(center, minlength=len(structures) * structures.n_atoms)
+    return _table(counts, neighbor, shifts, cutoff, skin, structures)
 
 
-def _heights(cells: Tensor) -> Tensor:
+def _heights(structures: Structures) -> Tensor:
     """Distances between opposite faces, (B, 3): the rows of the inverse cell are 1/height long."""
-    return 1 / torch.linalg.inv(cells).norm(dim=-2)
+    return 1 / structures.inverse_cells.norm(dim=-2)
 
 
-def _all_pairs(structures: Structures, reach: float) -> tuple[Tensor, Tensor, Tensor]:
+Pairs = tuple[Tensor, Tensor, Tensor, Tensor]  # centers, neighbors (E,), shifts (3, E), distances (E,)
+
+
+def _all_pairs(structures: Structures, reach: float) -> Pairs:
     """All N x N pairs with the nearest image of each; right for cells wider than twice the reach."""
-    N, cells, x = structures.n_atoms, structures.cells, structures.positions.mT  # (B, 3, N)
-    shifts = torch.zeros(len(cells), 3, N, N).to(x)
+    N, x = structures.n_atoms, structures.positions.mT  # (B, 3, N)
     if any(structures.pbc):
-        x = torch.linalg.inv(cells).mT @ x
-        shifts = (x[:, :, :, None] - x[:, :, None, :]).round()
-    pairs = x[:, :, None, :] - x[:, :, :, None] + shifts  # (B, 3, i, j) = r_j - r_i, in units of the cell
+        x = structures.inverse_cells.mT @ x
+    pairs = x[:, :, None, :] - x[:, :, :, None]  # (B, 3, i, j) = r_j - r_i, in units of the cell
+    shifts = torch.zeros_like(pairs)
     if any(structures.pbc):
-        pairs = cells.mT @ pairs.flatten(2)
-    near = (pairs.view_as(shifts).square().sum(1) < reach**2) & ~torch.eye(N, dtype=torch.bool).to(x.device)
-    found = near.flatten().nonzero()[:, 0]
-    center = found // N
-    return center, center - center % N + found % N, shifts.transpose(0, 1).reshape(3, -1)[:, found]
+        shifts = -pairs.round()
+        pairs = (structures.cells.mT @ (pairs + shifts).flatten(2)).view_as(pairs)
+    squares = pairs.square().sum(1)
+    squares.diagonal(dim1=1, dim2=2).fill_(torch.inf)  # no atom is its own neighbor
+    b, i, j = (squares < reach**2).nonzero(as_tuple=True)
+    return b * N + i, b * N + j, shifts[b, :, i, j].T, squares[b, i, j].sqrt()
 
 
-def _linked_cells(structures: Structures, reach: float) -> tuple[Tensor, Tensor, Tensor]:
+def _linked_cells(structures: Structures, reach: float) -> Pairs:
     """Pairs from vesin's linked cells, one structure at a time, any cell and any number of images."""
     search = NeighborList(cutoff=reach, full_list=True, sorted=True)
     N, found = structures.n_atoms, []
     for b, (x, h) in enumerate(zip(structures.positions.cpu(), structures.cells.cpu(), strict=True)):
-        i, j, S = search.compute(x.numpy(), h.numpy(), np.asarray(structures.pbc), quantities="ijS")
-        found.append((b * N + i.astype(np.int64), b * N + j.astype(np.int64), S.astype(float).T))
+        i, j, S, d = search.compute(x.numpy(), h.numpy(), np.asarray(structures.pbc), quantities="ijSd")
+        found.append((b * N + i.astype(np.int64), b * N + j.astype(np.int64), S.astype(float).T, d))
     device = structures.positions.device
-    center, neighbor, shifts = (
+    center, neighbor, shifts, distances = (
         torch.as_tensor(np.concatenate(parts, axis=-1), device=device) for parts in zip(*found, strict=True)
     )
-    return center, neighbor, shifts
+    return center, neighbor, shifts, distances
+
+
+def _refuse_overlaps(center: Tensor, neighbor: Tensor, distances: Tensor, N: int) -> None:
+    if len(distances) and float(distances.min()) < OVERLAP:
+        closest = int(distances.argmin())
+        b, i = divmod(int(center[closest]), N)
+        raise ValueError(
+            f"structure {b}: atoms {i} and {int(neighbor[closest]) % N} overlap, "
+            f"{float(distances[closest]):.2e} A apart; remove the duplicate atom or correct the cell"
+        )
 
 
 def _table(
-    center: Tensor,
-    neighbor: Tensor,
-    shifts: Tensor,
-    A: int,
-    cutoff: float,
-    skin: float,
-    structures: Structures,
+    counts: Tensor, neighbor: Tensor, shifts: Tensor, cutoff: float, skin: float, structures: Structures
 ) -> Edges:
-    """Sort a pair list (sorted by center) into padded rows; the padding points at the center itself."""
-    counts = torch.bincount(center, minlength=A)
-    K = max(1, int(counts.max()))
-    column = torch.arange(len(center), device=center.device) - (counts.cumsum(0) - counts)[center]
-    table = torch.arange(A, device=center.device)[:, None].repeat(1, K)
-    table[center, column] = neighbor
-    table_shifts = shifts.new_zeros(3, A, K)
-    table_shifts[:, center, column] = shifts
-    real = torch.arange(K, device=center.device) < counts[:, None]
-    return Edges(table, table_shifts, real, cutoff, skin, structures)
-
-
-def _refuse_overlaps(edges: Edges, structures: Structures) -> None:
-    distances = edges.vectors(structures).square().sum(0).sqrt()
-    if float(distances.min()) < OVERLAP:
-        row, column = divmod(int(distances.argmin()), distances.shape[1])
-        b, i = divmod(row, structures.n_atoms)
-        j = int(edges.neighbor[row, column]) % structures.n_atoms
-        raise ValueError(
-            f"structure {b}: atoms {i} and {j} overlap, {float(distances.min()):.2e} A apart; "
-            "remove the duplicate atom or correct the cell"
-        )
+    """Rows of so many (A,) edges from edges one after the other; the padding points at the center itself."""
+    A, K = len(counts), max(1, int(counts.max()))
+    real = torch.arange(K, device=counts.device) < counts[:, None]
+    own = torch.arange(A, device=counts.device)[:, None].expand(A, K)
+    none = shifts.new_zeros(3, A, K)
+    return Edges(
+        own.masked_scatter(real, neighbor), none.masked_scatter(real, shifts), real, cutoff, skin, structures
+    )

@@ -46,6 +46,10 @@ class Structures:
                 f"{B} structures of {N} atoms, species of type {self.species.dtype}: give at "
                 "least one structure and one atom, and atomic numbers as int64"
             )
+        self.refuse_broken()
+
+    def refuse_broken(self) -> None:
+        """Raise ValueError for coordinates that are not finite and for flat periodic cells."""
         finite = torch.isfinite(self.positions).all(-1)
         if not bool(finite.all()):
             b, i = torch.nonzero(~finite)[0].tolist()
@@ -67,6 +71,19 @@ class Structures:
                     f"{self.cells[b].tolist()}; set the cell, or pbc=False"
                 )
 
+    def moved(self, positions: Tensor, cells: Tensor | None = None) -> Structures:
+        """The same atoms at other positions, in the same cells or in others.
+
+        Dynamics calls it at every step, so nothing is checked: the next search for neighbors does that.
+        """
+        new = object.__new__(Structures)
+        vars(new).update(vars(self), positions=positions)  # what is cached comes along
+        if cells is not None:
+            for derived in ("volumes", "inverse_cells"):
+                vars(new).pop(derived, None)
+            vars(new).update(cells=cells)
+        return new
+
     def __len__(self) -> int:
         return self.positions.shape[0]
 
@@ -80,12 +97,17 @@ class Structures:
         a, b, c = self.cells.unbind(1)
         return (a * torch.linalg.cross(b, c)).sum(-1).abs()
 
+    @cached_property
+    def inverse_cells(self) -> Tensor:
+        """(B, 3, 3) 1/A; its columns are the reciprocal lattice vectors."""
+        return torch.linalg.inv(self.cells)
+
     @property
     def masses(self) -> Tensor:
         """(N,) amu, the standard atomic weights of ASE."""
         return torch.as_tensor(atomic_masses)[self.species.cpu()].to(self.positions)
 
-    @property
+    @cached_property
     def symbols(self) -> tuple[str, ...]:
         return tuple(chemical_symbols[z] for z in self.species.tolist())
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from mlipbook.dynamics.chains import Chains
-from mlipbook.dynamics.methods import MartynaTobiasKlein, alpha
+from mlipbook.dynamics.methods import MartynaTobiasKlein, alpha, for_atoms
 
 
 def pushed(state, impulse):
@@ -23,7 +23,7 @@ class NoFactor(MartynaTobiasKlein):
         return pushed(super().box_kicked(state, dt, pressure), dt * (1 - alpha(state)) * state.twice_kinetic)
 
     def kicked(self, state, dt, kT):
-        x = (self.box_velocity(state, kT) * dt)[:, None, None]
+        x = for_atoms(self.box_velocity(state, kT) * dt, state)
         change = -torch.expm1(-x) / x * dt * state.result.forces
         return replace(state, momenta=torch.exp(-x) * state.momenta + change)
 

@@ -21,11 +21,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import exp
 
+import numpy as np
 import torch
+from scipy.special import exprel
 from torch import Tensor
 
 from mlipbook.dynamics.chains import Chains
-from mlipbook.dynamics.state import State, noise, without_total
+from mlipbook.dynamics.state import State, noise, on_host, without_total
 from mlipbook.potentials import Evaluation
 from mlipbook.structures import Structures
 
@@ -73,7 +75,8 @@ class NoseHoover:
         return self.thermostat(state, timestep / 2, kT)
 
     def thermostat(self, state: State, dt: float, kT: Tensor) -> State:
-        factor, variables = self.chains(state).flow(state, state.twice_kinetic[:, None], kT, dt)
+        twice_kinetic = on_host(state.twice_kinetic)[:, None]
+        factor, variables = self.chains(state).flow(state, twice_kinetic, on_host(kT), dt)
         extended = {**state.extended, **variables}
         return replace(state, momenta=state.momenta * factor[..., None], extended=extended)
 
@@ -166,42 +169,44 @@ class MartynaTobiasKlein:
         return replace(state, step=state.step + 1)
 
     def thermostats(self, state: State, dt: float, kT: Tensor) -> State:
-        p_eps = state.extended["p_eps"]
-        twice_kinetic = torch.stack([state.twice_kinetic, p_eps**2 / self.box_mass(state, kT)], -1)
-        factor, variables = self.chains(state).flow(state, twice_kinetic, kT, dt)
-        extended = {**state.extended, **variables, "p_eps": p_eps * factor[:, 1]}
+        box = on_host(state.extended["p_eps"]) * self.box_velocity(state, kT)
+        twice_kinetic = np.stack([on_host(state.twice_kinetic), box], -1)
+        factor, variables = self.chains(state).flow(state, twice_kinetic, on_host(kT), dt)
+        extended = {**state.extended, **variables, "p_eps": state.extended["p_eps"] * factor[:, 1]}
         return replace(state, momenta=state.momenta * factor[:, :1, None], extended=extended)
 
     def box_kicked(self, state: State, dt: float, pressure: Tensor) -> State:
-        static = state.evaluated.virial.diagonal(dim1=-2, dim2=-1).sum(-1)  # Tr W
-        force = alpha(state) * state.twice_kinetic + static - 3 * pressure * state.volume
-        return replace(state, extended={**state.extended, "p_eps": state.extended["p_eps"] + dt * force})
+        static = on_host(state.evaluated.virial).trace(axis1=1, axis2=2)  # Tr W
+        twice_kinetic, P, V = on_host(state.twice_kinetic), on_host(pressure), on_host(state.volume)
+        change = dt * (alpha(state) * twice_kinetic + static - 3 * P * V)
+        p_eps = state.extended["p_eps"] + torch.as_tensor(change, device=state.momenta.device)
+        return replace(state, extended={**state.extended, "p_eps": p_eps})
 
     def kicked(self, state: State, dt: float, kT: Tensor) -> State:
-        """The flow of dp/dt = F - alpha v p: p exp(-x) + F dt exp(-x/2) sinh(x/2)/(x/2), x = alpha v dt."""
-        x = (alpha(state) * self.box_velocity(state, kT) * dt)[:, None, None]
-        change = dt * torch.exp(-x / 2) * sinh_over_argument(x / 2) * state.evaluated.forces
-        return replace(state, momenta=torch.exp(-x) * state.momenta + change)
+        """The flow of dp/dt = F - alpha v p: p exp(x) + F dt (exp(x) - 1)/x, x = -alpha v dt."""
+        x = -alpha(state) * self.box_velocity(state, kT) * dt
+        scale, push = for_atoms(np.exp(x), state), for_atoms(dt * exprel(x), state)
+        return replace(state, momenta=scale * state.momenta + push * state.evaluated.forces)
 
     def drifted(self, state: State, dt: float, kT: Tensor) -> State:
-        """The flow of dr/dt = p/m + v r and of the box."""
-        x = (self.box_velocity(state, kT) * dt)[:, None, None]
-        old, growth = state.structures, torch.exp(x)
-        change = dt * torch.exp(x / 2) * sinh_over_argument(x / 2) * state.velocities
-        moved = replace(old, positions=growth * old.positions + change, cells=growth * old.cells)
-        return replace(state, structures=moved)
+        """The flow of dr/dt = p/m + v r and of the box: r exp(x) + p/m dt (exp(x) - 1)/x, x = v dt."""
+        x, old = self.box_velocity(state, kT) * dt, state.structures
+        scale, push = for_atoms(np.exp(x), state), for_atoms(dt * exprel(x), state)
+        positions = scale * old.positions + push * state.velocities
+        return replace(state, structures=old.moved(positions, scale * old.cells))
 
-    def box_mass(self, state: State, kT: Tensor) -> Tensor:
-        return (state.degrees_of_freedom + 3) * kT * self.barostat_time**2
+    def box_mass(self, state: State, kT: Tensor) -> np.ndarray:
+        return (state.degrees_of_freedom + 3) * on_host(kT) * self.barostat_time**2
 
-    def box_velocity(self, state: State, kT: Tensor) -> Tensor:
-        return state.extended["p_eps"] / self.box_mass(state, kT)
+    def box_velocity(self, state: State, kT: Tensor) -> np.ndarray:
+        return on_host(state.extended["p_eps"]) / self.box_mass(state, kT)
 
     def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
         """H' = K + U + P V + p_eps^2/2W_eps + both chains."""
-        box = state.extended["p_eps"] ** 2 / (2 * self.box_mass(state, kT)) + pressure * state.volume
+        box = on_host(state.extended["p_eps"]) * self.box_velocity(state, kT) / 2
+        surroundings = torch.as_tensor(box, device=kT.device) + pressure * state.volume
         chains = self.chains(state).energy(state, kT)
-        return state.twice_kinetic / 2 + state.potential_energy + box + chains
+        return state.twice_kinetic / 2 + state.potential_energy + surroundings + chains
 
 
 # ---- flows -------------------------------------------------------------------------------------------
@@ -222,14 +227,13 @@ def drifted(state: State, dt: float) -> State:
 
 def moved(state: State, displacements: Tensor) -> State:
     structures = state.structures
-    return replace(state, structures=replace(structures, positions=structures.positions + displacements))
+    return replace(state, structures=structures.moved(structures.positions + displacements))
 
 
 def alpha(state: State) -> float:
     return 3 * (state.structures.n_atoms + 1) / state.degrees_of_freedom
 
 
-def sinh_over_argument(x: Tensor) -> Tensor:
-    """sinh(x)/x by its series, exact to rounding for |x| < 0.05 (a box changes by 1e-4 in a step)."""
-    square = x * x
-    return 1 + square / 6 * (1 + square / 20 * (1 + square / 42))
+def for_atoms(values: np.ndarray, state: State) -> Tensor:
+    """Numbers of each replica (B,) as (B, 1, 1) beside its atoms."""
+    return torch.as_tensor(values, device=state.momenta.device)[:, None, None]

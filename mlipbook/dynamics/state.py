@@ -151,6 +151,11 @@ def noise(seeds: Sequence[int], step: int, structures: Structures) -> Tensor:
     return torch.as_tensor(np.stack(draws), device=structures.positions.device)
 
 
+def on_host(values: Tensor) -> np.ndarray:
+    """Numbers of each replica for NumPy."""
+    return values.cpu().numpy()
+
+
 def per_replica(values: Numbers, structures: Structures, name: str) -> Tensor:
     """A number, or one for each replica, as (B,) float64; ValueError if there are others, or NaN."""
     found = torch.as_tensor(values, dtype=torch.float64, device=structures.positions.device)

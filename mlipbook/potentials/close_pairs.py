@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from itertools import combinations_with_replacement
 
 import torch
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor
 
 from mlipbook.neighbors import Edges
@@ -40,12 +41,7 @@ def shortest_distances(vectors: Tensor, edges: Edges, structures: Structures) ->
 def report_close_pairs(
     vectors: Tensor, edges: Edges, structures: Structures, shortest: dict[tuple[str, str], float]
 ) -> None:
-    known_distances = torch.full((len(chemical_symbols),) * 2, edges.cutoff).to(vectors)
-    for (a, b), distance in shortest.items():
-        i, j = chemical_symbols.index(a), chemical_symbols.index(b)
-        known_distances[[i, j], [j, i]] = distance
-    centers, around = edges.species(structures)
-    if not bool((vectors.square().sum(0) < known_distances[centers[:, None], around] ** 2).any()):
+    if not bool((vectors.square().sum(0) < known_distances(edges, structures, shortest) ** 2).any()):
         return
     for pair, distance in shortest_distances(vectors, edges, structures).items():
         known = shortest.get(pair, edges.cutoff)
@@ -58,3 +54,17 @@ def report_close_pairs(
                 CloserThanTrained,
                 stacklevel=3,
             )
+
+
+def known_distances(
+    edges: Edges, structures: Structures, shortest: dict[tuple[str, str], float]
+) -> Tensor | float:
+    """The shortest distance in the training set for each edge, (A, K) angstrom; a number for one species."""
+    kinds = sorted({atomic_numbers[symbol] for symbol in structures.symbols})
+    if len(kinds) == 1:
+        return shortest.get(species_pair(*kinds, *kinds), edges.cutoff)
+    table = torch.full((max(kinds) + 1,) * 2, edges.cutoff, dtype=torch.float64)
+    for a, b in combinations_with_replacement(kinds, 2):
+        table[a, b] = table[b, a] = shortest.get(species_pair(a, b), edges.cutoff)
+    centers, around = edges.species(structures)
+    return table.to(centers.device)[centers].gather(1, around)

@@ -82,7 +82,8 @@ class EdgePotential(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.parameters(), torch.empty(0, dtype=torch.float64)).dtype
+        first = next(self.parameters(), None)
+        return torch.float64 if first is None else first.dtype
 
     def evaluate(
         self, structures: Structures, definition: str = "I", edges: Edges | None = None
