@@ -5,9 +5,10 @@ run at once, one batch of replicas for all. Equilibrium runs give Green-Kubo int
 current of silver carries; with h taken off the atomic energies, HNEMD gives the conductivity by each of the
 three definitions, and a color field L_11. `conductivity_report` makes results/full/conductivity.json of it.
 
-    python -m mlipbook.studies.conductivity frames train starts equilibrium heat --folder F --device cuda
+    python -m mlipbook.studies.conductivity prepare --folder F --device cuda
+    python -m mlipbook.studies.conductivity run equilibrium-students heat-students-I --folder F --device cuda
 
-Each step leaves files in the folder and is skipped where they exist.
+Whatever is in the folder already is not made again. Without names, `run` makes all of RUNS.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import torch
 from torch import Tensor
 
 from mlipbook import bookkit
-from mlipbook.ann import ANNPotential, MemberPerReplica, load
+from mlipbook.ann import MemberPerReplica, load
 from mlipbook.archive import replacing
 from mlipbook.dynamics import NVE, State, thermalize
 from mlipbook.dynamics.forces import CommitteeMean
@@ -37,19 +38,18 @@ from mlipbook.potentials import AgSe
 from mlipbook.recording import compiled
 from mlipbook.structures import Structures
 from mlipbook.studies import cost_weights
-from mlipbook.studies.silver_selenide import TEMPERATURE, TIMESTEP, crystal, equilibrated, labeled, split
+from mlipbook.studies.silver_selenide import TEMPERATURE, crystal, equilibrated, labeled, split
 from mlipbook.units import bohr, fs, ps
 
 MEMBERS, COSTS = 5, [(1.0, 1.0, 0.0), (1.0, 1.0, 1.0)]  # p_U, p_F, p_W of EF and EFP
 MODELS = [f"{kind} {m}" for kind in ("EF", "EFP") for m in range(MEMBERS)]
-DEFINITIONS = ("I", "II", "III")
+DEFINITIONS = {"I": (1.0, 0.0), "II": (0.0, 1.0), "III": (0.5, 0.5)}  # shares of J_I and J_II
+TIMESTEP, SAMPLE = 5 * fs, 3  # steps between samples
+SETTLE, LAG, GAUGE_LAG = 3 * ps, 5 * ps, 2 * ps  # left out; longest lag of Green-Kubo; where h is read
 FIELD = 0.01 / bohr  # 1/A, the paper's
 COLOR = 0.01  # eV/A: 0.3 kT over the 1.3 A from site to site
-SAMPLE, SETTLE, LAG = 5, 3 * ps, 5 * ps  # steps between samples; left out; longest lag of Green-Kubo
-THERMOSTAT = 100 * fs
 BLOCK = 50  # samples in a stored mean of a driven run, 0.75 ps
-GAUGE_LAG = 2 * ps  # at which h is read
-REFERENCE_FIELDS = {  # name -> field/FIELD, share of h taken off: linear response, sign, raw gauge
+REFERENCE_FIELDS = {  # field/FIELD, share of h taken off: linear response, sign, and the raw gauge
     "F": (1.0, 1.0),
     "-F": (-1.0, 1.0),
     "F/2": (0.5, 1.0),
@@ -57,32 +57,26 @@ REFERENCE_FIELDS = {  # name -> field/FIELD, share of h taken off: linear respon
     "raw, F": (1.0, 0.0),
     "raw, F/4": (0.25, 0.0),
 }
+FRAMES, INTERVAL = 50, 0.2 * ps  # labeled ones of each of six trajectories
 
 
-# ---- potentials ----------------------------------------------------------------------------------------
+# ---- potentials and starts -----------------------------------------------------------------------------
 
 
-def make_frames(folder: Path, frames: int = 50, device: str = "cpu") -> None:
-    """train.xyz, valid.xyz, test.xyz: labeled frames of six trajectories, four to train."""
-    parts = split(labeled(equilibrated(6, device=device), frames, 0.2 * ps))
-    for name, atoms in zip(("train", "valid", "test"), parts, strict=True):
-        ase.io.write(folder / f"{name}.xyz", atoms)
-
-
-def train(folder: Path, epochs: int, device: str = "cpu") -> None:
-    """potentials.npz: a committee of ten, EF 0..4 and EFP 0..4."""
-    learn, valid = (ase.io.read(folder / f"{name}.xyz", ":") for name in ("train", "valid"))
-    committee, _ = cost_weights.fit_map(COSTS, learn, valid, members=MEMBERS, epochs=epochs, device=device)
-    committee.cpu().save(folder / "potentials.npz")
-
-
-# ---- runs ----------------------------------------------------------------------------------------------
-
-
-def make_starts(folder: Path, replicas: int, device: str = "cpu") -> None:
-    """starts.npz: positions of the superionic phase, one melt per replica."""
-    state = equilibrated(replicas, seed=100, device=device)
-    keep(folder / "starts.npz", positions=state.structures.positions)
+def prepare(folder: Path, replicas: int, epochs: int, device: str = "cpu") -> None:
+    """Labeled frames (*.xyz), a committee of all MODELS (potentials.npz), melted crystals (starts.npz)."""
+    parts = [folder / f"{name}.xyz" for name in ("train", "valid", "test")]
+    if not parts[-1].exists():
+        for path, frames in zip(parts, split(labeled(equilibrated(6), FRAMES, INTERVAL)), strict=True):
+            ase.io.write(path, frames)
+    if not (folder / "potentials.npz").exists():
+        learn, valid = (list(ase.io.iread(path)) for path in parts[:2])
+        options: dict[str, Any] = {"members": MEMBERS, "epochs": epochs, "device": device}
+        committee, _ = cost_weights.fit_map(COSTS, learn, valid, **options)
+        committee.cpu().save(folder / "potentials.npz")
+    if not (folder / "starts.npz").exists():
+        melted = equilibrated(replicas, seed=100, device=device)
+        keep(folder / "starts.npz", {"positions": melted.structures.positions})
 
 
 def start(folder: Path, copies: int, seed: int, device: str) -> State:
@@ -94,22 +88,21 @@ def start(folder: Path, copies: int, seed: int, device: str) -> State:
     return thermalize(structures, TEMPERATURE, seed)
 
 
-def students(folder: Path, device: str) -> MemberPerReplica:
-    """In single precision, each with replicas of its own."""
-    committee: ANNPotential = load(folder / "potentials.npz").float().to(device)
-    committee.shortest = None
-    return fast(MemberPerReplica(committee), device)
+def potential_of(model: str, folder: Path, device: str) -> Any:
+    """The "reference", or all "students" in single precision, each with replicas of its own."""
+    if model == "reference":
+        found: Any = AgSe().to(device)
+    else:
+        committee = load(folder / "potentials.npz").float().to(device)
+        committee.shortest = None  # nanoseconds meet pairs a little closer than any of the training set
+        found = MemberPerReplica(committee)
+    return compiled(found) if device != "cpu" else found
 
 
-def reference(device: str) -> Any:
-    return fast(AgSe().to(device), device)
+# ---- in equilibrium ------------------------------------------------------------------------------------
 
 
-def fast(potential: Any, device: str) -> Any:
-    return compiled(potential) if device != "cpu" else potential
-
-
-def equilibrium(potential: Any, state: State, steps: int) -> dict[str, Any]:
+def equilibrium(potential: Any, state: State, steps: int, folder: Path) -> dict[str, Any]:
     """Constant energy: correlations (B, lags + 1, 3, 3) of J_I, J_II and V_Ag of each replica, and the series
     of J_I and V_Ag (T, B, 3); temperature (B,) K; interval (internal time); volume (A^3).
     """
@@ -131,19 +124,50 @@ def equilibrium(potential: Any, state: State, steps: int) -> dict[str, Any]:
 
 def integrals(found: Any, replicas: slice, definition: str) -> tuple[Tensor, ...]:
     """`green_kubo.conductivities` of a model's replicas: kappa, corrected, h, each with its error."""
-    half = {"I": (1.0, 0.0), "II": (0.0, 1.0), "III": (0.5, 0.5)}[definition]
-    mix = torch.tensor([[*half, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    mix = torch.tensor([[*DEFINITIONS[definition], 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
     C = mix @ torch.as_tensor(found["correlations"][replicas]).double() @ mix.T
     scale = prefactor(float(found["volume"]), float(found["temperature"][replicas].mean()))
     return conductivities(torch.cumulative_trapezoid(C, dx=float(found["interval"]), dim=1) * scale)
 
 
-def enthalpies(found: Any, models: int) -> dict[str, Tensor]:
-    """definition -> h (models,), eV: what a current of silver carries, from the equilibrium runs."""
+def shares(replicas: int, models: int) -> list[slice]:
+    """Which of all replicas are each model's."""
+    R = replicas // models
+    return [slice(m * R, (m + 1) * R) for m in range(models)]
+
+
+def enthalpies(found: Any, models: int, definition: str) -> tuple[Tensor, Tensor]:
+    """h of silver and its standard error, (models,) eV, from equilibrium runs."""
     at = round(GAUGE_LAG / float(found["interval"])) - 1
-    R = len(found["correlations"]) // models
-    shares = [slice(m * R, (m + 1) * R) for m in range(models)]
-    return {X: torch.stack([integrals(found, s, X)[4][at] for s in shares]) for X in DEFINITIONS}
+    each = [integrals(found, s, definition) for s in shares(len(found["correlations"]), models)]
+    return torch.stack([x[4][at] for x in each]), torch.stack([x[5][at] for x in each])
+
+
+# ---- under a field -------------------------------------------------------------------------------------
+
+
+def heat(potential: Any, state: State, steps: int, folder: Path, definition: str) -> dict[str, Any]:
+    """HNEMD of the students, each in the gauge in which its silver carries no heat."""
+    h, _ = enthalpies(np.load(folder / "equilibrium-students.npz"), len(MODELS), definition)
+    shifted = gauged(potential, state, h.repeat_interleave(len(state) // len(MODELS)))
+    return {**driven(shifted, state, along_x(FIELD, state), steps, definition=definition), "h": h}
+
+
+def fields(potential: Any, state: State, steps: int, folder: Path) -> dict[str, Any]:
+    """HNEMD of the reference under all REFERENCE_FIELDS."""
+    h, _ = enthalpies(np.load(folder / "equilibrium-reference.npz"), 1, "I")
+    R = len(state) // len(REFERENCE_FIELDS)
+    strength, share = (
+        torch.tensor(x, dtype=torch.float64).repeat_interleave(R)
+        for x in zip(*REFERENCE_FIELDS.values(), strict=True)
+    )
+    field = along_x(FIELD, state) * strength[:, None]
+    return {**driven(gauged(potential, state, h * share), state, field, steps), "h": h}
+
+
+def color(potential: Any, state: State, steps: int, folder: Path) -> dict[str, Any]:
+    """A field on silver alone."""
+    return driven(potential, state, along_x(COLOR, state), steps, color="Ag")
 
 
 def gauged(potential: Any, state: State, h: Tensor) -> Shifted:
@@ -151,14 +175,17 @@ def gauged(potential: Any, state: State, h: Tensor) -> Shifted:
     return Shifted(potential, without_enthalpy(state.structures, "Ag", h)).to(state.momenta.device)
 
 
+def along_x(strength: float, state: State) -> Tensor:
+    return torch.tensor([strength, 0.0, 0.0], dtype=torch.float64).repeat(len(state), 1)
+
+
 def driven(potential: Any, state: State, field: Tensor, steps: int, **options: Any) -> dict[str, Any]:
     """Block means of an HNEMD run: flux and V_Ag (blocks, B, 3), temperature (blocks, B)."""
-    settings: dict[str, Any] = {"thermostat_time": THERMOSTAT, "settle": SETTLE, "every": SAMPLE, **options}
+    settings: dict[str, Any] = {"settle": SETTLE, "every": SAMPLE, **options}
     found = hnemd(potential, state, field, TEMPERATURE, steps, TIMESTEP, **settings)
     kept = {"flux": found.flux, "current": found.current["Ag"], "temperature": found.temperature}
     means = {name: block_means(series) for name, series in kept.items()}
-    rest = {"field": found.field, "volume": found.volume, "interval": BLOCK * found.interval}
-    return {**means, **rest}
+    return {**means, "field": found.field, "volume": found.volume, "interval": BLOCK * found.interval}
 
 
 def block_means(series: Tensor) -> Tensor:
@@ -166,9 +193,8 @@ def block_means(series: Tensor) -> Tensor:
     return series[: len(series) // BLOCK * BLOCK].unflatten(0, (-1, BLOCK)).mean(1)
 
 
-def response(path: Path, replicas: slice) -> Response:
+def response(found: Any, replicas: slice) -> Response:
     """A model's share of a stored driven run."""
-    found = np.load(path)
     flux, current, temperature = (
         torch.as_tensor(found[name][:, replicas]).double() for name in ("flux", "current", "temperature")
     )
@@ -180,97 +206,56 @@ def response(path: Path, replicas: slice) -> Response:
 # ---- the whole -----------------------------------------------------------------------------------------
 
 
-def along_x(strength: float, state: State) -> Tensor:
-    return torch.tensor([strength, 0.0, 0.0], dtype=torch.float64).expand(len(state), 3)
+RUNS: dict[str, tuple[str, int, Callable[..., dict[str, Any]]]] = {  # model, copies of all starts, what
+    "equilibrium-reference": ("reference", 1, equilibrium),
+    "equilibrium-students": ("students", len(MODELS), equilibrium),
+    "heat-reference": ("reference", len(REFERENCE_FIELDS), fields),
+    **{f"heat-students-{X}": ("students", len(MODELS), partial(heat, definition=X)) for X in DEFINITIONS},
+    "color-reference": ("reference", 1, color),
+    "color-students": ("students", len(MODELS), color),
+}
 
 
-def run_equilibrium(folder: Path, steps: int, device: str) -> None:
-    jobs = {"reference": (1, reference), "students": (len(MODELS), partial(students, folder))}
-    for name, (copies, potential) in jobs.items():
-        make = partial(equilibrium, steps=steps)
-        once(folder, f"equilibrium-{name}", device, lambda s, p=potential, f=make: f(p(device), s), copies, 1)
-
-
-def run_heat(folder: Path, steps: int, device: str) -> None:
-    """The reference under its six fields, then the students by each definition, then color fields."""
-    raw = np.load(folder / "equilibrium-reference.npz")
-    h_reference = enthalpies(raw, 1)["I"]
-    strengths, shares = (
-        torch.tensor(x, dtype=torch.float64) for x in zip(*REFERENCE_FIELDS.values(), strict=True)
-    )
-
-    def heat_of_reference(state: State) -> dict[str, Any]:
-        R = len(state) // len(strengths)
-        field = FIELD * strengths.repeat_interleave(R)[:, None] * torch.eye(3, dtype=torch.float64)[0]
-        potential = gauged(reference(device), state, (h_reference * shares).repeat_interleave(R))
-        return driven(potential, state, field, steps)
-
-    once(folder, "heat-reference", device, heat_of_reference, len(strengths), 2)
-    h = enthalpies(np.load(folder / "equilibrium-students.npz"), len(MODELS))
-    for k, X in enumerate(DEFINITIONS):
-
-        def heat(state: State, X: str = X) -> dict[str, Any]:
-            offsets = h[X].repeat_interleave(len(state) // len(MODELS))
-            potential = gauged(students(folder, device), state, offsets)
-            return {**driven(potential, state, along_x(FIELD, state), steps, definition=X), "h": h[X]}
-
-        once(folder, f"heat-students-{X}", device, heat, len(MODELS), 3 + k)
-    for name, (copies, potential) in {
-        "reference": (1, lambda: reference(device)),
-        "students": (len(MODELS), lambda: students(folder, device)),
-    }.items():
-
-        def color(state: State, potential: Callable[[], Any] = potential) -> dict[str, Any]:
-            return driven(potential(), state, along_x(COLOR, state), steps // 3, color="Ag")
-
-        once(folder, f"color-{name}", device, color, copies, 6)
-
-
-def once(
-    folder: Path, name: str, device: str, job: Callable[[State], dict[str, Any]], copies: int, seed: int
-) -> None:
-    """Do a job on `copies` of all starts and keep what it returns, unless its file is there."""
-    path = folder / f"{name}.npz"
+def run(name: str, folder: Path, steps: int, device: str = "cpu") -> None:
+    """Do one of the RUNS and keep what it returns, unless its file is there."""
+    path, (model, copies, job) = folder / f"{name}.npz", RUNS[name]
     if path.exists():
         return
-    began = time.perf_counter()
-    result = job(start(folder, copies, 1000 * seed, device))
+    began, seed = time.perf_counter(), 1000 * (1 + list(RUNS).index(name))
+    result = job(potential_of(model, folder, device), start(folder, copies, seed, device), steps, folder)
     used = "cpu" if device == "cpu" else torch.cuda.get_device_name()
-    keep(path, **result, seconds=time.perf_counter() - began, device=used, commit=bookkit.results.COMMIT)
+    made = {"seconds": time.perf_counter() - began, "device": used, "commit": bookkit.results.COMMIT}
+    keep(path, {**result, **made})
 
 
-def keep(path: Path, **arrays: Any) -> None:
-    """Write an npz, complete or not at all; floating-point series in single precision."""
-    plain = {
-        k: v.detach().cpu().numpy() if isinstance(v, Tensor) else np.asarray(v) for k, v in arrays.items()
+def keep(path: Path, arrays: dict[str, Any]) -> None:
+    """Write an npz, complete or not at all; series in single precision."""
+    plain = {k: v.numpy(force=True) if isinstance(v, Tensor) else np.asarray(v) for k, v in arrays.items()}
+    small: dict[str, Any] = {
+        k: np.float32(v) if v.ndim > 1 and k != "positions" else v for k, v in plain.items()
     }
-    small = {k: v.astype(np.float32) if v.ndim > 2 and k != "positions" else v for k, v in plain.items()}
     with replacing(path) as file:
         np.savez_compressed(file, **small)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    commands = ["frames", "train", "starts", "equilibrium", "heat"]
-    parser.add_argument("commands", nargs="+", choices=commands)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--epochs", type=int, default=200)
-    parser.add_argument("--replicas", type=int, default=24, help="of each model")
-    parser.add_argument("--steps", type=int, default=28_000, help="of each replica, 3 fs")
+    commands = parser.add_subparsers(dest="command", required=True)
+    first, then = commands.add_parser("prepare"), commands.add_parser("run")
+    first.add_argument("--epochs", type=int, default=200)
+    first.add_argument("--replicas", type=int, default=24, help="of each model")
+    then.add_argument("names", nargs="*", choices=[[], *RUNS], default=[])
+    then.add_argument("--steps", type=int, default=16_800, help="of each replica, 5 fs")
+    for command in (first, then):
+        command.add_argument("--folder", type=Path, required=True)
+        command.add_argument("--device", default="cpu")
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True, parents=True)
-    folder, device = given.folder, given.device
-    if "frames" in given.commands and not (folder / "train.xyz").exists():
-        make_frames(folder, device=device)
-    if "train" in given.commands and not (folder / "potentials.npz").exists():
-        train(folder, given.epochs, device)
-    if "starts" in given.commands and not (folder / "starts.npz").exists():
-        make_starts(folder, given.replicas, device)
-    if "equilibrium" in given.commands:
-        run_equilibrium(folder, given.steps, device)
-    if "heat" in given.commands:
-        run_heat(folder, given.steps, device)
+    if given.command == "prepare":
+        prepare(given.folder, given.replicas, given.epochs, given.device)
+        return
+    for name in given.names or RUNS:
+        run(name, given.folder, given.steps, given.device)
 
 
 if __name__ == "__main__":
