@@ -17,7 +17,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,9 @@ def start(folder: Path, copies: int, seed: int, device: str) -> State:
     return thermalize(structures, TEMPERATURE, seed)
 
 
+@cache
 def potential_of(model: str, folder: Path, device: str) -> Any:
-    """The "reference", or all "students" in single precision, each with replicas of its own."""
+    """The "reference", or all "students" in single precision, each with replicas of its own; compiled once."""
     if model == "reference":
         found: Any = AgSe().to(device)
     else:
