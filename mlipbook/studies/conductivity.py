@@ -90,7 +90,7 @@ def start(folder: Path, copies: int, seed: int, device: str) -> State:
 
 @cache
 def potential_of(model: str, folder: Path, device: str) -> Any:
-    """The "reference", or all "students" in single precision, each with replicas of its own; compiled once."""
+    """The "reference", or all "students" in single precision, each with replicas of its own."""
     if model == "reference":
         found: Any = AgSe().to(device)
     else:
@@ -121,6 +121,12 @@ def equilibrium(potential: Any, state: State, steps: int, folder: Path) -> dict[
     C = torch.stack([correlation(x, round(LAG / interval)) for x in together.unbind(1)])
     rest = {"temperature": seen["temperature"].mean(0), "interval": interval, "volume": state.volume[0]}
     return {"correlations": C, "flux": seen["I"], "current": seen["Ag"], **rest}
+
+
+def correlations(potential: Any, state: State, steps: int, folder: Path) -> dict[str, Any]:
+    """`equilibrium` of many models, without the series, which would be large."""
+    found = equilibrium(potential, state, steps, folder)
+    return {name: value for name, value in found.items() if name not in ("flux", "current")}
 
 
 def integrals(found: Any, replicas: slice, definition: str) -> tuple[Tensor, ...]:
@@ -209,7 +215,7 @@ def response(found: Any, replicas: slice) -> Response:
 
 RUNS: dict[str, tuple[str, int, Callable[..., dict[str, Any]]]] = {  # model, copies of all starts, what
     "equilibrium-reference": ("reference", 1, equilibrium),
-    "equilibrium-students": ("students", len(MODELS), equilibrium),
+    "equilibrium-students": ("students", len(MODELS), correlations),
     "heat-reference": ("reference", len(REFERENCE_FIELDS), fields),
     **{f"heat-students-{X}": ("students", len(MODELS), partial(heat, definition=X)) for X in DEFINITIONS},
     "color-reference": ("reference", 1, color),
