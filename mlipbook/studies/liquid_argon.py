@@ -66,7 +66,7 @@ def liquid(cells: int, replicas: int, steps: int, seed: int = 0, device: str = "
     hot = replace(hot, masses=hot.masses.to(device))
     melt = Langevin(argon(), TIMESTEP, 2 * TEMPERATURE, friction_time=0.2 * TAU)
     rest = Langevin(argon(), TIMESTEP, TEMPERATURE, friction_time=0.2 * TAU)
-    molten = melt.run(hot, max(1, steps // 4), progress=False).state
+    molten = melt.run(hot, max(1, steps // 2), progress=False).state
     return rest.run(molten, steps, progress=False).state
 
 
