@@ -2,8 +2,8 @@
 
     python benchmarks/benchmark_dynamics.py [--device cuda] [--steps 200] [--out FILE.json]
 
-The bare call is `evaluate` for the same structures: once with the neighbor list that dynamics would use, it
-shows what integrator and lists add, and once with a list that ends at the cutoff, the least there is. All
+The bare call is `evaluate` for frames of the same run: once with the neighbor lists that dynamics would use,
+it shows what integrator and lists add, and once with lists that end at the cutoff, the least there is. All
 three take turns, so that they see the same load. Times are of the processor on a CPU (other programs count
 little), of the clock on a GPU, where the call is also replayed from a CUDA graph, as in a step; one thread;
 the network in float32. On a GPU also 1 to 64 replicas.
@@ -12,8 +12,9 @@ the network in float32. On a GPU also 1 to 64 replicas.
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def case(
         "a step": (lambda: simulation.run(state, steps, every=steps, progress=False), steps)
     }
     if compare:
-        kinds |= others(potential, state, steps)
+        kinds |= others(potential, simulation, state, steps)
     times: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(ROUNDS):
         for name, (function, n) in kinds.items():
@@ -79,18 +80,24 @@ def case(
 
 
 def others(
-    potential: mb.ANNPotential, state: mb.dynamics.State, steps: int
+    potential: mb.ANNPotential, simulation: mb.dynamics.Simulation, state: mb.dynamics.State, steps: int
 ) -> dict[str, tuple[Callable[[], object], int]]:
     """What steps are compared with, and the number of steps or calls in each."""
-    structures = state.structures
-    used, least = VerletLists(CUTOFF)(structures), mb.neighbors.build(structures, CUTOFF)
-    replayed = fastest(potential, structures, "II")
+    frames = visited(simulation, state, steps)
+    used = cycle([(frame, VerletLists(CUTOFF)(frame)) for frame in frames])
+    least = cycle([(frame, mb.neighbors.build(frame, CUTOFF)) for frame in frames])
+
+    def bare(pairs: Iterator[tuple[mb.Structures, mb.neighbors.Edges]]) -> object:
+        structures, edges = next(pairs)
+        return potential.evaluate(structures, "II", edges)
+
     kinds: dict[str, tuple[Callable[[], object], int]] = {
-        "bare call, same list": (lambda: potential.evaluate(structures, "II", used), 1),
-        "bare call, shortest list": (lambda: potential.evaluate(structures, "II", least), 1),
+        "bare call, same list": (lambda: bare(used), 1),
+        "bare call, shortest list": (lambda: bare(least), 1),
     }
-    if structures.positions.is_cuda:
-        kinds["replayed call"] = (lambda: replayed(structures, used), 1)
+    if state.structures.positions.is_cuda:
+        replayed, one = fastest(potential, state.structures, "II"), next(used)
+        kinds["replayed call"] = (lambda: replayed(*one), 1)
     if len(state) > 1:
         return kinds
     atoms = state.structures.to_ase()[0]
@@ -100,6 +107,16 @@ def others(
         atoms, TIMESTEP, temperature_K=TEMPERATURE, pressure_au=0.0, tdamp=100 * fs, pdamp=500 * fs
     )
     return {**kinds, "a step of ASE": (lambda: ase.run(steps), steps)}
+
+
+def visited(simulation: mb.dynamics.Simulation, state: mb.dynamics.State, steps: int) -> list[mb.Structures]:
+    """Ten frames of the run that is timed: a table is as wide as its most crowded atom, which varies."""
+    run = simulation.run(state, steps, frames=max(1, steps // 10), progress=False)
+    device = state.momenta.device
+    return [
+        state.structures.moved(positions.to(device), cells.to(device))
+        for positions, cells in zip(run.positions, run.cells, strict=True)
+    ]
 
 
 def tabulated(name: str, times: dict[str, np.ndarray]) -> dict[str, dict]:

@@ -75,8 +75,9 @@ class Edges:
     def narrowed(self, structures: Structures, skin: float) -> Edges:
         """The pairs of this list that are now within cutoff + skin, in the same order."""
         near = self.vectors(structures).square().sum(0) < (self.cutoff + skin) ** 2
-        found = self.neighbor.masked_select(near), self.shifts.masked_select(near)
-        return _table(near.sum(-1), *found, self.cutoff, skin, structures)
+        kept = near.flatten().nonzero()[:, 0]
+        neighbor, shifts = self.neighbor.flatten()[kept], self.shifts.flatten(1)[:, kept]
+        return _table(near.sum(-1), neighbor, shifts, self.cutoff, skin, structures)
 
 
 class VerletLists:
