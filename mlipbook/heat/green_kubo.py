@@ -57,8 +57,8 @@ def green_kubo(
     """Green-Kubo integrals of an equilibrium run at zero total momentum, mean of x, y and z (Eq. 10).
 
     fluxes: (T, B, 3) Omega*J of B replicas, eV A per internal time, `interval` (internal time) apart.
-    volume: Omega, A^3. temperature: K. until: the longest lag, internal time. currents: (T, B, 3) mass
-    current V_1, A per internal time (`mass_current`), of all but one of two species.
+    volume: Omega, A^3. temperature: K. until: the longest lag, internal time. currents: (T, B, 3) V_1, A per
+    internal time (`mass_current`), of one of two species.
 
     The standard errors are those of the replicas; fewer than eight are cut into blocks, each five times as
     long as the longest lag. That of the corrected conductivity, and its bias, come from a jackknife.
