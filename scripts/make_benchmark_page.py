@@ -40,10 +40,6 @@ LABELS = """## First-principles labels
 from scratch. pw.x is Quantum ESPRESSO's, with OpenBLAS, on the same core in turn. What was not measured has a
 dash.
 """
-FIRST = """
-On the GPU the first label of a program loads libraries and takes seconds longer: the rows marked with a star
-are of such labels.
-"""
 DYNAMICS = """## Molecular dynamics
 
 `benchmark_dynamics.py`. A step of NPT with a network of the usual size (16/4, 20-20, float32) beside the bare
@@ -89,23 +85,27 @@ def potential_table() -> str:
 def label_table() -> str:
     cpu, _ = records("benchmark-dft-cpu")
     gpu, device = records("benchmark-dft-cuda")
-    first, _ = records("benchmark-dft-cuda-first")
+    large, _ = records("benchmark-dft-cuda-1024")
     rows = []
     names = {"gamma": "Gamma", "4k": "4 k points", "32k": "32 k points", "1024-gamma": "Gamma, 1,024 atoms"}
     for kind, name in names.items():
-        on_gpu = gpu if f"{kind}, wall" in gpu else first
-        star = "" if on_gpu is gpu else " *"
+        on_gpu = gpu if f"{kind}, wall" in gpu else large
         columns = [shown(cpu, f"{kind}{x}") for x in (", CPU", ", pw.x, CPU", ", ours/pw.x", ", memory")]
         seconds, memory = (shown(on_gpu, f"{kind}, {x}") for x in ("wall", "memory"))
-        rows.append([name, *columns, seconds + star, memory])
+        rows.append([name, *columns, seconds, memory])
     head = ["", "core, s", "pw.x, s", "ours/pw.x", "core, GiB", f"{device.split(' 80GB')[0]}, s", "GPU, GiB"]
     return table(head, rows)
 
 
 def free_energy_table() -> str:
-    found, device = records("benchmark-free-energy-cpu")
-    rows = [[key, f"{shown(found, key)} {record['unit']}"] for key, record in found.items()]
-    return table(["", device], rows)
+    cpu, core = records("benchmark-free-energy-cpu")
+    gpu, device = records("benchmark-free-energy-cuda")
+    rows = [
+        [key, *(f"{shown(found, key)} {record['unit']}" for found in (cpu, gpu))]
+        for key, record in cpu.items()
+        if "load" not in key
+    ]
+    return table(["", core, device], rows)
 
 
 def step_table() -> str:
@@ -133,7 +133,7 @@ def batch_table() -> str:
 
 def page() -> str:
     return "\n".join(
-        [INTRODUCTION, POTENTIAL, potential_table(), LABELS, label_table(), FIRST, DYNAMICS, step_table()]
+        [INTRODUCTION, POTENTIAL, potential_table(), LABELS, label_table(), DYNAMICS, step_table()]
         + [batch_table(), FREE_ENERGY, free_energy_table()]
     )
 

@@ -129,9 +129,12 @@ def correlations(potential: Any, state: State, steps: int, folder: Path) -> dict
     return {name: value for name, value in found.items() if name not in ("flux", "current")}
 
 
-def integrals(found: Any, replicas: slice, definition: str) -> tuple[Tensor, ...]:
-    """`green_kubo.conductivities` of a model's replicas: kappa, corrected, h, each with its error."""
-    mix = torch.tensor([[*DEFINITIONS[definition], 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+def integrals(found: Any, replicas: slice, definition: str, gauge: float = 0.0) -> tuple[Tensor, ...]:
+    """`green_kubo.conductivities` of a model's replicas: kappa, corrected, h, each with its error.
+
+    gauge: eV, times V_Ag it is added to the flux.
+    """
+    mix = torch.tensor([[*DEFINITIONS[definition], gauge], [0.0, 0.0, 1.0]], dtype=torch.float64)
     C = mix @ torch.as_tensor(found["correlations"][replicas]).double() @ mix.T
     scale = prefactor(float(found["volume"]), float(found["temperature"][replicas].mean()))
     return conductivities(torch.cumulative_trapezoid(C, dx=float(found["interval"]), dim=1) * scale)

@@ -1,4 +1,4 @@
-"""alpha-Ag2Se at 500 K by the empirical potential: 256 silver, 128 selenium, and what potentials learn from it.
+"""alpha-Ag2Se at 500 K by the empirical potential: 256 silver, 128 selenium; what potentials learn from.
 
 The silver sublattice is a liquid: starts are crystals whose silver was melted in a hot run, one for each
 replica. Labels are exact, so that the errors of a fit are the fit's own.
@@ -65,7 +65,7 @@ def label(atoms: Atoms) -> Atoms:
 
 
 def split(replicas: list[list[Atoms]]) -> tuple[list[Atoms], list[Atoms], list[Atoms]]:
-    """Train, valid, test: the last two replicas are held out whole, so that no trajectory is on both sides."""
+    """Train, valid, test: the last two replicas are held out whole; no trajectory is on both sides."""
     train = [atoms for frames in replicas[:-2] for atoms in frames]
     order = np.random.default_rng(0).permutation(len(train))
     return [train[i] for i in order], replicas[-2], replicas[-1]

@@ -1,0 +1,269 @@
+"""results/full/conductivity.json from the runs of `conductivity`: Fig. 3 in three readings.
+
+    python -m mlipbook.studies.conductivity_report --folder F
+
+As trained: Eq. 10-11 as they stand, in the zero of atomic energies that a fit happens to leave. Matched
+energies: each species' mean atomic energy shifted to the reference's. Gauge fixed: the heat h that goes with
+silver taken off. At zero mass current: L_qq - L_q1^2/L_11, the same in every gauge.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import torch
+from ase.data import atomic_masses, atomic_numbers
+from torch import Tensor
+
+from mlipbook import bookkit
+from mlipbook.ann import load
+from mlipbook.free_energy.series import average
+from mlipbook.heat import predicted_error
+from mlipbook.heat.hnemd import Response
+from mlipbook.potentials import AgSe, Evaluation
+from mlipbook.structures import Structures
+from mlipbook.studies.conductivity import (
+    DEFINITIONS,
+    GAUGE_LAG,
+    MEMBERS,
+    MODELS,
+    REFERENCE_FIELDS,
+    enthalpies,
+    integrals,
+    response,
+    shares,
+)
+from mlipbook.units import GPa, meV, ps
+
+READINGS = ("as trained", "matched energies", "gauge fixed", "zero mass current")
+VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
+Numbers = dict[str, Any]
+
+
+# ---- what the fits miss --------------------------------------------------------------------------------
+
+
+def errors_of(folder: Path) -> tuple[Numbers, Numbers]:
+    """Errors of each model on the validation frames, and mean atomic energies of silver and selenium, eV."""
+    frames = list(ase.io.iread(folder / "valid.xyz"))
+    structures = Structures.from_ase(frames)
+    found, right = load(folder / "potentials.npz").evaluate(structures), AgSe().evaluate(structures)
+    stress = (found.stress - right.stress)[..., VOIGT[0], VOIGT[1]] / GPa  # (models, frames, 6)
+    energy = (found.energy - right.energy) / structures.n_atoms / meV
+    errors = {
+        "stress": rms(stress),
+        "fluctuating stress": rms(stress - stress.mean(1, keepdim=True)),
+        "pressure": -stress[..., :3].mean((1, 2)),
+        "force": rms((found.forces - right.forces) / meV),
+        "energy": rms(energy),
+    }
+    energies = {"reference": by_species(right, structures), "students": by_species(found, structures)}
+    return {name: x.tolist() for name, x in errors.items()}, energies
+
+
+def rms(x: Tensor) -> Tensor:
+    """Of each model, over all that follows the first axis."""
+    return x.flatten(1).square().mean(1).sqrt()
+
+
+def by_species(result: Evaluation, structures: Structures) -> Numbers:
+    masks = {z: torch.tensor([s == z for s in structures.symbols]) for z in ("Ag", "Se")}
+    return {z: result.energies[..., mask].mean((-2, -1)).tolist() for z, mask in masks.items()}
+
+
+# ---- Green-Kubo ----------------------------------------------------------------------------------------
+
+
+def to_match(energies: Numbers) -> np.ndarray:
+    """c (models,), eV: matching the energies of silver, and so those of selenium, adds c V_Ag to the flux."""
+    silver, selenium = (
+        np.array(energies["reference"][z]) - np.array(energies["students"][z]) for z in ("Ag", "Se")
+    )
+    ag, se = (atomic_masses[atomic_numbers[z]] for z in ("Ag", "Se"))
+    return silver - selenium * ag / se  # V_Se = -(m_Ag/m_Se) V_Ag at zero total momentum
+
+
+def readings_of(found: Any, models: int, shifts: np.ndarray) -> dict[str, dict[str, Numbers]]:
+    """reading -> definition -> kappa and error (models,), W/m/K, of Green-Kubo integrals to GAUGE_LAG."""
+    at = round(GAUGE_LAG / float(found["interval"])) - 1
+    out: dict[str, dict[str, Numbers]] = {name: {} for name in READINGS}
+    for X in DEFINITIONS:
+        parts = shares(len(found["correlations"]), models)
+        trained = [integrals(found, part, X) for part in parts]
+        matched = [integrals(found, part, X, c) for part, c in zip(parts, shifts, strict=True)]
+        out["as trained"][X] = as_lists([(x[0][at], x[1][at]) for x in trained])
+        out["matched energies"][X] = as_lists([(x[0][at], x[1][at]) for x in matched])
+        out["gauge fixed"][X] = as_lists([gauge_fixed(found, part, X, at) for part in parts])
+        out["zero mass current"][X] = as_lists([(x[2][at], x[3][at]) for x in trained])
+    return out
+
+
+def gauge_fixed(found: Any, part: slice, definition: str, at: int) -> tuple[float, float]:
+    """L_qq of half the replicas, less the h of the others (its own would fit its noise), and reversed."""
+    middle = (part.start + part.stop) // 2
+    halves = slice(part.start, middle), slice(middle, part.stop)
+    values = []
+    for one, other in (halves, halves[::-1]):
+        h = float(integrals(found, one, definition)[4][at])
+        kappa, error, *_ = integrals(found, other, definition, -h)
+        values.append((float(kappa[at]), float(error[at])))
+    (x, dx), (y, dy) = values
+    return (x + y) / 2, float(np.hypot(dx, dy)) / 2
+
+
+def as_lists(values: list[tuple[Any, Any]]) -> Numbers:
+    return {"kappa": [float(x) for x, _ in values], "error": [float(e) for _, e in values]}
+
+
+def curves_of(found: Any, names: list[str], definitions: tuple[str, ...]) -> Numbers:
+    """Green-Kubo integrals against their longest lag, of each model and definition."""
+    out = {}
+    for name, part in zip(names, shares(len(found["correlations"]), len(names)), strict=True):
+        for X in definitions:
+            raw, raw_error, corrected, corrected_error, *_ = integrals(found, part, X)
+            title = name if len(definitions) == 1 else f"{name}, {X}"
+            curves = {"raw": raw, "raw_error": raw_error}
+            curves |= {"corrected": corrected, "corrected_error": corrected_error}
+            out[title] = {key: rounded(x[::5]) for key, x in curves.items()}
+    return out
+
+
+def rounded(x: Tensor) -> list[float]:
+    return [float(f"{value:.5g}") for value in x.tolist()]
+
+
+# ---- HNEMD of the reference ----------------------------------------------------------------------------
+
+
+def fields_of(found: Any) -> tuple[Numbers, Numbers]:
+    """Response of the reference to each of its fields; running averages of the replicas at the paper's."""
+    parts = shares(found["flux"].shape[1], len(REFERENCE_FIELDS))
+    each = [response(found, part) for part in parts]
+    strengths = [float(x.field[0, 0]) for x in each]
+    table: Numbers = {"names": list(REFERENCE_FIELDS), "field": strengths}
+    for name, values in {
+        "kappa": [x.kappa for x in each],
+        "across": [x.across for x in each],
+        "temperature": [average(x.temperature) for x in each],
+    }.items():
+        table[name] = [v.value for v in values]
+        table["error" if name == "kappa" else f"{name}_error"] = [v.error for v in values]
+    table["predicted_error"] = [
+        predicted_error(abs(F), abs(x.kappa.value), x.volume, length(x))
+        for F, x in zip(strengths, each, strict=True)
+    ]
+    return table, running_of(each[0])
+
+
+def length(found: Response) -> float:
+    """Of all replicas together, internal time."""
+    return found.interval * found.flux.shape[0] * found.flux.shape[1]
+
+
+def running_of(found: Response) -> Numbers:
+    time, kappa = found.running()
+    field = float(found.field[0, 0])
+    envelope = [predicted_error(field, found.kappa.value, found.volume, t) for t in time.tolist()]
+    return {"time": (time / ps).tolist(), "kappa": [rounded(x) for x in kappa.T], "predicted": envelope}
+
+
+# ---- the whole -----------------------------------------------------------------------------------------
+
+
+def record(value: float, sem: float | None, n: int, unit: str) -> dict:
+    return {"value": float(value), "sem": None if sem is None else float(sem), "n": n, "unit": unit}
+
+
+def of_kind(values: list[float], kind: str) -> np.ndarray:
+    return np.array(values)[[name.startswith(f"{kind} ") for name in MODELS]]
+
+
+def over_seeds(values: list[float], kind: str, unit: str) -> dict:
+    x = of_kind(values, kind)
+    return record(x.mean(), x.std(ddof=1) / len(x) ** 0.5, len(x), unit)
+
+
+def records_of(
+    errors: Numbers, readings: Numbers, reference: Numbers, h: tuple[float, float]
+) -> dict[str, dict]:
+    units = {
+        "stress": "GPa",
+        "fluctuating stress": "GPa",
+        "pressure": "GPa",
+        "force": "meV/A",
+        "energy": "meV/atom",
+    }
+    records = {"reference: heat with silver": record(*h, 1, "eV")}
+    for name, x in reference.items():
+        records[f"reference, {name}"] = record(x["kappa"], x["error"], 1, "W/m/K")
+    for kind in ("EF", "EFP"):
+        for name, unit in units.items():
+            records[f"{kind}: {name} error"] = over_seeds(errors[name], kind, unit)
+        for reading in READINGS:
+            for X in DEFINITIONS:
+                values = readings[reading][X]["kappa"]
+                records[f"{kind}, {X}, {reading}"] = over_seeds(values, kind, "W/m/K")
+                gap = abs(of_kind(values, kind) - reference[reading]["kappa"]).max()
+                largest = f"{kind}, {X}, {reading}: largest distance"
+                records[largest] = record(gap, reference[reading]["error"], MEMBERS, "W/m/K")
+    return records
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--out", default="results/full/conductivity.json")
+    given = parser.parse_args()
+    folder = given.folder
+    errors, energies = errors_of(folder)
+    students, own = (np.load(folder / f"equilibrium-{name}.npz") for name in ("students", "reference"))
+    readings = readings_of(students, len(MODELS), to_match(energies))
+    reference = {
+        name: {key: x[0] for key, x in table["I"].items()}
+        for name, table in readings_of(own, 1, np.zeros(1)).items()
+    }
+    h_own = tuple(float(x[0]) for x in enthalpies(own, 1, "I"))
+    enthalpy: Numbers = {"reference": {"h": h_own[0], "error": h_own[1]}}
+    for X in DEFINITIONS:
+        h, error = enthalpies(students, len(MODELS), X)
+        enthalpy[X] = {"h": h.tolist(), "error": error.tolist()}
+    time = rounded(torch.arange(1, own["correlations"].shape[1], 5) * float(own["interval"]) / ps)
+    curves = {
+        "time": time,
+        **curves_of(own, ["reference"], ("I",)),
+        **curves_of(students, MODELS, tuple(DEFINITIONS)),
+    }
+    seconds = [float(x["seconds"]) for x in (students, own)]
+    arrays: Numbers = {
+        "models": MODELS,
+        "errors": errors,
+        "atomic_energies": energies,
+        "readings": readings,
+        "reference": reference,
+        "enthalpy": enthalpy,
+        "green_kubo": curves,
+        "temperature": {
+            "reference": float(own["temperature"].mean()),
+            "students": students["temperature"].reshape(len(MODELS), -1).mean(1).tolist(),
+        },
+    }
+    records = records_of(errors, readings, reference, (h_own[0], h_own[1]))
+    driven = folder / "heat-reference.npz"
+    if driven.exists():
+        found = np.load(driven)
+        seconds.append(float(found["seconds"]))
+        arrays["fields"], arrays["running"] = fields_of(found)
+        for k, name in enumerate(REFERENCE_FIELDS):
+            kappa, error = arrays["fields"]["kappa"][k], arrays["fields"]["error"][k]
+            records[f"reference, HNEMD at {name}"] = record(
+                kappa, error, found["flux"].shape[1] // len(REFERENCE_FIELDS), "W/m/K"
+            )
+    bookkit.save_result(given.out, records, sum(seconds), 0, str(students["device"]), **arrays)
+
+
+if __name__ == "__main__":
+    main()
