@@ -29,6 +29,21 @@ def test_volumes_and_masses():
     np.testing.assert_array_equal(structures.masses, atomic_masses[[47, 34]])
 
 
+def test_moved_structures_have_their_own_volumes_and_are_checked_by_the_next_search():
+    old = mb.Structures.from_ase(scattered("AgSe", SKEW, seed=0))
+    known = old.volumes, old.inverse_cells, old.symbols
+    same_cell, grown = old.moved(old.positions + 1), old.moved(2 * old.positions, 2 * old.cells)
+    assert same_cell.volumes is known[0] and same_cell.symbols is known[2]
+    torch.testing.assert_close(grown.volumes, 8 * known[0])
+    torch.testing.assert_close(grown.inverse_cells, known[1] / 2)
+    assert torch.equal(old.positions + 1, same_cell.positions) and old.volumes is known[0]
+    edges = mb.neighbors.build(old, 3.0, skin=0.5)
+    for broken in (old.moved(old.positions * torch.nan), old.moved(old.positions, old.cells * torch.nan)):
+        assert not edges.cover(broken)
+        with pytest.raises(ValueError, match="structure 0"):
+            mb.neighbors.build(broken, 3.0)
+
+
 def test_frames_of_one_batch_agree():
     na = bulk("Na", cubic=True)
     with pytest.raises(ValueError, match=r"structure 1 \(Na\d*, pbc \[True, True, True\]\) has other atoms"):
