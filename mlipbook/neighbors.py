@@ -96,9 +96,16 @@ class VerletLists:
     def __call__(self, structures: Structures) -> Edges:
         if self.narrow is None or not self.narrow.cover(structures):
             if self.wide is None or not self.wide.cover(structures, self.narrow_skin):
-                self.wide = build(structures, self.cutoff, self.wide_skin)
+                self.wide = build(structures, self.cutoff, self.widest(structures))
             self.narrow = self.wide.narrowed(structures, self.narrow_skin)
         return self.narrow
+
+    def widest(self, structures: Structures) -> float:
+        """The wide skin, or the one that fits a cell in which only with it a pair would have two images."""
+        if not all(structures.pbc):
+            return self.wide_skin
+        room = float(_heights(structures).min()) / 2 - self.cutoff
+        return room if self.narrow_skin < room < self.wide_skin else self.wide_skin
 
 
 def build(structures: Structures, cutoff: float, skin: float = 0.0) -> Edges:

@@ -154,3 +154,18 @@ def test_rows_of_a_batch_are_those_of_its_structures():
     for b in range(len(structures)):
         alone |= {(i + b * N, j + b * N, *S) for i, j, *S in pairs(neighbors.build(one(structures, b), 4.5))}
     assert together == alone
+
+
+def test_a_cell_wide_enough_for_one_image_is_searched_by_all_pairs(monkeypatch):
+    """The wide skin shrinks to fit; where no skin fits, linked cells search with the whole of it."""
+    searched = []
+    linked = neighbors._linked_cells
+    monkeypatch.setattr(
+        neighbors, "_linked_cells", lambda s, reach: searched.append(reach) or linked(s, reach)
+    )
+    structures = CASES["one species"]  # 9.3 A wide
+    fitting = neighbors.VerletLists(4.0)(structures)
+    assert searched == []
+    assert pairs(fitting) >= expected(structures, 4.0)
+    neighbors.VerletLists(4.5)(structures)
+    assert searched == [4.5 + 1.5]
