@@ -29,12 +29,17 @@ def sodium(cells) -> mb.Structures:
 
 
 class Harmonic(nn.Module):
-    """Springs between first and second neighbors, K along a bond and K/4 across: U = u H u/2."""
+    """Springs between first and second neighbors, K along a bond and K/4 across: U = u H u/2.
+
+    With the volume the sites move and the springs soften, H ~ V^(-2 gamma): so do all frequencies, with the
+    same Grueneisen parameter gamma.
+    """
 
     cutoff = 1.0
 
-    def __init__(self, structures: mb.Structures, stiffness: float):
+    def __init__(self, structures: mb.Structures, stiffness: float, gamma: float = 1 / 3):
         super().__init__()
+        self.gamma, self.volume = gamma, float(structures.volumes[0])
         edges = mb.neighbors.build(structures, 5.0)
         N = structures.n_atoms
         n = edges.vectors(structures).permute(1, 2, 0)
@@ -51,12 +56,14 @@ class Harmonic(nn.Module):
     def evaluate(self, structures, definition="I", edges=None):
         u = structures.positions - self.sites
         F = -(u.flatten(1) @ self.hessian).view_as(u)
-        return Evaluation(-(u * F).sum(-1) / 2, F, u.new_zeros(*u.shape, 3), structures.volumes)
+        energies = -(u * F).sum(-1) / 2
+        virials = (6 * self.gamma - 2) / 3 * energies[..., None, None] * torch.eye(3)  # -dU/dstrain
+        return Evaluation(energies, F, virials, structures.volumes)
 
     def exact(self, volume: float) -> float:
         """kT sum' ln(hbar omega/kT) - kT ln[(V/N)/Lambda_M^3] over N, with the 3N - 3 modes that vibrate."""
         N = len(self.hessian) // 3
-        stiffness = torch.linalg.eigvalsh(self.hessian)
+        stiffness = torch.linalg.eigvalsh(self.hessian) * (self.volume / volume) ** (2 * self.gamma)
         assert float(stiffness[2]) < 1e-10 < 1e-3 < float(stiffness[3])  # no others are free
         modes = float((hbar * (stiffness[3:] / NA).sqrt() / kT).log().sum())
         heavy = free_energy.thermal_wavelength(N * NA, T)
@@ -91,6 +98,39 @@ def test_harmonic_crystal(cells, settings):
     U = (3 - 1.5 / found.n_atoms) * kT
     assert abs(found.U - U) < 3.5 * found.energy.error < 0.1 * kT
     assert found.TS.value == pytest.approx(found.U - found.F)
+    # P = N kT/V without a virial; BAOAB's momenta are colder by (omega timestep)^2/4.
+    colder = float(torch.linalg.eigvalsh(potential.hessian).sum()) / NA * LONG_STEP["timestep"] ** 2 / 4
+    P = (found.n_atoms - colder / 3) * kT / found.volume
+    assert abs(found.pressure.value - P) < 3.5 * found.pressure.error < 0.1 * P
+
+
+def test_pressure_is_the_slope_of_the_free_energy():
+    """P = -dF/dV = [1 + 3 (N - 1) gamma] kT/V: that of the modes, and kT/V of the center of mass.
+
+    The 1 is there only if the fixed center is given its share of the momenta.
+    """
+    structures = sodium((2, 2, 2))
+    potential = Harmonic(structures, 0.15, gamma=0.5)
+    settings = {"replicas": 5, "equilibration": 200, "error": 0.0, "max_steps": 4000, "progress": False}
+    settings |= {"timestep": 5 * fs, "friction_time": 60 * fs, "every": 10}
+    end = free_energy.Path(np.array([1.0]), np.array([1.0]))
+    found = free_energy.windows(potential, IdealGas(), structures, end, T, **settings)
+    value, error = free_energy.average(found[0].pressure)
+    V, h = float(structures.volumes[0]), 1e-4
+    exact = -16 * (potential.exact(V * (1 + h)) - potential.exact(V * (1 - h))) / (2 * h * V)
+    assert exact == pytest.approx((1 + 45 * 0.5) * kT / V)
+    assert error < 0.16 * kT / V and abs(value - exact) < 3.5 * error
+
+
+def test_pressure_of_an_ideal_gas():
+    """N kT/V for N = 2, where the momenta that move carry only half of it."""
+    structures = sodium((1, 1, 1))
+    settings = {"error": 0.0, "max_steps": 4000, "replicas": 1, "equilibration": 200, **LONG_STEP}
+    end = free_energy.Path(np.array([1.0]), np.array([1.0]))
+    found = free_energy.windows(IdealGas(), IdealGas(), structures, end, T, **settings)
+    value, error = free_energy.average(found[0].pressure)
+    exact = 2 * kT / float(structures.volumes[0])
+    assert error < 0.05 * exact and abs(value - exact) < 3.5 * error
 
 
 @pytest.fixture(scope="module")
