@@ -105,7 +105,7 @@ def potential_of(model: str, folder: Path, device: str) -> Any:
 
 def equilibrium(potential: Any, state: State, steps: int, folder: Path) -> dict[str, Any]:
     """Constant energy: correlations (B, lags + 1, 3, 3) of J_I, J_II and V_Ag of each replica, and the series
-    of J_I and V_Ag (T, B, 3); temperature (B,) K; interval (internal time); volume (A^3).
+    of J_I and V_Ag (T, B, 3); temperature (B,) K; interval, length (internal time); volume (A^3).
     """
     second = CommitteeMean(Booked(potential, "II"))
     observe: dict[str, Callable[[State], Tensor]] = {
@@ -119,7 +119,8 @@ def equilibrium(potential: Any, state: State, steps: int, folder: Path) -> dict[
     seen = {name: series[round(SETTLE / interval) :] for name, series in run.observed.items()}
     together = torch.stack([seen["I"], seen["II"], seen["Ag"]], -1)  # (T, B, 3, 3)
     C = torch.stack([correlation(x, round(LAG / interval)) for x in together.unbind(1)])
-    rest = {"temperature": seen["temperature"].mean(0), "interval": interval, "volume": state.volume[0]}
+    rest: dict[str, Any] = {"temperature": seen["temperature"].mean(0), "volume": state.volume[0]}
+    rest |= {"interval": interval, "length": interval * len(together)}
     return {"correlations": C, "flux": seen["I"], "current": seen["Ag"], **rest}
 
 

@@ -251,11 +251,17 @@ def main() -> None:
             "students": students["temperature"].reshape(len(MODELS), -1).mean(1).tolist(),
         },
     }
+    samples, replicas = own["flux"].shape[:2]
+    arrays["nanoseconds"] = {
+        "reference, Green-Kubo": samples * replicas * float(own["interval"]) / (1e3 * ps)
+    }
     records = records_of(errors, readings, reference, (h_own[0], h_own[1]))
     driven = folder / "heat-reference.npz"
     if driven.exists():
         found = np.load(driven)
         seconds.append(float(found["seconds"]))
+        blocks, replicas = found["temperature"].shape
+        arrays["nanoseconds"]["reference, HNEMD"] = blocks * replicas * float(found["interval"]) / (1e3 * ps)
         arrays["fields"], arrays["running"] = fields_of(found)
         for k, name in enumerate(REFERENCE_FIELDS):
             kappa, error = arrays["fields"]["kappa"][k], arrays["fields"]["error"][k]
