@@ -237,7 +237,7 @@ def main() -> None:
         **curves_of(own, ["reference"], ("I",)),
         **curves_of(students, MODELS, tuple(DEFINITIONS)),
     }
-    seconds = [float(x["seconds"]) for x in (students, own)]
+    runs = [students, own]
     arrays: Numbers = {
         "models": MODELS,
         "errors": errors,
@@ -259,7 +259,7 @@ def main() -> None:
     driven = folder / "heat-reference.npz"
     if driven.exists():
         found = np.load(driven)
-        seconds.append(float(found["seconds"]))
+        runs.append(found)
         blocks, replicas = found["temperature"].shape
         arrays["nanoseconds"]["reference, HNEMD"] = blocks * replicas * float(found["interval"]) / (1e3 * ps)
         arrays["fields"], arrays["running"] = fields_of(found)
@@ -268,7 +268,8 @@ def main() -> None:
             records[f"reference, HNEMD at {name}"] = record(
                 kappa, error, found["flux"].shape[1] // len(REFERENCE_FIELDS), "W/m/K"
             )
-    bookkit.save_result(given.out, records, sum(seconds), 0, str(students["device"]), **arrays)
+    device = ", ".join(sorted({str(x["device"]) for x in runs}))
+    bookkit.save_result(given.out, records, sum(float(x["seconds"]) for x in runs), 0, device, **arrays)
 
 
 if __name__ == "__main__":
