@@ -13,6 +13,7 @@ from ase import Atoms
 from mlipbook import archive, datasets, plotting
 from mlipbook.bookkit.records import format_value
 from mlipbook.bookkit.results import REPOSITORY
+from mlipbook.studies.first_principles_md import SAMPLE, TIMESTEP
 from mlipbook.studies.k_points import MELTING
 from mlipbook.units import GPa, meV
 
@@ -33,8 +34,6 @@ MISSING = """## Not here yet
 
 - More frames with 8 and with 32 k points; a [correction](#na-4k) learned on these is the substitute.
 - Cells of 1,024 atoms that are strained, compressed or hot.
-- First-principles molecular dynamics of the melt as an independent check; of the crystal there is a short run
-  (`results/full/first-principles-md.json`).
 """
 READING = f"""## Reading them
 
@@ -86,7 +85,9 @@ def page() -> str:
     fields += [f"| {key} | {meaning} |" for key, meaning in FIELDS.items()]
     tables = ["\n".join(lines) + "\n" for lines in (rows, fields)]
     cards = [card(name) for name in names]
-    return "\n".join([INTRODUCTION, tables[0], MISSING, READING, tables[1], settings(), k_points(), *cards])
+    return "\n".join(
+        [INTRODUCTION, tables[0], MISSING, READING, tables[1], settings(), k_points(), trajectories(), *cards]
+    )
 
 
 def settings() -> str:
@@ -131,6 +132,40 @@ the structures themselves change ([chapter 1](ch01_first_principles.ipynb) asks 
 All temperatures:
 
 {differences(found["all_temperatures"])}
+"""
+
+
+def trajectories() -> str:
+    """First-principles dynamics beside a potential's own."""
+    records = result("first-principles-md")["records"]
+    names = {
+        "energy bias": "energy on these frames, potential minus labels (meV/atom)",
+        "force error (RMS)": "forces on these frames, rms (meV/Å)",
+        "pressure bias": "pressure on these frames (GPa)",
+        "energy, potential minus first principles": "mean energy, each on its own dynamics (meV/atom)",
+        "pressure, potential minus first principles": "mean pressure, each on its own dynamics (GPa)",
+        "distance of g(r)": "distance of $g(r)$",
+        "distance of g(r) from noise alone": "the same from noise alone",
+    }
+    phases = ("solid", "liquid")
+    rows = ["| 350 K, 128 atoms, Gamma | solid | liquid |", "|---|---|---|"]
+    for key, title in names.items():
+        items = [records[f"{phase}, 350 K: {key}"] for phase in phases]
+        shown = [value(item) if item["sem"] else f"{item['value']:.3f}" for item in items]
+        rows.append(f"| {title} | {' | '.join(shown)} |")
+    spacing = TIMESTEP * SAMPLE  # fs
+    lengths = [f"{records[f'{phase}, 350 K: energy bias']['n'] * spacing / 1e3:.1f}" for phase in phases]
+    table = "\n".join(rows)
+    folder = f"{REPOSITORY}/tree/main/results/full/first-principles-md"
+    return f"""## First-principles molecular dynamics
+
+Langevin dynamics on labels at Gamma, {lengths[0]} ps of the crystal and {lengths[1]} ps of the melt after
+settling ([trajectories]({folder}),
+a frame every {spacing:.0f} fs), judges a committee trained on `na-gamma`: on the frames, and by what its own
+dynamics in the same cell gives. The distance of $g(r)$ is the area between the two curves over that between
+the reference and 1, both weighted with $r^2$.
+
+{table}
 """
 
 
