@@ -65,6 +65,18 @@ def test_a_job_leaves_one_file_and_is_not_done_again(tmp_path, monkeypatch):
     assert delta_f.unfinished(tmp_path, jobs, tmp_path / "models") == jobs
 
 
+def test_volumes_of_other_potentials_are_refused(tmp_path):
+    """One of three seeds is left from before the training."""
+    old, new = (potentials(tmp_path / name, name.encode()) for name in ("old", "new"))
+    for job, models in zip(jobs_of("volume", ["128-4k"], phases=["solid"]), (new, old, new), strict=True):
+        write(tmp_path, job, models, volume=[40.0 + job["seed"], 0.1])
+    wanted = jobs_of("free energy", ["128-4k"], [0], ["solid"])[0]
+    with pytest.raises(ValueError, match=r"seed-1_.*the volume of other potentials than .*run `volume` again"):
+        delta_f.volume_at(tmp_path, wanted, new)
+    write(tmp_path, jobs_of("volume", ["128-4k"], [1], ["solid"])[0], new, volume=[40.1, 0.1])
+    assert delta_f.volume_at(tmp_path, wanted, new) == pytest.approx((40.0 + 40.1 + 42.0) / 3, abs=0.005)
+
+
 def test_starts_have_the_volume_and_the_phase():
     for phase in PHASES:
         for atoms in boxes.starts(phase, 2, 41.5, T):

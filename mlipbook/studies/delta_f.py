@@ -107,16 +107,20 @@ def unfinished(folder: Path, jobs: Iterable[Job], potentials: Path = POTENTIALS)
     return todo
 
 
-def volume_at(folder: Path, job: Job) -> float:
+def volume_at(folder: Path, job: Job, potentials: Path = POTENTIALS) -> float:
     """A^3 per atom for the free energies of all seeds: the mean of the seeds measured, to 0.01 A^3.
 
-    Raises FileNotFoundError if there is none.
+    Raises FileNotFoundError if there is none, ValueError if one is of other potentials than these.
     """
-    like = [path_of(folder, {**job, "quantity": "volume", "atoms": 128, "seed": seed}) for seed in SEEDS]
-    found = [json.loads(path.read_text())["volume"][0] for path in like if path.exists()]
-    if not found:
-        raise FileNotFoundError(f"{like[0]} is missing: run `volume` first")
-    return round(float(np.mean(found)), 2)
+    like = [{**job, "quantity": "volume", "atoms": 128, "seed": seed} for seed in SEEDS]
+    paths = [path for path in (path_of(folder, each) for each in like) if path.exists()]
+    if not paths:
+        raise FileNotFoundError(f"{path_of(folder, like[0])} is missing: run `volume` first")
+    if stale := set(paths) & {path_of(folder, each) for each in unfinished(folder, like, potentials)}:
+        raise ValueError(
+            f"{min(stale)}: the volume of other potentials than those in {potentials}; run `volume` again"
+        )
+    return round(float(np.mean([json.loads(path.read_text())["volume"][0] for path in paths])), 2)
 
 
 def measured_volume(potential: ANNPotential, phase: str, temperature: float, **options: Any) -> Job:
@@ -210,11 +214,11 @@ def perform(job: Job, folder: str, potentials: str, device: str = "cpu", **sampl
     else:
         options |= {"device": device, "atoms": job["atoms"], "replicas": REPLICAS, **sampling}
         if job["quantity"] == "difference":
-            volume = volume_at(done, {**job, "setting": REFERENCE[0]})
+            volume = volume_at(done, {**job, "setting": REFERENCE[0]}, models)
             found = difference(potential, member(models, *REFERENCE), *state, volume=volume, **options)
         else:
             options["timestep"] = TIMESTEP / 2 if job["quantity"] == SHORT else TIMESTEP
-            found = free_energy(potential, *state, volume=volume_at(done, job), **options)
+            found = free_energy(potential, *state, volume=volume_at(done, job, models), **options)
     name = "cpu" if device == "cpu" else torch.cuda.get_device_name()
     spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
     result = {**job, "potential": made, **found, "device": name, **spent, "commit": bookkit.results.COMMIT}

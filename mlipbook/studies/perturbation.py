@@ -150,7 +150,7 @@ def main() -> None:
     frames = []
     for phase in delta_f.PHASES:
         job = delta_f.jobs_of("volume", [SETTING], [SEED], [phase], [T])[0]
-        volume = delta_f.volume_at(given.folder, job)
+        volume = delta_f.volume_at(given.folder, job, given.potentials)
         store = given.folder / "runs" / f"snapshots-{phase}-{delta_f.fingerprint(given.potentials, job)}"
         frames += snapshots(potential, phase, volume, T, store=store, progress=False)
     ase.io.write(given.out, predicted(potential, frames), format="extxyz")
