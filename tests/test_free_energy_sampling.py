@@ -15,13 +15,18 @@ from torch import nn
 
 import mlipbook as mb
 from mlipbook import free_energy
-from mlipbook.free_energy import sampling, series
+from mlipbook.dynamics import thermalize
+from mlipbook.dynamics.state import repeated
+from mlipbook.free_energy import replicas, sampling, series
+from mlipbook.free_energy.phases import remarks
+from mlipbook.free_energy.replicas import Sampler
 from mlipbook.potentials import Einstein, Evaluation, IdealGas
 from mlipbook.units import fs, hbar, kB
 
 T, NA = 350.0, 22.98976928
 kT = kB * T
 LONG_STEP = {"timestep": 20 * fs, "friction_time": 60 * fs, "every": 5, "progress": False}
+SHORT = pytest.mark.filterwarnings("ignore:the series at lambda:RuntimeWarning")
 
 
 def sodium(cells) -> mb.Structures:
@@ -237,6 +242,66 @@ def test_phases_are_watched(phase):
         free_energy.windows(gas_or_crystal, crystal, structures, path, T, phase=phase, **settings)
 
 
+@pytest.fixture
+def melting(monkeypatch):
+    """Runs in which replica 1 has lost its springs; what became of all runs, by name."""
+    runs, names = {}, set()
+    run = Sampler.run
+
+    def spoiled(self, state, lam, steps, name):
+        loose = torch.tensor([0.0, 1.0]) if name in names else torch.zeros(1)
+        runs[name] = run(self, state, lam * (1 - loose), steps, name)
+        return runs[name]
+
+    monkeypatch.setattr(Sampler, "run", spoiled)
+    return runs, names
+
+
+SPRINGS = {"timestep": 20 * fs, "friction_time": 60 * fs, "every": 5, "store": None, "progress": False}
+
+
+def test_a_replica_that_melts_is_run_again_alone(melting):
+    """The others are what they are without it, bit by bit, and it is, from first to last, its second run."""
+    runs, names = melting
+    structures = sodium((3, 3, 3))
+    sampler = Sampler(Einstein(structures.positions, 0.8), IdealGas(), T, phase="solid", **SPRINGS)
+    state, lam = thermalize(repeated(structures, 2), T, 1), torch.tensor([0.5, 1.0])
+    calm, undisturbed, never = sampler.sample(state, lam, 300, "calm")
+    names.add("hot")
+    end, series, redone = sampler.sample(state, lam, 300, "hot")
+    assert list(runs) == ["calm", "hot", "hot-again-1"]
+    assert (never.tolist(), redone.tolist()) == ([0, 0], [0, 1])
+    again = runs["hot-again-1"]
+    for name, values in series.items():
+        assert torch.equal(values[:, 0].nan_to_num(), undisturbed[name][:, 0].nan_to_num())
+        assert torch.equal(values[:, 1].nan_to_num(), again.observed[name][:, 0].nan_to_num())
+    assert not torch.equal(again.observed["energy"][:, 0], undisturbed["energy"][:, 1])  # other noise
+    for b, (one, row) in enumerate([(calm, 0), (again.state, 0)]):
+        assert torch.equal(end.structures.positions[b], one.structures.positions[row])
+        assert torch.equal(end.momenta[b], one.momenta[row]) and end.seeds[b] == one.seeds[row]
+
+
+@SHORT
+@pytest.mark.parametrize("name", ["pilot", "round-1"])
+def test_windows_with_a_replica_run_again_are_right_and_say_so(melting, name):
+    """<U> = 3/2 (N - 1) kT/lambda of springs of lambda K; with the melted part they would be ten times it."""
+    runs, names = melting
+    names.add(name)
+    structures = sodium((3, 3, 3))
+    path = free_energy.Path(np.array([0.5, 1.0]), np.array([0.5, 0.5]))
+    settings = {"error": 0.0, "max_steps": 1500, "replicas": 2, "equilibration": 400, **LONG_STEP}
+    found = free_energy.windows(
+        Einstein(structures.positions, 0.8), IdealGas(), structures, path, T, phase="solid", **settings
+    )
+    assert f"{name}-again-1" in runs
+    for window in found:
+        exact = 1.5 * 53 * kT / window.lam
+        assert window.mean.error < 0.05 * exact and abs(window.mean.value - exact) < 3.5 * window.mean.error
+    assert [row["redone"] for row in found.table()] == [0, 1]
+    assert all(row["lowest_q6"] > replicas.SOLID for row in found.table())
+    assert remarks(found)[-1] == "run again, having left their phase: 1"
+
+
 def test_drift_is_seen():
     """White noise has none; a mean that changes for good does, where the series is long enough to tell."""
     noise = torch.randn(2000, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -244,6 +309,22 @@ def test_drift_is_seen():
     assert float(series.drift(noise).max()) < 4
     assert float(series.drift(noise + 0.3 * late).min()) > 4
     assert float(series.drift((noise + 0.3 * late)[::40]).max()) == 0
+
+
+def test_windows_too_short_for_a_drift_are_counted():
+    """Those in which `drift` looks away; lambda = 1, which has no weight, does not count."""
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for n, weight in ((40, 0.5), (4000, 0.5), (40, 0.0)):
+        noise = torch.randn(n, 2, dtype=torch.float64, generator=generator)
+        found.append(free_energy.Window(0.5, weight, noise, noise, noise, noise[:0], 1.0))
+        seen = bool((series.drift(noise) > 0).all())
+        assert seen == (n == 4000)
+    sampled = free_energy.Windows(tuple(found), T, 1)
+    assert sampled.too_short == [found[0]]
+    assert remarks(sampled) == ["1 of 2 windows are too short for a drift to be seen in them"]
+    rows = sampled.table()
+    assert rows[0]["autocorrelation_times"] < 100 < rows[1]["autocorrelation_times"]
 
 
 def test_what_cannot_be_sampled_is_refused():

@@ -72,7 +72,18 @@ class FreeEnergy:
         rows = [*self.terms.items(), ("F", Value(self.F, self.error)), ("U", self.energy), ("TS", self.TS)]
         head = f"{self.n_atoms} atoms, {self.volume / self.n_atoms:.3f} A^3/atom, {self.temperature:g} K"
         lines = [f"{name:28}{1e3 * v:12.3f} ± {1e3 * e:.3f} meV/atom" for name, (v, e) in rows]
-        return "\n".join([head, *lines])
+        return "\n".join([head, *lines, *remarks(self.windows)])
+
+
+def remarks(sampled: Windows) -> list[str]:
+    """What a reader of the errors has to know of the windows, if anything."""
+    found = []
+    if short := sampled.too_short:
+        of = sum(1 for w in sampled if w.weight)
+        found.append(f"{len(short)} of {of} windows are too short for a drift to be seen in them")
+    if redone := sum(w.redone for w in sampled):
+        found.append(f"run again, having left their phase: {redone}")
+    return found
 
 
 def solid(

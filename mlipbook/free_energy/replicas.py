@@ -58,21 +58,26 @@ class Sampler:
             progress=self.progress,
         )
 
-    def sample(self, state: State, lam: Tensor, steps: int, name: str) -> tuple[State, dict[str, Tensor]]:
-        """The state at the end and the series, (T, B) each; replicas that leave their phase are redone.
+    def sample(
+        self, state: State, lam: Tensor, steps: int, name: str, settling: int = 0
+    ) -> tuple[State, dict[str, Tensor], Tensor]:
+        """The state at the end, the series, (T, B) each, and how often each replica was redone, (B,), as it
+        left its phase after so many samples of settling.
 
-        Raises PhaseChange if they leave it again and again.
+        Raises PhaseChange if one leaves it again and again.
         """
         trajectory = self.run(state, lam, steps, name)
         end, series = trajectory.state, dict(trajectory.observed)
         n_atoms = state.structures.n_atoms
-        bad = torch.tensor(list(found := self.changed(series, n_atoms)), dtype=torch.int64)
+        redone = torch.zeros(len(state), dtype=torch.int64)
+        bad = torch.tensor(list(found := self.changed(series, n_atoms, settling)), dtype=torch.int64)
         for attempt in range(1, ATTEMPTS + 1):
             if not len(bad):
                 break
             seeds = [state.seeds[b] + attempt * SEEDS // (ATTEMPTS + 2) for b in bad.tolist()]
             again = self.run(picked(state, bad, seeds), lam[bad], steps, f"{name}-again-{attempt}")
-            found = {int(bad[b]): why for b, why in self.changed(again.observed, n_atoms).items()}
+            redone[bad] += 1
+            found = {int(bad[b]): why for b, why in self.changed(again.observed, n_atoms, settling).items()}
             for key, values in again.observed.items():
                 series[key] = series[key].index_copy(1, bad, values)
             end = merged(end, again.state, bad)
@@ -83,19 +88,19 @@ class Sampler:
                 f"{end.step * self.timestep / (1000 * fs):.1f} ps: {why}, also with other noise; the phase "
                 "does not live long enough here: take more atoms, or another temperature or volume"
             )
-        return end, series
+        return end, series, redone
 
-    def changed(self, series: Mapping[str, Tensor], n_atoms: int) -> dict[int, str]:
-        """Replica -> what happened, for those that left their phase."""
+    def changed(self, series: Mapping[str, Tensor], n_atoms: int, settling: int = 0) -> dict[int, str]:
+        """Replica -> what happened, for those that left their phase after so many samples."""
         if self.phase is None:
             return {}
         found = {}
-        q6 = block_means(series["q6"])
+        q6 = block_means(series["q6"][settling:])
         wrong = q6 < SOLID if self.phase == "solid" else q6 > LIQUID / n_atoms**0.5
         for b in torch.nonzero(wrong.any(0))[:, 0].tolist():
             k = int(wrong[:, b].nonzero()[0, 0])
             found[b] = f"Q6 = {float(q6[k, b]):.2f} is not that of a {self.phase}"
-        for b in torch.nonzero(drift(series["difference"]) > 4)[:, 0].tolist():
+        for b in torch.nonzero(drift(series["difference"][settling:]) > 4)[:, 0].tolist():
             found.setdefault(b, "the second half differs from the first by more than 4 standard errors")
         return found
 

@@ -57,10 +57,12 @@ def windows(
     eV per atom (0: run all of max_steps). max_steps: most steps of production, up to the rounding to whole
     blocks of samples. replicas: in the batch; every window has one or more, those that need most have most.
     equilibration: steps of the pilot. every: steps between samples.
-    phase: "solid" or "liquid", watched by Q6 and drift, or None. seed: calls with other seeds are
-    independent. store: folder; the same call goes on where it was interrupted.
+    phase: "solid" or "liquid", watched by Q6 and drift from the second half of the pilot on, or None.
+    seed: calls with other seeds are independent. store: folder; the same call goes on where it was
+    interrupted.
 
-    Raises ValueError for arguments that do not fit, PhaseChange if a window changes its phase three times.
+    A replica that leaves its phase is run again with other noise, which Window.redone counts. Raises
+    ValueError for arguments that do not fit, PhaseChange if a replica changes its phase three times.
     Warns (RuntimeWarning) if series are so short that their errors are uncertain.
     """
     refuse(potential, structures, phase, replicas, path)
@@ -74,22 +76,24 @@ def windows(
     starts = structures if len(structures) == len(lam) else repeated(structures, len(lam))
     state = thermalize(starts, temperature, first_seed)
     equilibration = block * ceil(max(equilibration, FEWEST * every) / block)
-    pilot = sampler.run(state, lam, equilibration, "pilot")
-    late = pilot.observed["difference"][equilibration // every // 2 :]
+    half = equilibration // every // 2
+    settled, pilot, again = sampler.sample(state, lam, equilibration, "pilot", settling=half)
+    late = pilot["difference"][half:]
     rates = path.weights**2 * rate_of_variance(late)
     rows = torch.as_tensor(np.repeat(np.arange(len(lam)), shared_out(rates, replicas)))
     seeds = [first_seed + len(lam) + b for b in range(len(rows))]
-    state = picked(pilot.state, rows, seeds)
+    state = picked(settled, rows, seeds)
     tau = float(quiet_average(late).autocorrelation_time.max())
     wanted = max(LONG * tau * every, estimate(rates, rows, error * structures.n_atoms, every))
     parts: list[dict[str, Tensor]] = []
     done = 0
     while True:
         steps = block * ceil(max(min(wanted, max_steps) - done, FEWEST * every) / block)
-        state, series = sampler.sample(state, lam[rows], steps, f"round-{len(parts) + 1}")
+        state, series, redone = sampler.sample(state, lam[rows], steps, f"round-{len(parts) + 1}")
+        again = again.index_add(0, rows, redone)
         parts.append(series)
         done += steps
-        found = gathered(parts, rows, path, sampler, structures.n_atoms)
+        found = gathered(parts, rows, again, path, sampler, structures.n_atoms)
         if found.integral.error <= error or done >= max_steps:
             warn_if_short(found)
             return found
@@ -134,24 +138,30 @@ def estimate(rates: np.ndarray, rows: Tensor, error: float, every: int) -> float
 
 
 def gathered(
-    parts: Sequence[Mapping[str, Tensor]], rows: Tensor, path: Path, sampler: Sampler, n_atoms: int
+    parts: Sequence[Mapping[str, Tensor]],
+    rows: Tensor,
+    redone: Tensor,
+    path: Path,
+    sampler: Sampler,
+    n_atoms: int,
 ) -> Windows:
-    """Series of all rounds, by window."""
+    """Series of all rounds, by window. rows: the window of each replica; redone: of each window."""
     series = {name: torch.cat([part[name] for part in parts]).double() for name in parts[0]}
     series.setdefault("q6", series["difference"][:0])
     found = []
     for i, (lam, weight) in enumerate(zip(path.lam.tolist(), path.weights.tolist(), strict=True)):
         mine = {name: series[name][:, rows == i] for name in ("difference", "energy", "pressure", "q6")}
-        found.append(Window(lam, weight, **mine, interval=sampler.every * sampler.timestep))
+        interval = sampler.every * sampler.timestep
+        found.append(Window(lam, weight, **mine, interval=interval, redone=int(redone[i])))
     return Windows(tuple(found), sampler.temperature, n_atoms)
 
 
 def warn_if_short(found: Windows) -> None:
-    ratios = [len(w.difference) * w.interval / w.autocorrelation_time for w in found if w.weight]
-    if min(ratios) < LONG:
+    shortest = min((w for w in found if w.weight), key=lambda w: w.lasts)
+    if shortest.lasts < LONG:
         warnings.warn(
-            f"the series at lambda = {found[int(np.argmin(ratios))].lam:.3f} lasts {min(ratios):.0f} "
-            f"autocorrelation times: standard errors are uncertain; allow more steps, {LONG} times and more",
+            f"the series at lambda = {shortest.lam:.3f} lasts {shortest.lasts:.0f} autocorrelation times: "
+            f"standard errors are uncertain; allow more steps, {LONG} times and more",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -29,7 +29,8 @@ class Value(NamedTuple):
 class Window:
     """Series of one lambda, (T, copies) each: difference U_a - U_b and energy U(lambda), eV of all atoms;
     pressure, eV/A^3; q6 (nan in between; empty if there is no phase to watch). interval: between samples, in
-    internal units of time. weight: of the quadrature.
+    internal units of time. weight: of the quadrature. redone: how often a copy left its phase and was run
+    again, what it had done in that round being thrown away.
     """
 
     lam: float
@@ -39,6 +40,7 @@ class Window:
     pressure: Tensor
     q6: Tensor
     interval: float
+    redone: int = 0
 
     @cached_property
     def averages(self) -> Average:
@@ -59,6 +61,11 @@ class Window:
     def autocorrelation_time(self) -> float:
         """Integrated, of the difference, in internal units of time; mean of the copies."""
         return float(self.averages.autocorrelation_time.mean()) * self.interval
+
+    @property
+    def lasts(self) -> float:
+        """Autocorrelation times that each copy's series lasts."""
+        return len(self.difference) * self.interval / self.autocorrelation_time
 
     @property
     def independent(self) -> float:
@@ -90,6 +97,11 @@ class Windows:
         value, error = sum(v for v, _ in terms), hypot(*(e for _, e in terms))
         return Value(value / self.n_atoms, error / self.n_atoms)
 
+    @property
+    def too_short(self) -> list[Window]:
+        """Windows of the integral that last less than 2 LONG autocorrelation times: no drift can be told."""
+        return [w for w in self if w.weight and w.lasts < 2 * LONG]
+
     def table(self) -> list[dict[str, float]]:
         """A line for each window, for files: eV per atom (variance: eV^2 of all atoms), fs, ps, eV/A^3."""
         return [
@@ -103,6 +115,8 @@ class Windows:
                 "independent_samples": w.independent,
                 "copies": w.difference.shape[1],
                 "time_per_copy_ps": len(w.difference) * w.interval / (1000 * fs),
+                "autocorrelation_times": w.lasts,
+                "redone": w.redone,
                 "energy": float(w.energy.mean()) / self.n_atoms,
                 "pressure": float(w.pressure.mean()),
                 **range_of_q6(w.q6),
