@@ -71,7 +71,7 @@ def test_volumes_of_other_potentials_are_refused(tmp_path):
     for job, models in zip(jobs_of("volume", ["128-4k"], phases=["solid"]), (new, old, new), strict=True):
         write(tmp_path, job, models, volume=[40.0 + job["seed"], 0.1])
     wanted = jobs_of("free energy", ["128-4k"], [0], ["solid"])[0]
-    with pytest.raises(ValueError, match=r"seed-1_.*the volume of other potentials than .*run `volume` again"):
+    with pytest.raises(ValueError, match=r"seed-1_.*of other potentials than .*run `volume` again"):
         delta_f.volume_at(tmp_path, wanted, new)
     write(tmp_path, jobs_of("volume", ["128-4k"], [1], ["solid"])[0], new, volume=[40.1, 0.1])
     assert delta_f.volume_at(tmp_path, wanted, new) == pytest.approx((40.0 + 40.1 + 42.0) / 3, abs=0.005)
@@ -120,7 +120,8 @@ def finished(folder: Path, models: Path, melt: float = 0.0) -> Path:
         write(folder, job, models, volume=[V[job["phase"]], 0.02], energy=energy)
     for job in jobs_of("difference"):
         value = SHIFTS[job["setting"]] * (job["phase"] == "liquid")
-        write(folder, job, models, difference=[value, 1e-5], pressure=[0.0, 1e-5], volume=V[job["phase"]])
+        found = {"difference": [value, 1e-5], "pressure": [0.0, 1e-5], "windows": []}
+        write(folder, job, models, **found, volume=V[job["phase"]])
     for job in jobs_of("free energy", atoms=[128, 1024]):
         liquid = job["phase"] == "liquid"
         F = -26.3 + (DELTA + SHIFTS[job["setting"]] + melt) * liquid
@@ -143,6 +144,22 @@ def test_table_returns_what_the_jobs_found(tmp_path):
     assert out["dF, 128-4k, 128 atoms, less finite-size terms"]["value"] == pytest.approx(-0.8)
     # dS = (dU - dF)/T: T_m = T + dF/dS
     assert out["T_m, 128-4k, from 128 atoms"]["value"] == pytest.approx(T * (1 - 0.8 / 25.8))
+
+
+def test_windows_in_which_a_drift_hides_are_counted(tmp_path):
+    """50 fs of memory: 4 ps are too short, 6 ps are not; lambda = 1 has no weight in the integral."""
+    models = potentials(tmp_path / "models")
+    folder = finished(tmp_path / "F", models)
+    path = path_of(folder, jobs_of("free energy", ["128-4k"], [0], ["liquid"])[0])
+    windows = [
+        {"weight": w, "time_per_copy_ps": t, "autocorrelation_time_fs": 50.0, "highest_q6": 0.1}
+        for w, t in ((0.5, 4.0), (0.5, 6.0), (0.0, 1.0))
+    ]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"windows": windows}))
+    out = delta_f_report.records(delta_f_results.Found(folder, models), FINITE)
+    counted = out["free energy, liquid: windows of less than 100 autocorrelation times"]
+    assert (counted["value"], counted["n"]) == (1, 2)
+    assert not [name for name in out if name.startswith("difference") and "windows" in name]
 
 
 def test_energies_shifted_in_one_phase_shift_the_difference(tmp_path):

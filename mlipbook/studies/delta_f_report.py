@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import pairwise, product
 from math import hypot
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ import numpy as np
 
 from mlipbook import bookkit
 from mlipbook.free_energy import Value
+from mlipbook.free_energy.series import LONG
 from mlipbook.studies.delta_f import PHASES, POTENTIALS, REFERENCE, SETTINGS, SHORT, TEMPERATURE, Job
 from mlipbook.studies.delta_f_results import COMMON, ZERO, Found, mean, minus, plus, straight, terms, weighted
 from mlipbook.units import meV
@@ -162,6 +163,18 @@ def step_records(found: Found) -> dict[str, Any]:
     return out
 
 
+def drift_records(found: Found) -> dict[str, Any]:
+    """Windows too short, even if run in one piece, for a drift to be told from noise, n: of how many."""
+    out = {}
+    for quantity, phase in product(("free energy", "difference"), PHASES):
+        rows = [row for job in found.of(quantity, phase=phase) for row in job["windows"] if row["weight"]]
+        lasts = [1000 * row["time_per_copy_ps"] / row["autocorrelation_time_fs"] for row in rows]
+        if rows:
+            short = {"value": sum(x < 2 * LONG for x in lasts), "sem": 0.0, "n": len(rows), "unit": "windows"}
+            out[f"{quantity}, {phase}: windows of less than {2 * LONG} autocorrelation times"] = short
+    return out
+
+
 def temperature_records(found: Found) -> dict[str, Any]:
     """Gibbs-Helmholtz: d(dF/T)/d(1/T) = dU, from three temperatures against the energies."""
     out = {}
@@ -192,7 +205,8 @@ def records(
         out[f"dU, {setting}"] = record(found.heat(setting), n)
     for atoms in sizes(found):
         out |= table_records(found, atoms, finite, fits) | phase_records(found, atoms)
-    return out | size_records(found, finite) | temperature_records(found) | step_records(found)
+    checks = size_records(found, finite) | temperature_records(found) | step_records(found)
+    return out | checks | drift_records(found)
 
 
 def table_records(
