@@ -345,6 +345,15 @@ def test_what_cannot_be_sampled_is_refused():
     committee = mb.ANNPotential(mb.Chebyshev(("Na",), 4.0, 2, 4.0, 1), members=2)
     with pytest.raises(ValueError, match=r"potential.member\(m\)"):
         run(committee)
+    call = (spring, structures, T)
+    for refused in (
+        lambda: run(timestep=4.0),
+        lambda: free_energy.solid(*call, timestep=4.0),
+        lambda: free_energy.solid(*call, timestep=4.0, spring=1.0),
+        lambda: free_energy.liquid(*call, timestep=4.0),
+    ):
+        with pytest.raises(ValueError, match=r"time step 4 .* 40.7 fs: .*23 amu allow up to 24 fs; "):
+            refused()
     with pytest.raises(ValueError, match="Ag, Na"):
         atoms = bulk("Na", "bcc", 4.3, cubic=True) * 3
         atoms.symbols[0] = "Ag"

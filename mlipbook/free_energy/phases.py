@@ -19,7 +19,7 @@ from mlipbook.dynamics import Langevin, Limits, thermalize
 from mlipbook.dynamics.state import repeated
 from mlipbook.free_energy.closed_forms import einstein_crystal, ideal_gas, soft_core_cutoff, soft_core_y
 from mlipbook.free_energy.path import path
-from mlipbook.free_energy.replicas import LIQUID, SEEDS, PhaseChange
+from mlipbook.free_energy.replicas import LIQUID, SEEDS, PhaseChange, refuse_time_step
 from mlipbook.free_energy.sampling import windows
 from mlipbook.free_energy.series import Value, Windows, average
 from mlipbook.free_energy.soft_core import soft_core_excess
@@ -148,6 +148,7 @@ def measured_spring(
 
     The soft modes of a crystal make <u^2> large; a spring 1.3-1.6 times stiffer keeps the variance low.
     """
+    refuse_time_step(timestep, structures.masses)
     potential = potential.to(structures.positions.device)
     masses = structures.masses
 
@@ -194,6 +195,7 @@ def liquid(
     Raises ValueError if soft spheres at this density and temperature are beyond the table, that is, freeze.
     """
     structures, mass = one_box(structures)
+    refuse_time_step(timestep, structures.masses)
     N, V = structures.n_atoms, float(structures.volumes[0])
     cutoff = cutoff or min(8.0, potential.cutoff)
     y = soft_core_y(N / V, temperature, mu, sigma)

@@ -21,6 +21,8 @@ LIQUID = 2.0  # of Q6 sqrt(N): means over a tenth of a run reach 1.6 in liquids,
 ATTEMPTS = 2  # of a replica that changed its phase, with other noise
 SEEDS = 100_000  # seeds of one call
 SELDOM = 10  # samples from one Q6 to the next
+LONGEST = 5 * fs  # time step times sqrt(amu/m): a seventh of the period of an atom held by 3 eV/A^2
+SLOW = 30 * fs  # no atoms are so heavy that a longer step is meant
 
 
 class PhaseChange(RuntimeError):
@@ -103,6 +105,16 @@ class Sampler:
         for b in torch.nonzero(drift(series["difference"][settling:]) > 4)[:, 0].tolist():
             found.setdefault(b, "the second half differs from the first by more than 4 standard errors")
         return found
+
+
+def refuse_time_step(timestep: float, masses: Tensor) -> None:
+    """Raise ValueError for a step too long for any crystal or liquid of such atoms (amu): fs are meant."""
+    lightest = float(masses.min())
+    if not 0 < timestep <= (longest := min(LONGEST * lightest**0.5, SLOW)):
+        raise ValueError(
+            f"time step {timestep:g} in internal units, {timestep / fs:.1f} fs: atoms of {lightest:.0f} amu "
+            f"allow up to {longest / fs:.0f} fs; 4 fs, for example, are 4 * units.fs"
+        )
 
 
 def difference(state: State) -> Tensor:

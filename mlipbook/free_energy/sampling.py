@@ -22,7 +22,7 @@ from torch import Tensor
 from mlipbook.dynamics import thermalize
 from mlipbook.dynamics.state import repeated
 from mlipbook.free_energy.path import Path
-from mlipbook.free_energy.replicas import SEEDS, SELDOM, Sampler, picked
+from mlipbook.free_energy.replicas import SEEDS, SELDOM, Sampler, picked, refuse_time_step
 from mlipbook.free_energy.series import LONG, Window, Windows, quiet_average
 from mlipbook.potentials import Potential
 from mlipbook.structures import Structures
@@ -53,9 +53,10 @@ def windows(
     """<U_a - U_b> at every lambda of the path, potential a at lambda = 1 and its reference b at 0.
 
     structures: one, or one for each lambda, on the device where all is to run; windows start from there.
-    temperature: K. timestep, friction_time: internal units. error: standard error to reach for the integral,
-    eV per atom (0: run all of max_steps). max_steps: most steps of production, up to the rounding to whole
-    blocks of samples. replicas: in the batch; every window has one or more, those that need most have most.
+    temperature: K. timestep, friction_time: internal units; steps beyond 5 fs sqrt(m/amu) or 30 fs are
+    refused. error: standard error to reach for the integral, eV per atom (0: run all of max_steps).
+    max_steps: most steps of production, up to the rounding to whole blocks of samples. replicas: in the
+    batch; every window has one or more, those that need most have most.
     equilibration: steps of the pilot. every: steps between samples.
     phase: "solid" or "liquid", watched by Q6 and drift from the second half of the pilot on, or None.
     seed: calls with other seeds are independent. store: folder; the same call goes on where it was
@@ -66,6 +67,7 @@ def windows(
     Warns (RuntimeWarning) if series are so short that their errors are uncertain.
     """
     refuse(potential, structures, phase, replicas, path)
+    refuse_time_step(timestep, structures.masses)
     device = structures.positions.device
     potential, reference = potential.to(device), reference.to(device)
     folder = Folder(store) if store is not None else None
