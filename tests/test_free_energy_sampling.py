@@ -184,6 +184,12 @@ def test_mbar_agrees(springs):
     assert abs(value - springs.integral.value) < 3 * error
 
 
+def test_errors_of_sums_and_differences_are_in_quadrature():
+    """And two values do not make a tuple of four."""
+    a, b = free_energy.Value(5.0, 0.3), free_energy.Value(2.0, 0.4)
+    assert a + b == pytest.approx((7.0, 0.5)) and a - b == pytest.approx((3.0, 0.5))
+
+
 def test_windows_make_a_table(springs):
     rows = springs.table()
     assert [row["lambda"] for row in rows] == list(free_energy.path(4, 0.0).lam)

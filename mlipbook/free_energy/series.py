@@ -19,10 +19,16 @@ LONG = 50  # correlation times that a series should last
 
 
 class Value(NamedTuple):
-    """A number and its standard error."""
+    """A number and its standard error; the errors of sums and differences are those of independent values."""
 
     value: float
     error: float
+
+    def __add__(self, other: Value) -> Value:  # type: ignore[override]
+        return Value(self.value + other.value, hypot(self.error, other.error))
+
+    def __sub__(self, other: Value) -> Value:
+        return Value(self.value - other.value, hypot(self.error, other.error))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from mlipbook import bookkit
 from mlipbook.free_energy import Value
 from mlipbook.free_energy.series import LONG
 from mlipbook.studies.delta_f import PHASES, POTENTIALS, REFERENCE, SETTINGS, SHORT, TEMPERATURE, Job
-from mlipbook.studies.delta_f_results import COMMON, ZERO, Found, mean, minus, plus, straight, terms, weighted
+from mlipbook.studies.delta_f_results import COMMON, ZERO, Found, mean, straight, terms, weighted
 from mlipbook.units import meV
 
 # Table 1 of Shimamura, Koura, Shimojo: F_liq - F_sol at 350 K, meV/atom, setting -> atoms -> value.
@@ -49,7 +49,7 @@ def record(x: Value, n: int, unit: str = "meV/atom") -> dict[str, Any]:
 
 
 def z_score(a: Value, b: Value = ZERO) -> dict[str, Any]:
-    d = minus(a, b)
+    d = a - b
     return {"value": d.value / d.error, "sem": 1.0, "n": 1, "unit": ""}
 
 
@@ -68,7 +68,7 @@ def measured(found: Found, atoms: int) -> dict[tuple[str, int], Value]:
 def reference(found: Found, atoms: int) -> tuple[Value, float, int]:
     """F_liq - F_sol of the reference potential by all direct results, without the common error; chi^2 about
     it; their number."""
-    reduced = [minus(dF, found.shift(*key)) for key, dF in measured(found, atoms).items()]
+    reduced = [dF - found.shift(*key) for key, dF in measured(found, atoms).items()]
     return *weighted(reduced), len(reduced)
 
 
@@ -82,11 +82,11 @@ def table(
 ) -> tuple[dict[str, Value], dict[str, Value]]:
     """F_liq - F_sol by setting, and the same less that of the reference's setting. fits: of `label_errors`;
     where a learned correction stands for labels, all seeds share its error."""
-    best = plus(reference(found, atoms)[0], found.common_error(atoms))
+    best = reference(found, atoms)[0] + found.common_error(atoms)
     shifts = {setting: seeds_mean(found, setting) for setting in SETTINGS}
-    own = {setting: plus(best, shift) for setting, shift in shifts.items()}
+    own = {setting: best + shift for setting, shift in shifts.items()}
     relative = {
-        s: plus(minus(shift, shifts[REFERENCE[0]]), shared(fits, LEARNED.get(s, "")))
+        s: shift - shifts[REFERENCE[0]] + shared(fits, LEARNED.get(s, ""))
         for s, shift in shifts.items()
         if s != REFERENCE[0]
     }
@@ -125,15 +125,15 @@ def phase_records(found: Found, atoms: int) -> dict[str, Any]:
             if not jobs:
                 continue
             F = mean([found.F(setting, job["seed"], phase, atoms, TEMPERATURE) for job in jobs])
-            F = plus(F, found.common_error(atoms)) if phase == "liquid" else F
+            F = F + found.common_error(atoms) if phase == "liquid" else F
             U = mean([Value(*job["energy"]) for job in jobs])
             name, n = f"{setting}, {phase}, {atoms} atoms", len(jobs)
-            for symbol, x in (("F", F), ("U", U), ("TS", minus(U, F))):
+            for symbol, x in (("F", F), ("U", U), ("TS", U - F)):
                 out[f"{symbol}, {name}"] = record(x, n)
             parts = [terms(job) for job in jobs]
             for part in parts[0]:
                 x = mean([each[part] for each in parts])
-                x = plus(Value(x.value, 0.0), found.common_error(atoms)) if part == COMMON else x
+                x = Value(x.value, 0.0) + found.common_error(atoms) if part == COMMON else x
                 out[f"{part}, {name}"] = record(x, n)
     return out
 
@@ -143,9 +143,9 @@ def size_records(found: Found, finite: Mapping[str, Value]) -> dict[str, Any]:
     predicts, and the z-score between them."""
     out = {}
     for small, large in pairwise(sizes(found)):
-        gain = minus(reference(found, large)[0], reference(found, small)[0])
-        ends = (finite[f"melt minus crystal, {n} atoms"] for n in (large, small))
-        predicted = minus(*ends)
+        gain = reference(found, large)[0] - reference(found, small)[0]
+        more, less = (finite[f"melt minus crystal, {n} atoms"] for n in (large, small))
+        predicted = more - less
         title = f"size effect, {large} less {small} atoms"
         out[title] = record(gain, 1)
         out[f"{title}, predicted"] = record(predicted, 1)
@@ -158,7 +158,7 @@ def step_records(found: Found) -> dict[str, Any]:
     out = {}
     for job in found.of(SHORT):
         key = tuple(job[name] for name in ("setting", "seed", "phase", "atoms", "temperature"))
-        error = minus(found.F(*key), found.F(*key, quantity=SHORT))
+        error = found.F(*key) - found.F(*key, quantity=SHORT)
         out["step error, {setting}, seed {seed}, {phase}, {atoms} atoms".format(**job)] = record(error, 1)
     return out
 
@@ -229,15 +229,15 @@ def table_records(
         if seeds:
             out[f"dF, {setting}, {atoms} atoms, direct"] = record(mean(seeds), len(seeds))
         out[f"dF, {setting}, {atoms} atoms"] = record(dF, len(direct))
-        large, dU = minus(dF, missing), found.heat(setting)
+        large, dU = dF - missing, found.heat(setting)
         dS = (dU.value - large.value) / TEMPERATURE
         out[f"dF, {setting}, {atoms} atoms, less finite-size terms"] = record(large, len(direct))
-        fitted = plus(large, shared(fits, setting))  # of the labels, not of this potential alone
+        fitted = large + shared(fits, setting)  # of the labels, not of this potential alone
         T_m = Value(TEMPERATURE + large.value / dS, fitted.error / dS)
         out[f"T_m, {setting}, from {atoms} atoms"] = record(T_m, len(direct), "K")
         if atoms in PAPER[setting]:
             theirs = Value(PAPER[setting][atoms] * meV, 0.0)
-            less = plus(minus(dF, theirs), shared(fits, setting))
+            less = dF - theirs + shared(fits, setting)
             out[f"dF, {setting}, {atoms} atoms, less the paper's"] = record(less, 1)
     for setting, dF in relative.items():
         title = f"dF, {setting} less {REFERENCE[0]}, {atoms} atoms"
@@ -250,7 +250,7 @@ def label_records(found: Found, finite: Mapping[str, Value], perturbed: Mapping[
     """With `perturbation`: Gamma less 4k by integration and by labels, at the volumes of 4k; and what the
     table becomes when infinite boxes are brought from potentials to their labels."""
     moved, kept = (seeds_mean(found, setting, relaxed=False) for setting in ("128-Gamma", "128-4k"))
-    integrated = minus(moved, kept)
+    integrated = moved - kept
     title = "128-Gamma less 128-4k at its volumes"
     first = value_of(perturbed, "Gamma minus 4k, liquid minus solid: sum")
     out = {
@@ -262,9 +262,9 @@ def label_records(found: Found, finite: Mapping[str, Value], perturbed: Mapping[
         own, _ = table(found, atoms)
         for setting in ("128-Gamma", "128-4k"):
             missed = value_of(perturbed, f"labels minus potential, {setting}, liquid minus solid: sum")
-            large = minus(own[setting], widened(finite[f"melt minus crystal, {atoms} atoms"]))
+            large = own[setting] - widened(finite[f"melt minus crystal, {atoms} atoms"])
             title = f"dF, {setting}, {atoms} atoms, less finite-size terms, brought to the labels"
-            out[title] = record(plus(large, missed), 24)
+            out[title] = record(large + missed, 24)
     return out
 
 

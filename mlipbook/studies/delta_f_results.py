@@ -27,17 +27,10 @@ from mlipbook.units import GPa, kB
 BULK_MODULUS = 5.6 * GPa  # of sodium near melting; it weighs what is left of the pressure, squared
 ZERO = Value(0.0, 0.0)
 COMMON = "ideal gas to soft core"
+minus = Value.__sub__  # as chapter 9 calls it
 
 
 # ---- numbers with errors -------------------------------------------------------------------------------
-
-
-def minus(a: Value, b: Value) -> Value:
-    return Value(a.value - b.value, hypot(a.error, b.error))
-
-
-def plus(a: Value, b: Value) -> Value:
-    return Value(a.value + b.value, hypot(a.error, b.error))
 
 
 def mean(values: Sequence[Value]) -> Value:
@@ -129,7 +122,7 @@ class Found:
     def delta(self, setting: str, seed: int, atoms: int, temperature: float = TEMPERATURE) -> Value:
         """F_liq - F_sol."""
         solid, liquid = (self.F(setting, seed, phase, atoms, temperature) for phase in PHASES)
-        return minus(liquid, solid)
+        return liquid - solid
 
     def volume(self, setting: str, phase: str, temperature: float = TEMPERATURE) -> Value:
         """At zero pressure, A^3 per atom: mean over the seeds."""
@@ -142,7 +135,7 @@ class Found:
             mean([Value(*job["energy"]) for job in self.of("volume", **state, temperature=temperature)])
             for state in ({"setting": setting, "phase": phase} for phase in PHASES)
         )
-        return minus(liquid, solid)
+        return liquid - solid
 
     def work_to_zero_pressure(self, job: Job) -> Value:
         """F(V0) - F(V) = -P (V0 - V)/2, with the pressure P at the volume V of the job."""
@@ -163,8 +156,8 @@ class Found:
             ]
             each = [Value(*job["difference"]) for job in jobs]
             work = [self.work_to_zero_pressure(job) if relaxed else ZERO for job in jobs]
-            phases.append(merged([plus(x, w) for x, w in zip(each, work, strict=True)]))
-        return minus(phases[1], phases[0])
+            phases.append(merged([x + w for x, w in zip(each, work, strict=True)]))
+        return phases[1] - phases[0]
 
 
 def terms(job: Job) -> dict[str, Value]:
