@@ -43,7 +43,11 @@ class Shifted(nn.Module):
     def evaluate(
         self, structures: Structures, definition: str = "I", edges: Edges | None = None
     ) -> Evaluation:
-        """Shapes and errors as of the potential; ValueError if offsets are not one for each replica."""
+        """Shapes and errors as of the potential; ValueError for offsets that are not one for each replica, or
+        of an element that is not there.
+        """
+        if not set(self.elements) <= set(structures.symbols):
+            raise ValueError(f"offsets for {', '.join(self.elements)}: not all of these are among the atoms")
         if self.offsets.ndim == 2 and self.offsets.shape[1] != len(structures):
             raise ValueError(
                 f"{self.offsets.shape[1]} offsets for {len(structures)} structures; give one each"

@@ -55,14 +55,22 @@ class Response:
         return along / (self.volume * self.thermostat)
 
     def onsager(self, element: str) -> Value:
-        """Response of the current of an element: L_1q to a heat field, L_11 to a color field on it."""
-        return average(self.coefficient(self.current[element]))
+        """Response of the current of an element: L_1q of a heat field, W/m/K per eV; L_11 of a color field on
+        it, W/m/K per eV^2.
+        """
+        value, error = average(self.coefficient(self.current[element]))
+        return Value(value / W_per_m_K, error / W_per_m_K)
 
     @property
     def across(self) -> Value:
-        """As kappa, across the field in place of along it, W/m/K: zero but for noise."""
-        turned = self.flux.roll(1, -1)
-        value, error = average(self.coefficient(turned))
+        """As kappa, along the two directions perpendicular to the field, W/m/K: zero but for noise."""
+        along = torch.nn.functional.normalize(self.field, dim=-1)
+        other = torch.eye(3, dtype=along.dtype)[along.abs().argmin(-1)]
+        first = torch.nn.functional.normalize(torch.linalg.cross(along, other), dim=-1)
+        sides = (first, torch.linalg.cross(along, first))
+        scale = self.volume * self.thermostat * self.field.norm(dim=-1)
+        series = torch.cat([(self.flux * side).sum(-1) / scale for side in sides], 1)
+        value, error = average(series)
         return Value(value / W_per_m_K, error / W_per_m_K)
 
     def running(self) -> tuple[Tensor, Tensor]:
@@ -94,9 +102,16 @@ def hnemd(
     (B, 3). color: an element whose current is driven instead, the field then in eV/A. thermostat_time of the
     single Nose-Hoover thermostat, settle (left out of the averages), timestep: internal units. The gauge is
     that of the potential (`Shifted`). store: as in Simulation.run; the same call goes on after a kill.
-    Raises ValueError for a field of zero or of another shape, and for what Simulation.run refuses.
+    Raises ValueError for a field of zero or of another shape, for a state whose total momentum is not zero,
+    and for what Simulation.run refuses.
     """
     fields = fields_of(field, state)
+    drift = float(state.momenta.sum(1).abs().max())
+    if drift > 1e-6:
+        raise ValueError(
+            f"the total momentum is {drift:.3g} amu A per internal time: fields do other work on a cell that "
+            "moves; start from thermalize(..., center_at_rest=True)"
+        )
     drive: Drive = ColorField(fields, color) if color else HeatField(fields)
     method = DrivenNoseHoover(positive(thermostat_time, "thermostat_time"), 1, drive)
     skip = round(settle / timestep / every)

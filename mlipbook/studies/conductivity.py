@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from mlipbook.archive import replacing
 from mlipbook.dynamics import NVE, State, thermalize
 from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.heat import Booked, Response, Shifted, hnemd, without_enthalpy
-from mlipbook.heat.green_kubo import conductivities, correlation, prefactor
+from mlipbook.heat.green_kubo import conductivities, correlation, jackknife, prefactor
 from mlipbook.heat.hnemd import current_of, flux_of
 from mlipbook.potentials import AgSe
 from mlipbook.recording import compiled
@@ -44,10 +44,11 @@ from mlipbook.units import bohr, fs, ps
 MEMBERS, COSTS = 5, [(1.0, 1.0, 0.0), (1.0, 1.0, 1.0)]  # p_U, p_F, p_W of EF and EFP
 MODELS = [f"{kind} {m}" for kind in ("EF", "EFP") for m in range(MEMBERS)]
 DEFINITIONS = {"I": (1.0, 0.0), "II": (0.0, 1.0), "III": (0.5, 0.5)}  # shares of J_I and J_II
+SILVER = (0.0, 0.0, 1.0)  # of J_I, J_II, V_Ag
 TIMESTEP, SAMPLE = 5 * fs, 3  # steps between samples
 SETTLE, LAG, GAUGE_LAG = 3 * ps, 5 * ps, 2 * ps  # left out; longest lag of Green-Kubo; where h is read
 FIELD = 0.01 / bohr  # 1/A, the paper's
-COLOR = 0.01  # eV/A: 0.3 kT over the 1.3 A from site to site
+COLOR = 0.01  # eV/A: 0.4 kT over the 1.8 A from site to site
 BLOCK = 50  # samples in a stored mean of a driven run, 0.75 ps
 REFERENCE_FIELDS = {  # field/FIELD, share of h taken off: linear response, sign, and the raw gauge
     "F": (1.0, 1.0),
@@ -130,15 +131,36 @@ def correlations(potential: Any, state: State, steps: int, folder: Path) -> dict
     return {name: value for name, value in found.items() if name not in ("flux", "current")}
 
 
+def samples(found: Any, replicas: slice, shares: Sequence[Sequence[float]]) -> Tensor:
+    """L_ab(t) of each of a model's replicas, (R, lags, q, q); fluxes are shares of J_I, J_II, V_Ag."""
+    mix = torch.tensor(shares, dtype=torch.float64)
+    C = mix @ torch.as_tensor(found["correlations"][replicas]).double() @ mix.T
+    scale = prefactor(float(found["volume"]), float(found["temperature"][replicas].mean()))
+    return torch.cumulative_trapezoid(C, dx=float(found["interval"]), dim=1) * scale
+
+
 def integrals(found: Any, replicas: slice, definition: str, gauge: float = 0.0) -> tuple[Tensor, ...]:
     """`green_kubo.conductivities` of a model's replicas: kappa, corrected, h, each with its error.
 
     gauge: eV, times V_Ag it is added to the flux.
     """
-    mix = torch.tensor([[*DEFINITIONS[definition], gauge], [0.0, 0.0, 1.0]], dtype=torch.float64)
-    C = mix @ torch.as_tensor(found["correlations"][replicas]).double() @ mix.T
-    scale = prefactor(float(found["volume"]), float(found["temperature"][replicas].mean()))
-    return conductivities(torch.cumulative_trapezoid(C, dx=float(found["interval"]), dim=1) * scale)
+    return conductivities(samples(found, replicas, [(*DEFINITIONS[definition], gauge), SILVER]))
+
+
+def less_I(found: Any, replicas: slice, definition: str) -> tuple[Tensor, Tensor]:
+    """Corrected conductivity by a definition less that by I, from the same trajectories, and its error."""
+
+    def difference(L: Tensor) -> Tensor:
+        by, one = (L[..., k, k] - L[..., k, 2] ** 2 / L[..., 2, 2] for k in (0, 1))
+        return by - one
+
+    fluxes = [(*DEFINITIONS[X], 0.0) for X in (definition, "I")]
+    return jackknife(samples(found, replicas, [*fluxes, SILVER]), difference)
+
+
+def coefficients(found: Any, replicas: slice, definition: str) -> tuple[Tensor, Tensor]:
+    """L (lags, 2, 2) of heat and silver in the gauge as trained, W/m/K per powers of eV, and its errors."""
+    return jackknife(samples(found, replicas, [(*DEFINITIONS[definition], 0.0), SILVER]), lambda L: L)
 
 
 def shares(replicas: int, models: int) -> list[slice]:

@@ -29,11 +29,12 @@ from mlipbook.structures import Structures
 from mlipbook.studies.conductivity import (
     DEFINITIONS,
     GAUGE_LAG,
-    MEMBERS,
     MODELS,
     REFERENCE_FIELDS,
+    coefficients,
     enthalpies,
     integrals,
+    less_I,
     response,
     shares,
 )
@@ -89,7 +90,7 @@ def to_match(energies: Numbers) -> np.ndarray:
 
 def readings_of(found: Any, models: int, shifts: np.ndarray) -> dict[str, dict[str, Numbers]]:
     """reading -> definition -> kappa and error (models,), W/m/K, of Green-Kubo integrals to GAUGE_LAG."""
-    at = round(GAUGE_LAG / float(found["interval"])) - 1
+    at = lag_of(found)
     out: dict[str, dict[str, Numbers]] = {name: {} for name in READINGS}
     for X in DEFINITIONS:
         parts = shares(len(found["correlations"]), models)
@@ -139,36 +140,47 @@ def rounded(x: Tensor) -> list[float]:
 # ---- HNEMD of the reference ----------------------------------------------------------------------------
 
 
-def fields_of(found: Any) -> tuple[Numbers, Numbers]:
-    """Response of the reference to each of its fields; running averages of the replicas at the paper's."""
+def fields_of(found: Any, reference: Numbers) -> tuple[Numbers, Numbers]:
+    """Response of the reference to each of its fields; running averages of the replicas at the paper's.
+
+    Errors are predicted from the conductivity in equilibrium, not from what is to be judged.
+    """
     parts = shares(found["flux"].shape[1], len(REFERENCE_FIELDS))
     each = [response(found, part) for part in parts]
-    strengths = [float(x.field[0, 0]) for x in each]
-    table: Numbers = {"names": list(REFERENCE_FIELDS), "field": strengths}
+    table: Numbers = {"names": list(REFERENCE_FIELDS), "field": [float(x.field[0, 0]) for x in each]}
     for name, values in {
         "kappa": [x.kappa for x in each],
         "across": [x.across for x in each],
         "temperature": [average(x.temperature) for x in each],
+        "silver": [x.onsager("Ag") for x in each],
     }.items():
         table[name] = [v.value for v in values]
         table["error" if name == "kappa" else f"{name}_error"] = [v.error for v in values]
-    table["predicted_error"] = [
-        predicted_error(abs(F), abs(x.kappa.value), x.volume, length(x))
-        for F, x in zip(strengths, each, strict=True)
+    equilibrium = [
+        reference["gauge fixed" if share else "as trained"]["kappa"] for _, share in REFERENCE_FIELDS.values()
     ]
-    return table, running_of(each[0])
+    table["predicted_error"] = [
+        predicted_error(abs(F), kappa, x.volume, length(x) * x.flux.shape[1])
+        for F, kappa, x in zip(table["field"], equilibrium, each, strict=True)
+    ]
+    return table, running_of(each[0], equilibrium[0])
 
 
 def length(found: Response) -> float:
-    """Of all replicas together, internal time."""
-    return found.interval * found.flux.shape[0] * found.flux.shape[1]
+    """Of each replica, internal time."""
+    return found.interval * found.flux.shape[0]
 
 
-def running_of(found: Response) -> Numbers:
+def running_of(found: Response, equilibrium: float) -> Numbers:
     time, kappa = found.running()
     field = float(found.field[0, 0])
-    envelope = [predicted_error(field, found.kappa.value, found.volume, t) for t in time.tolist()]
-    return {"time": (time / ps).tolist(), "kappa": [rounded(x) for x in kappa.T], "predicted": envelope}
+    envelope = [predicted_error(field, equilibrium, found.volume, t) for t in time.tolist()]
+    return {
+        "time": (time / ps).tolist(),
+        "kappa": [rounded(x) for x in kappa.T],
+        "center": equilibrium,
+        "predicted": envelope,
+    }
 
 
 # ---- the whole -----------------------------------------------------------------------------------------
@@ -182,35 +194,91 @@ def of_kind(values: list[float], kind: str) -> np.ndarray:
     return np.array(values)[[name.startswith(f"{kind} ") for name in MODELS]]
 
 
-def over_seeds(values: list[float], kind: str, unit: str) -> dict:
+def over_seeds(values: list[float], kind: str, unit: str, errors: list[float] | None = None) -> dict:
+    """Mean over five fits; its error from their scatter or, if larger, from the noise of their runs."""
     x = of_kind(values, kind)
-    return record(x.mean(), x.std(ddof=1) / len(x) ** 0.5, len(x), unit)
+    noise = 0.0 if errors is None else np.sqrt(np.mean(of_kind(errors, kind) ** 2))
+    return record(x.mean(), max(x.std(ddof=1), noise) / len(x) ** 0.5, len(x), unit)
 
 
-def records_of(
-    errors: Numbers, readings: Numbers, reference: Numbers, h: tuple[float, float]
-) -> dict[str, dict]:
-    units = {
-        "stress": "GPa",
-        "fluctuating stress": "GPa",
-        "pressure": "GPa",
-        "force": "meV/A",
-        "energy": "meV/atom",
-    }
-    records = {"reference: heat with silver": record(*h, 1, "eV")}
+def records_of(errors: Numbers, readings: Numbers, reference: Numbers, enthalpy: Numbers) -> dict[str, dict]:
+    units = {"force": "meV/A", "energy": "meV/atom"}
+    own = enthalpy["reference"]
+    records = {"reference: heat with silver": record(own["h"], own["error"], own["replicas"], "eV")}
     for name, x in reference.items():
-        records[f"reference, {name}"] = record(x["kappa"], x["error"], 1, "W/m/K")
+        records[f"reference, {name}"] = record(x["kappa"], x["error"], own["replicas"], "W/m/K")
     for kind in ("EF", "EFP"):
-        for name, unit in units.items():
-            records[f"{kind}: {name} error"] = over_seeds(errors[name], kind, unit)
-        for reading in READINGS:
-            for X in DEFINITIONS:
-                values = readings[reading][X]["kappa"]
-                records[f"{kind}, {X}, {reading}"] = over_seeds(values, kind, "W/m/K")
-                gap = abs(of_kind(values, kind) - reference[reading]["kappa"]).max()
-                largest = f"{kind}, {X}, {reading}: largest distance"
-                records[largest] = record(gap, reference[reading]["error"], MEMBERS, "W/m/K")
+        for name, values in errors.items():
+            records[f"{kind}: {name} error"] = over_seeds(values, kind, units.get(name, "GPa"))
+        for reading, by_definition in readings.items():
+            for X, found in by_definition.items():
+                title = f"{kind}, {X}, {reading}"
+                records[title] = over_seeds(found["kappa"], kind, "W/m/K", found["error"])
+                if reading in reference:
+                    records[f"{title}: largest distance"] = largest(found, reference[reading], kind)
     return records
+
+
+def largest(found: Numbers, reference: Numbers, kind: str) -> dict:
+    """Of a fit of this kind from the reference, with the errors of both."""
+    gaps = abs(of_kind(found["kappa"], kind) - reference["kappa"])
+    error = of_kind(found["error"], kind)[gaps.argmax()]
+    return record(gaps.max(), np.hypot(error, reference["error"]), 1, "W/m/K")
+
+
+def equilibrium_part(own: Any, students: Any, energies: Numbers) -> Numbers:
+    """All that the equilibrium runs tell."""
+    at, parts = lag_of(students), shares(len(students["correlations"]), len(MODELS))
+    readings = readings_of(students, len(MODELS), to_match(energies))
+    readings["less I"] = {
+        X: as_lists([tuple(x[at] for x in less_I(students, part, X)) for part in parts])
+        for X in ("II", "III")
+    }
+    reference = {
+        name: {key: x[0] for key, x in table["I"].items()}
+        for name, table in readings_of(own, 1, np.zeros(1)).items()
+    }
+    h, h_error = (float(x[0]) for x in enthalpies(own, 1, "I"))
+    enthalpy: Numbers = {"reference": {"h": h, "error": h_error, "replicas": len(own["correlations"])}}
+    onsager: Numbers = {"reference": onsager_of(own, slice(None), "I")}
+    for X in DEFINITIONS:
+        h_of, errors = enthalpies(students, len(MODELS), X)
+        enthalpy[X] = {"h": h_of.tolist(), "error": errors.tolist()}
+        onsager[X] = [onsager_of(students, part, X) for part in parts]
+    curves = curves_of(own, ["reference"], ("I",)) | curves_of(students, MODELS, tuple(DEFINITIONS))
+    lags = torch.arange(1, own["correlations"].shape[1], 5)
+    curves["time"] = rounded(lags * float(own["interval"]) / ps)
+    temperature = students["temperature"].reshape(len(MODELS), -1).mean(1).tolist()
+    return {
+        "readings": readings,
+        "reference": reference,
+        "enthalpy": enthalpy,
+        "onsager": onsager,
+        "green_kubo": curves,
+        "temperature": {"reference": float(own["temperature"].mean()), "students": temperature},
+        "lengths": {"reference, Green-Kubo": run_of(own), "a fit, Green-Kubo": run_of(students, len(MODELS))},
+    }
+
+
+def lag_of(found: Any) -> int:
+    """Index of GAUGE_LAG, at which integrals are read."""
+    return round(GAUGE_LAG / float(found["interval"])) - 1
+
+
+def onsager_of(found: Any, part: slice, definition: str) -> Numbers:
+    """L_q1 (W/m/K per eV) and L_11 (W/m/K per eV^2), value and error, gauge as trained."""
+    L, error = (x[lag_of(found)] for x in coefficients(found, part, definition))
+    return {name: [float(L[k, 1]), float(error[k, 1])] for k, name in enumerate(("L_q1", "L_11"))}
+
+
+def run_of(found: Any, models: int = 1) -> Numbers:
+    """Replicas of a model, and how long each is, ps (None where it was not kept)."""
+    replicas, time = len(found["correlations"]) // models, None
+    if "flux" in found:
+        time = len(found["flux"]) * float(found["interval"]) / ps
+    if "length" in found:
+        time = float(found["length"]) / ps
+    return {"replicas": replicas, "ps": time}
 
 
 def main() -> None:
@@ -220,54 +288,22 @@ def main() -> None:
     given = parser.parse_args()
     folder = given.folder
     errors, energies = errors_of(folder)
-    students, own = (np.load(folder / f"equilibrium-{name}.npz") for name in ("students", "reference"))
-    readings = readings_of(students, len(MODELS), to_match(energies))
-    reference = {
-        name: {key: x[0] for key, x in table["I"].items()}
-        for name, table in readings_of(own, 1, np.zeros(1)).items()
-    }
-    h_own = tuple(float(x[0]) for x in enthalpies(own, 1, "I"))
-    enthalpy: Numbers = {"reference": {"h": h_own[0], "error": h_own[1]}}
-    for X in DEFINITIONS:
-        h, error = enthalpies(students, len(MODELS), X)
-        enthalpy[X] = {"h": h.tolist(), "error": error.tolist()}
-    time = rounded(torch.arange(1, own["correlations"].shape[1], 5) * float(own["interval"]) / ps)
-    curves = {
-        "time": time,
-        **curves_of(own, ["reference"], ("I",)),
-        **curves_of(students, MODELS, tuple(DEFINITIONS)),
-    }
+    own, students = (np.load(folder / f"equilibrium-{name}.npz") for name in ("reference", "students"))
+    arrays: Numbers = {"models": MODELS, "errors": errors, "atomic_energies": energies}
+    arrays |= equilibrium_part(own, students, energies)
+    records = records_of(errors, arrays["readings"], arrays["reference"], arrays["enthalpy"])
     runs = [students, own]
-    arrays: Numbers = {
-        "models": MODELS,
-        "errors": errors,
-        "atomic_energies": energies,
-        "readings": readings,
-        "reference": reference,
-        "enthalpy": enthalpy,
-        "green_kubo": curves,
-        "temperature": {
-            "reference": float(own["temperature"].mean()),
-            "students": students["temperature"].reshape(len(MODELS), -1).mean(1).tolist(),
-        },
-    }
-    samples, replicas = own["flux"].shape[:2]
-    arrays["nanoseconds"] = {
-        "reference, Green-Kubo": samples * replicas * float(own["interval"]) / (1e3 * ps)
-    }
-    records = records_of(errors, readings, reference, (h_own[0], h_own[1]))
-    driven = folder / "heat-reference.npz"
-    if driven.exists():
-        found = np.load(driven)
+    if (folder / "heat-reference.npz").exists():
+        found = np.load(folder / "heat-reference.npz")
         runs.append(found)
-        blocks, replicas = found["temperature"].shape
-        arrays["nanoseconds"]["reference, HNEMD"] = blocks * replicas * float(found["interval"]) / (1e3 * ps)
-        arrays["fields"], arrays["running"] = fields_of(found)
+        arrays["fields"], arrays["running"] = fields_of(found, arrays["reference"])
+        replicas = found["flux"].shape[1] // len(REFERENCE_FIELDS)
+        time = len(found["flux"]) * float(found["interval"]) / ps
+        arrays["lengths"]["reference, HNEMD, each field"] = {"replicas": replicas, "ps": time}
         for k, name in enumerate(REFERENCE_FIELDS):
             kappa, error = arrays["fields"]["kappa"][k], arrays["fields"]["error"][k]
-            records[f"reference, HNEMD at {name}"] = record(
-                kappa, error, found["flux"].shape[1] // len(REFERENCE_FIELDS), "W/m/K"
-            )
+            records[f"reference, HNEMD at {name}"] = record(kappa, error, replicas, "W/m/K")
+    arrays["commits"] = sorted({str(x["commit"]) for x in runs})
     device = ", ".join(sorted({str(x["device"]) for x in runs}))
     bookkit.save_result(given.out, records, sum(float(x["seconds"]) for x in runs), 0, device, **arrays)
 
