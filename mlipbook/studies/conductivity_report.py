@@ -231,7 +231,7 @@ def equilibrium_part(own: Any, students: Any, energies: Numbers) -> Numbers:
     at, parts = lag_of(students), shares(len(students["correlations"]), len(MODELS))
     readings = readings_of(students, len(MODELS), to_match(energies))
     readings["less I"] = {
-        X: as_lists([tuple(x[at] for x in less_I(students, part, X)) for part in parts])
+        X: as_lists([(x[at], error[at]) for x, error in (less_I(students, part, X) for part in parts)])
         for X in ("II", "III")
     }
     reference = {
