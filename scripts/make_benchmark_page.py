@@ -49,6 +49,11 @@ force call has pushed out of the processor's caches; for many, also the pick of 
 On the GPU the call is replayed from a CUDA graph; launching its kernels one by one takes longer than all the
 rest of the step, and what is left of a step is Python's time, not the GPU's: take many replicas.
 """
+HEAT = """## Heat transport
+
+`benchmark_heat.py`. A step of HNEMD of 384 ions of Ag2Se with the reference potential beside the bare call of
+`evaluate` (goal: 1.25 times), a step of NVT, and LAMMPS with the same potential as a table, in the same run.
+"""
 
 
 def records(name: str) -> tuple[Records, str]:
@@ -110,6 +115,12 @@ def free_energy_table() -> str:
     return table(["", core, device], rows)
 
 
+def heat_table() -> str:
+    found, device = records("benchmark-heat-cpu")
+    rows = [[key, f"{shown(found, key)} {found[key]['unit']}"] for key in found if "load" not in key]
+    return table(["", device], rows)
+
+
 def step_table() -> str:
     cpu, _ = records("benchmark-dynamics-cpu")
     gpu, device = records("benchmark-dynamics-cuda")
@@ -136,7 +147,7 @@ def batch_table() -> str:
 def page() -> str:
     return "\n".join(
         [INTRODUCTION, POTENTIAL, potential_table(), LABELS, label_table(), DYNAMICS, step_table()]
-        + [batch_table(), FREE_ENERGY, free_energy_table()]
+        + [batch_table(), FREE_ENERGY, free_energy_table(), HEAT, heat_table()]
     )
 
 

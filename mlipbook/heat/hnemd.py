@@ -125,7 +125,7 @@ def hnemd(
     run = Simulation(Booked(potential, definition), method, positive(timestep, "timestep"), temperature).run(
         state, steps, observe, every=every, store=store, progress=progress
     )
-    seen = {name: series[1 + skip :] for name, series in run.observed.items()}
+    seen = {name: series[skip:] for name, series in run.observed.items()}
     return Response(
         seen["flux"],
         {z: seen[f"current of {z}"] for z in elements},

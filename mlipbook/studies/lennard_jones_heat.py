@@ -80,7 +80,7 @@ def with_chain(start: State, sizes: Sizes, folder: Path | None = None) -> Respon
     run = Simulation(Booked(argon(), "I"), method, TIMESTEP, TEMPERATURE)  # type: ignore[arg-type]
     observe = {"flux": flux_of, "temperature": lambda state: state.temperature}
     seen = run.run(start, steps, observe, EVERY, store=folder / "chain" if folder else None).observed
-    kept = {name: series[sizes.relax // EVERY + 1 :] for name, series in seen.items()}
+    kept = {name: series[sizes.relax // EVERY :] for name, series in seen.items()}
     volume, interval = float(start.volume[0]), EVERY * TIMESTEP
     return Response(kept["flux"], {}, kept["temperature"], fields, volume, interval, TEMPERATURE)
 
