@@ -89,6 +89,8 @@ def test_parameters_that_are_missing_and_ions_without_any_are_refused(tmp_path):
     file.write_text("cutoff 9.0")
     with pytest.raises(ValueError, match=r"mine.toml"):
         AgSe(file)
+    with pytest.raises(FileNotFoundError, match="nothere.toml: no such file"):
+        AgSe("nothere.toml")
     with pytest.raises(ValueError, match="atom 0 is Na"):
         AgSe().evaluate(mb.Structures.from_ase(Atoms("Na2", [(0, 0, 0), (3, 0, 0)])))
 

@@ -97,7 +97,7 @@ class Booked(nn.Module):
         self.members = getattr(potential, "members", 1)
 
     def evaluate(
-        self, structures: Structures, definition: str = "", edges: Edges | None = None
+        self, structures: Structures, definition: str = "I", edges: Edges | None = None
     ) -> Evaluation:
         """As of the potential, in the definition of this book."""
         return self.potential.evaluate(structures, self.definition, edges)

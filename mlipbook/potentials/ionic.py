@@ -38,8 +38,13 @@ def AgI(parameters: str | os.PathLike | None = None) -> Ionic:
 
 
 def read(file: str | os.PathLike) -> dict[str, Any]:
-    """Parameters from a file, or from one that comes with the package; ValueError if it is not TOML."""
-    bundled = files("mlipbook") / "data" / str(file)
+    """Parameters from a file, or from one that comes with the package.
+
+    Raises FileNotFoundError if there is neither, ValueError if it is not TOML.
+    """
+    bundled = files("mlipbook") / "data" / Path(file).name
+    if not Path(file).exists() and not bundled.is_file():
+        raise FileNotFoundError(f"{file}: no such file, nor one of this name in the package")
     text = Path(file).read_text() if Path(file).exists() else bundled.read_text()
     try:
         return tomllib.loads(text)
