@@ -8,14 +8,15 @@ Distances are between nearest images, in cells that are periodic along all three
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from mlipbook.averages import block_average as block_average  # part of what this module offers
+from mlipbook.averages import correlation
 from mlipbook.descriptors import _angular_tables, chebyshev_series, circular_functions
 from mlipbook.structures import Structures
 from mlipbook.units import ATOMIC_MASS
@@ -227,7 +228,7 @@ def mean_square_displacement(
     sums = torch.cat([torch.zeros_like(squares[:1]), squares.cumsum(0)])  # over the first k frames, k = 0..T
     # sum over t of |r(t)|^2 + |r(t + lag)|^2: all frames but the last lag, and all but the first lag.
     both_ends = sums[1:].flip(0) + (sums[-1] - sums[:-1])
-    return (both_ends - 2 * _correlation(r).sum((2, 3))) / origins / r.shape[2]
+    return (both_ends - 2 * correlation(r).sum((2, 3))) / origins / r.shape[2]
 
 
 def blocks(series: Tensor, number: int) -> Tensor:
@@ -284,58 +285,3 @@ def _without_drift(positions: Tensor, masses: Tensor) -> Tensor:
 def _running_mean(series: Tensor, window: int) -> Tensor:
     sums = torch.cat([torch.zeros_like(series[:1]), series.cumsum(0)])
     return (sums[window:] - sums[:-window]) / window
-
-
-def _correlation(series: Tensor) -> Tensor:
-    """sum_t x(t) x(t + lag) for all lags, along the first axis."""
-    T = len(series)
-    power = torch.fft.rfft(series, 2 * T, dim=0).abs().square()
-    return torch.fft.irfft(power, 2 * T, dim=0)[:T]
-
-
-# ---- averages ----------------------------------------------------------------------------------------
-
-
-class Average(NamedTuple):
-    """Mean of a correlated series; all fields have the series' shape without its first axis."""
-
-    mean: Tensor
-    error: Tensor  # standard error of the mean
-    autocorrelation_time: Tensor  # integrated, in samples; 1/2 if they are independent
-    independent: Tensor  # number of independent samples, T / (2 tau)
-
-
-def block_average(series: Tensor) -> Average:
-    """Mean over the first axis with the standard error of a correlated series (T, ...).
-
-    tau = 1/2 + sum_t rho(t) up to the first lag W >= 5 tau (Sokal's automatic window; Functional
-    Integration, NATO ASI B 361, 131 (1997), section 3), error^2 = 2 tau variance/T, corrected by
-    1 + (2W + 1)/T for the mean being the series' own (Wolff, Comput. Phys. Commun. 156, 143 (2004), Eq. 49).
-    tau below 1/2 (anticorrelation) is taken as 1/2: the error is then an upper bound.
-
-    Raises ValueError below 10 samples or for values that are not finite. Warns (RuntimeWarning) if the
-    series is shorter than 50 tau: the error is then itself uncertain by a third or more.
-    """
-    x = torch.as_tensor(series, dtype=torch.float64)
-    T = len(x) if x.ndim else 0
-    if T < 10 or not bool(torch.isfinite(x).all()):
-        raise ValueError(f"{T} samples: an average with its error needs 10 or more, all of them finite")
-    mean = x.mean(0)
-    lag = torch.arange(T).to(x).view(-1, *[1] * (x.ndim - 1))
-    covariance = _correlation(x - mean) / (T - lag)
-    variance = covariance[0]
-    constant = variance <= (1e-14 * mean).square()  # up to rounding
-    rho = torch.where(constant, 0, covariance / variance.where(~constant, 1))
-    taus = rho[1:].cumsum(0) + 0.5
-    within = (lag[1:] < 5 * taus).cummin(0).values  # lags before the window closes
-    W = (within.sum(0) + 1).clamp(max=T - 1)
-    tau = taus.gather(0, W[None] - 1)[0].clamp(min=0.5)
-    error = (2 * tau * variance / T * (1 + (2 * W + 1) / T)).sqrt()
-    if 50 * tau.max() > T:
-        warnings.warn(
-            f"{T} samples are only {T / float(tau.max()):.0f} autocorrelation times: the standard error is "
-            "uncertain; go on to 50 and more",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    return Average(mean, torch.where(constant, 0, error), tau, T / (2 * tau))

@@ -8,6 +8,7 @@ Reading order: closed_forms, path, series, replicas, sampling (lambda windows), 
 liquid), mbar.
 """
 
+from mlipbook.averages import Value, average
 from mlipbook.free_energy.closed_forms import (
     einstein_crystal,
     ideal_gas,
@@ -21,7 +22,7 @@ from mlipbook.free_energy.path import Path, path
 from mlipbook.free_energy.phases import FreeEnergy, liquid, measured_spring, solid
 from mlipbook.free_energy.replicas import PhaseChange
 from mlipbook.free_energy.sampling import windows
-from mlipbook.free_energy.series import Value, Window, Windows, average
+from mlipbook.free_energy.series import Window, Windows
 from mlipbook.free_energy.soft_core import soft_core_excess
 
 __all__ = [

@@ -9,7 +9,8 @@ from math import ceil
 
 import numpy as np
 
-from mlipbook.free_energy.series import Value, Windows
+from mlipbook.averages import Value
+from mlipbook.free_energy.series import Windows
 from mlipbook.units import kB
 
 

@@ -15,13 +15,14 @@ from typing import Any
 
 from ase import Atoms
 
+from mlipbook.averages import Value, average
 from mlipbook.dynamics import Langevin, Limits, thermalize
 from mlipbook.dynamics.state import repeated
 from mlipbook.free_energy.closed_forms import einstein_crystal, ideal_gas, soft_core_cutoff, soft_core_y
 from mlipbook.free_energy.path import path
 from mlipbook.free_energy.replicas import LIQUID, SEEDS, PhaseChange, refuse_time_step
 from mlipbook.free_energy.sampling import windows
-from mlipbook.free_energy.series import Value, Windows, average
+from mlipbook.free_energy.series import Windows
 from mlipbook.free_energy.soft_core import soft_core_excess
 from mlipbook.observables import steinhardt
 from mlipbook.potentials import Einstein, Potential, SoftCore

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlipbook.averages import quiet_average
 from mlipbook.dynamics import thermalize
 from mlipbook.dynamics.state import repeated
 from mlipbook.free_energy.path import Path
 from mlipbook.free_energy.replicas import SEEDS, SELDOM, Sampler, picked, refuse_time_step
-from mlipbook.free_energy.series import LONG, Window, Windows, quiet_average
+from mlipbook.free_energy.series import LONG, Window, Windows
 from mlipbook.potentials import Potential
 from mlipbook.structures import Structures
 from mlipbook.units import fs

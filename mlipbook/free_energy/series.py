@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import hypot
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mlipbook.observables import Average, block_average
+from mlipbook.averages import Average, Value, pooled, quiet_average
 from mlipbook.units import fs
 
 LONG = 50  # correlation times that a series should last
-
-
-class Value(NamedTuple):
-    """A number and its standard error; the errors of sums and differences are those of independent values."""
-
-    value: float
-    error: float
-
-    def __add__(self, other: Value) -> Value:  # type: ignore[override]
-        return Value(self.value + other.value, hypot(self.error, other.error))
-
-    def __sub__(self, other: Value) -> Value:
-        return Value(self.value - other.value, hypot(self.error, other.error))
 
 
 @dataclass(frozen=True)
@@ -140,24 +125,6 @@ def range_of_q6(q6: Tensor) -> dict[str, float]:
 
 
 # ---- averages ------------------------------------------------------------------------------------------
-
-
-def quiet_average(series: Tensor) -> Average:
-    """`block_average`, whose warning of short series `windows` gives for all of them at once."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return block_average(series)
-
-
-def pooled(averages: Average) -> Value:
-    """Mean over independent copies of equal length; their squared errors add."""
-    n = averages.mean.numel()
-    return Value(float(averages.mean.mean()), float(averages.error.square().sum().sqrt()) / n)
-
-
-def average(series: Tensor) -> Value:
-    """Of a series (T, copies)."""
-    return pooled(quiet_average(series))
 
 
 def drift(series: Tensor) -> Tensor:

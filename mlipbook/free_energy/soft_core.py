@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from mlipbook.averages import Value
 from mlipbook.free_energy.closed_forms import VIRIALS
-from mlipbook.free_energy.series import Value
 
 SERIES = np.array([B * sqrt(2) ** k for k, B in enumerate(VIRIALS, start=1)])  # dg/dy = sum SERIES[k] y^k
 SERIES_ERROR = 4e-4  # of g up to freezing, from those of B_4 to B_8

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlipbook.averages import Value, average
 from mlipbook.dynamics import Simulation, State
 from mlipbook.dynamics.ensembles import positive
-from mlipbook.free_energy.series import Value, average
 from mlipbook.heat.drive import Booked, ColorField, Drive, DrivenNoseHoover, HeatField
 from mlipbook.heat.flux import convective_flux, mass_current
 from mlipbook.units import W_per_m_K, fs, kB, ps

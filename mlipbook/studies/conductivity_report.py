@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mlipbook import bookkit
 from mlipbook.ann import load
-from mlipbook.free_energy.series import average
+from mlipbook.averages import average
 from mlipbook.heat import predicted_error
 from mlipbook.heat.hnemd import Response
 from mlipbook.potentials import AgSe, Evaluation

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from mlipbook import bookkit
+from mlipbook.averages import Value, average
 from mlipbook.dynamics import Simulation, State
-from mlipbook.free_energy.series import Value, average
 from mlipbook.heat import Booked, DrivenNoseHoover, HeatField, Response, hnemd
 from mlipbook.heat.hnemd import flux_of, predicted_error
 from mlipbook.studies.liquid_argon import EPSILON, SIGMA, TAU, TEMPERATURE, UNIT, argon, liquid

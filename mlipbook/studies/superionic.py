@@ -35,23 +35,6 @@ TEMPERATURES = (350.0, 500.0, 700.0, 1000.0, 1200.0)  # K, at zero pressure
 TIMESTEP, EVERY = 5.0, 10  # fs, steps between samples and frames
 BINS = torch.linspace(1.8, 9.8, 161, dtype=torch.float64)  # A, of g(r)
 A2_PER_PS = 10.0  # in 1e-5 cm^2/s
-# By another program (2 fs, 10-24 ps, one seed, no error bars), for comparison.
-EARLIER = {
-    "500 K: pressure": -0.01,
-    "500 K: potential energy": -0.897,
-    "500 K: D of Ag": 2.7,
-    "lattice constant, 350 K": 4.923,
-    "lattice constant, 500 K": 4.9905,
-    "lattice constant, 700 K": 5.089,
-    "lattice constant, 1000 K": 5.278,
-    "D of Ag, 350 K": 1.2,
-    "D of Ag, 500 K": 2.7,
-    "D of Ag, 700 K": 5.2,
-    "D of Ag, 1000 K": 10.0,
-    "D of Se, 1200 K": 4.8,
-    "Coulomb: rms difference of forces": 0.040,
-    "Coulomb: difference of pressure": 0.035,
-}
 
 
 @dataclass(frozen=True)
@@ -299,10 +282,9 @@ def main() -> None:
         held = run(potential, temperature, sizes, pressure=0.0, folder=given.folder)
         records |= at_zero_pressure(held, temperature, sizes)
     for name, item in records.items():
-        earlier = f"  (earlier {EARLIER[name]:g})" if name in EARLIER else ""
-        print(f"{name:40} {item['value']:9.4f} ± {item['sem']:.4f} {item['unit']}{earlier}")
+        print(f"{name:40} {item['value']:9.4f} ± {item['sem']:.4f} {item['unit']}")
     seconds = time.process_time() - began
-    bookkit.save_result(given.out, records, seconds, 0, curves=found, earlier=EARLIER)
+    bookkit.save_result(given.out, records, seconds, 0, curves=found)
 
 
 if __name__ == "__main__":
