@@ -78,6 +78,8 @@ def pw(kind: str, limit: int | None) -> Record:
     """One label by pw.x; without an energy if it was stopped at the limit, in seconds of the processor."""
     cells, mesh, shift, _ = KINDS[kind]
     atoms = sodium(cells)
+    # Of 1,024 atoms the atomic orbitals, pw.x's default start, take more memory than a common machine has.
+    start = "random" if len(atoms) > 1000 else "atomic+random"
     points = "gamma" if mesh == 1 else f"automatic\n{mesh} {mesh} {mesh} {shift} {shift} {shift}"
     text = f"""&control
  calculation='scf', outdir='.', pseudo_dir='.', tprnfor=.true., tstress=.true., disk_io='none'
@@ -87,7 +89,7 @@ def pw(kind: str, limit: int | None) -> Record:
  occupations='smearing', smearing='fd', degauss=0.01
 /
 &electrons
- conv_thr=1e-6, mixing_mode='TF'
+ conv_thr=1e-6, mixing_mode='TF', startingwfc='{start}'
 /
 ATOMIC_SPECIES
 Na 22.99 Na.UPF

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from mlipbook.dft.energy import density_energies, nonlocal_energy
 from mlipbook.dft.ewald import ewald
-from mlipbook.dft.hamiltonian import Nuclei
+from mlipbook.dft.hamiltonian import ATOMS_AT_ONCE, Nuclei
 from mlipbook.dft.scf import Solution
-
-ATOMS_AT_ONCE = 32  # whose projectors are differentiated together: bounds the memory
 
 
 def energy_forces_stress(solution: Solution) -> tuple[dict[str, float], Tensor, Tensor]:

@@ -12,6 +12,7 @@ from mlipbook.dft.basis import Waves, lengths, phases, structure_factors
 from mlipbook.dft.pseudopotential import Pseudopotential, real_spherical_harmonics
 
 BANDS_AT_ONCE = 8  # on the grid: enough for a GPU's width, few enough for a CPU's cache
+ATOMS_AT_ONCE = 32  # whose projectors are made, or differentiated, together: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,12 @@ class Hamiltonian:
         """With zero potential, in single (torch.float32) or double (torch.float64) precision."""
         nonlocal_part = []
         for element in range(len(nuclei.elements)):
-            beta, strengths = projectors(waves, nuclei, nuclei.of(element), element)
-            kind = dtype.to_complex() if beta.is_complex() else dtype
-            nonlocal_part.append((beta.to(kind), strengths.to(kind)))
+            parts = []
+            for atoms in nuclei.of(element).split(ATOMS_AT_ONCE):
+                beta, strengths = projectors(waves, nuclei, atoms, element)
+                kind = dtype.to_complex() if beta.is_complex() else dtype
+                parts.append(beta.to(kind))
+            nonlocal_part.append((torch.cat(parts, 1), strengths.to(kind)))
         zero = torch.zeros(waves.shape, dtype=dtype, device=nuclei.cell.device)
         return Hamiltonian(waves, waves.kinetic(nuclei.cell).to(dtype), tuple(nonlocal_part), zero)
 
