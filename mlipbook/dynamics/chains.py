@@ -42,35 +42,39 @@ class Chains:
 
     def flow(
         self, state: State, twice_kinetic: np.ndarray, kT: np.ndarray, dt: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[np.ndarray, dict[str, Tensor]]:
         """The chains' own step dt: factors (B, C) on the momenta that they control, and the new xi and p_xi.
 
         twice_kinetic: sum p^2/m of these momenta, (B, C). Kicks of dt/2 run from a chain's end to its head
         and, after the scaling in the middle, back; each kick is damped by the next thermostat for dt/4 before
-        and after.
+        and after. In terms of the rates p_xi/Q: they are what damps.
         """
-        xi, p = on_host(state.extended["xi"]).copy(), on_host(state.extended["p_xi"]).copy()
-        links, kT_each = range(p.shape[-1]), kT[:, None]
-        Q = self.masses(kT, len(links))
+        p = on_host(state.extended["p_xi"])
+        last = p.shape[-1] - 1
+        Q, kT_each = self.masses(kT, last + 1), kT[:, None]
+        rate = [p[..., k] / Q[k] for k in range(last + 1)]
+        target = [self.n * kT_each] + [kT_each] * last
+        gain = [dt / 2 / q for q in Q]
 
         def kick(k: int, twice_kinetic: np.ndarray) -> None:
-            push = p[..., k - 1] ** 2 / Q[k - 1] - kT_each if k else twice_kinetic - self.n * kT_each
-            if k == links[-1]:
-                p[..., k] += dt / 2 * push
+            driving = Q[k - 1] * rate[k - 1] ** 2 if k else twice_kinetic
+            push = gain[k] * (driving - target[k])
+            if k == last:
+                rate[k] = rate[k] + push
             else:
-                damping = np.exp(-dt / 4 * p[..., k + 1] / Q[k + 1])
-                p[..., k] = (p[..., k] * damping + dt / 2 * push) * damping
+                damping = np.exp(-dt / 4 * rate[k + 1])
+                rate[k] = (rate[k] * damping + push) * damping
 
-        for k in reversed(links):
+        for k in range(last, -1, -1):
             kick(k, twice_kinetic)
-        for k in links:
-            xi[..., k] += dt * p[..., k] / Q[k]
-        factor = np.exp(-dt * p[..., 0] / Q[0])
-        for k in links:
-            kick(k, twice_kinetic * factor**2)
+        factor = np.exp(-dt * rate[0])
+        xi = on_host(state.extended["xi"]) + dt * np.stack(rate, -1)
+        scaled = twice_kinetic * factor**2
+        for k in range(last + 1):
+            kick(k, scaled)
+        p = np.stack([r * q for r, q in zip(rate, Q, strict=True)], -1)
         device = state.momenta.device
-        variables = {"xi": torch.as_tensor(xi, device=device), "p_xi": torch.as_tensor(p, device=device)}
-        return torch.as_tensor(factor, device=device), variables
+        return factor, {"xi": torch.as_tensor(xi, device=device), "p_xi": torch.as_tensor(p, device=device)}
 
     def energy(self, state: State, kT: Tensor) -> Tensor:
         """sum over chains of sum p_xi^2/2Q + kT (n xi_1 + xi_2 + ...), (B,) eV."""

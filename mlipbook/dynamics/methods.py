@@ -44,8 +44,8 @@ class VelocityVerlet:
     def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
         state = kicked(state, timestep / 2)
         state = drifted(state, timestep)
-        state = kicked(replace(state, result=forces(state.structures)), timestep / 2)
-        return replace(state, step=state.step + 1)
+        state = kicked(state.updated(result=forces(state.structures)), timestep / 2)
+        return state.updated(step=state.step + 1)
 
     def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
         """Kinetic plus potential energy."""
@@ -77,8 +77,7 @@ class NoseHoover:
     def thermostat(self, state: State, dt: float, kT: Tensor) -> State:
         twice_kinetic = on_host(state.twice_kinetic)[:, None]
         factor, variables = self.chains(state).flow(state, twice_kinetic, on_host(kT), dt)
-        extended = {**state.extended, **variables}
-        return replace(state, momenta=state.momenta * factor[..., None], extended=extended)
+        return state.scaled(factor[:, 0], extended={**state.extended, **variables})
 
     def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
         """H' = K + U + sum p_xi^2/2Q + N_f kT xi_1 + kT (xi_2 + ...)."""
@@ -109,8 +108,8 @@ class BAOAB:
         first_half = timestep / 2 * state.velocities
         state = self.friction_and_noise(state, timestep, kT)
         state = moved(state, first_half + timestep / 2 * state.velocities)  # both drifts at once
-        state = kicked(replace(state, result=forces(state.structures)), timestep / 2, self.fix_center)
-        return replace(state, step=state.step + 1)
+        state = kicked(state.updated(result=forces(state.structures)), timestep / 2, self.fix_center)
+        return state.updated(step=state.step + 1)
 
     def friction_and_noise(self, state: State, dt: float, kT: Tensor) -> State:
         """p <- c p + sqrt((1 - c^2) m kT) noise, c = exp(-dt/time)."""
@@ -120,9 +119,9 @@ class BAOAB:
         momenta = c * state.momenta + width * noise(state.seeds, state.step, state.structures)
         if self.fix_center:
             momenta = without_total(momenta, masses)
-        after = replace(state, momenta=momenta)
+        after = state.updated(momenta=momenta)
         heat = state.extended["heat"] + (after.twice_kinetic - state.twice_kinetic) / 2
-        return replace(after, extended={**state.extended, "heat": heat})
+        return after.updated(extended={**state.extended, "heat": heat})
 
     def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
         """Energy minus the heat that came in through friction and noise."""
@@ -163,37 +162,37 @@ class MartynaTobiasKlein:
         state = self.thermostats(state, half, kT)
         state = self.kicked(self.box_kicked(state, half, pressure), half, kT)
         state = self.drifted(state, timestep, kT)
-        state = replace(state, result=forces(state.structures))
+        state = state.updated(result=forces(state.structures))
         state = self.box_kicked(self.kicked(state, half, kT), half, pressure)
         state = self.thermostats(state, half, kT)
-        return replace(state, step=state.step + 1)
+        return state.updated(step=state.step + 1)
 
     def thermostats(self, state: State, dt: float, kT: Tensor) -> State:
-        box = on_host(state.extended["p_eps"]) * self.box_velocity(state, kT)
-        twice_kinetic = np.stack([on_host(state.twice_kinetic), box], -1)
+        p_eps = on_host(state.extended["p_eps"])
+        twice_kinetic = np.stack([on_host(state.twice_kinetic), p_eps**2 / self.box_mass(state, kT)], -1)
         factor, variables = self.chains(state).flow(state, twice_kinetic, on_host(kT), dt)
-        extended = {**state.extended, **variables, "p_eps": state.extended["p_eps"] * factor[:, 1]}
-        return replace(state, momenta=state.momenta * factor[:, :1, None], extended=extended)
+        variables["p_eps"] = torch.as_tensor(p_eps * factor[:, 1], device=kT.device)
+        return state.scaled(factor[:, 0], extended={**state.extended, **variables})
 
     def box_kicked(self, state: State, dt: float, pressure: Tensor) -> State:
         static = on_host(state.evaluated.virial).trace(axis1=1, axis2=2)  # Tr W
         twice_kinetic, P, V = on_host(state.twice_kinetic), on_host(pressure), on_host(state.volume)
         change = dt * (alpha(state) * twice_kinetic + static - 3 * P * V)
         p_eps = state.extended["p_eps"] + torch.as_tensor(change, device=state.momenta.device)
-        return replace(state, extended={**state.extended, "p_eps": p_eps})
+        return state.updated(extended={**state.extended, "p_eps": p_eps})
 
     def kicked(self, state: State, dt: float, kT: Tensor) -> State:
         """The flow of dp/dt = F - alpha v p: p exp(x) + F dt (exp(x) - 1)/x, x = -alpha v dt."""
         x = -alpha(state) * self.box_velocity(state, kT) * dt
         scale, push = for_atoms(np.exp(x), state), for_atoms(dt * exprel(x), state)
-        return replace(state, momenta=scale * state.momenta + push * state.evaluated.forces)
+        return state.updated(momenta=scale * state.momenta + push * state.evaluated.forces)
 
     def drifted(self, state: State, dt: float, kT: Tensor) -> State:
         """The flow of dr/dt = p/m + v r and of the box: r exp(x) + p/m dt (exp(x) - 1)/x, x = v dt."""
         x, old = self.box_velocity(state, kT) * dt, state.structures
         scale, push = for_atoms(np.exp(x), state), for_atoms(dt * exprel(x), state)
         positions = scale * old.positions + push * state.velocities
-        return replace(state, structures=old.moved(positions, scale * old.cells))
+        return state.updated(structures=old.moved(positions, scale * old.cells))
 
     def box_mass(self, state: State, kT: Tensor) -> np.ndarray:
         return (state.degrees_of_freedom + 3) * on_host(kT) * self.barostat_time**2
@@ -217,7 +216,7 @@ def kicked(state: State, dt: float, fix_center: bool = False) -> State:
     forces = state.evaluated.forces
     if fix_center:
         forces = without_total(forces, state.masses)
-    return replace(state, momenta=state.momenta + dt * forces)
+    return state.updated(momenta=state.momenta + dt * forces)
 
 
 def drifted(state: State, dt: float) -> State:
@@ -227,7 +226,7 @@ def drifted(state: State, dt: float) -> State:
 
 def moved(state: State, displacements: Tensor) -> State:
     structures = state.structures
-    return replace(state, structures=structures.moved(structures.positions + displacements))
+    return state.updated(structures=structures.moved(structures.positions + displacements))
 
 
 def alpha(state: State) -> float:

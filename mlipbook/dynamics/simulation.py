@@ -128,7 +128,7 @@ class Simulation:
         self, state: State, until: int, forces: Forces, kT: Target, pressure: Target
     ) -> Iterator[State]:
         """The states after each step."""
-        state = replace(state, result=forces(state.structures))
+        state = replace(state, result=forces(state.structures))  # afresh: all that is derived, too
         while state.step < until:
             try:
                 state = self.method.step(state, forces, self.timestep, kT(state.step), pressure(state.step))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +44,26 @@ class State:
     def __len__(self) -> int:
         return len(self.structures)
 
+    def updated(self, **changes: Any) -> State:
+        """The same replicas with other values.
+
+        As dataclasses.replace, but quick, for every step, and what is derived from momenta is kept with them.
+        """
+        new = object.__new__(State)
+        vars(new).update(vars(self))
+        if "momenta" in changes:
+            for derived in ("velocities", "twice_kinetic"):
+                vars(new).pop(derived, None)
+        vars(new).update(changes)
+        return new
+
+    def scaled(self, factor: np.ndarray, **changes: Any) -> State:
+        """With the momenta of each replica times a factor, (B,), and their sum of p^2/m times its square."""
+        factors = torch.as_tensor(factor, device=self.momenta.device)
+        new = self.updated(momenta=self.momenta * factors[:, None, None], **changes)
+        vars(new)["twice_kinetic"] = self.twice_kinetic * factors**2
+        return new
+
     @property
     def evaluated(self) -> Evaluation:
         """The result; raises ValueError for a state that no simulation has seen yet."""
@@ -49,12 +71,12 @@ class State:
             raise ValueError("this state has no energies and forces yet; take it from a trajectory")
         return self.result
 
-    @property
+    @cached_property
     def velocities(self) -> Tensor:
         """(B, N, 3) angstrom per internal time unit."""
         return self.momenta / self.masses[:, None]
 
-    @property
+    @cached_property
     def twice_kinetic(self) -> Tensor:
         """Sum of p^2/m, (B,) eV."""
         return (self.momenta * self.velocities).sum((1, 2))
