@@ -1,15 +1,21 @@
 """The study of chapter 7: scores against exact answers, short ramps against what ramps must be."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from ase.build import bulk
 
 import mlipbook as mb
+from mlipbook import bookkit
 from mlipbook.studies import hysteresis as study
-from mlipbook.studies import hysteresis_report, hysteresis_scores, melting, teacher
+from mlipbook.studies import hysteresis_dynamics as dynamics
+from mlipbook.studies import hysteresis_records as records
+from mlipbook.studies import hysteresis_report, hysteresis_response, hysteresis_scores, melting, teacher
 from mlipbook.studies.active_learning import by_part
-from mlipbook.units import GPa
+from mlipbook.studies.equation_of_state import of_phase, scaled
+from mlipbook.units import GPa, kB
 
 T = np.linspace(300, 400, 101)
 
@@ -43,6 +49,23 @@ def test_means_leave_out_what_is_not_there_and_z_is_the_difference_in_errors():
     assert np.isnan(one.sem) and np.isnan(melting.z_score(one, b)) and melting.mean(np.full(2, np.nan)).n == 0
 
 
+def test_a_mean_knows_of_what_lies_beyond_the_end():
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(430.0, 20.0, size=20_000)
+    cut = np.where(drawn > 440, np.nan, drawn)  # three in ten
+    found = melting.mean_with_end(cut, 440.0)
+    assert abs(found.value - 430) < 4 * found.sem and found.n == 20_000
+    assert 1 < found.sem / (20 / 20_000**0.5) < 1.2  # hidden values tell less than seen ones
+    assert melting.mean(cut).value < 424  # what leaving them out would give
+    assert melting.mean_with_end(drawn, 440.0) == melting.mean(drawn)
+    far = melting.mean_with_end(np.array([380.0, 381.0, 382.0, np.nan]), 480.0)
+    assert 381 < far.value < 480 and np.isfinite(far.sem)
+    many = np.array([rng.normal(430, 20, size=8) for _ in range(600)])
+    few = [melting.mean_with_end(np.where(x > 445, np.nan, x), 445.0) for x in many]
+    z = np.array([(x.value - 430) / x.sem for x in few if np.isfinite(x.sem)])
+    assert abs(z.mean()) < 0.3 and 0.9 < z.std() < 1.5  # eight runs know their scatter badly
+
+
 def test_labels_are_compared_bin_by_bin():
     temperature, edges = np.array([T, T[::-1]]), np.array([300, 325, 350, 375, 401])
     reference = np.stack([np.tile(falling(350.5, 1), (3, 1)), np.tile(falling(350.5, 1)[::-1], (3, 1))])
@@ -68,13 +91,20 @@ def test_distance_of_pair_distributions_weighs_shells():
 
 def test_the_band_holds_models_that_are_right_and_refuses_others():
     rng, edges = np.random.default_rng(1), np.linspace(2, 8, 31)
-    truth = 1 + np.sin(edges[1:])
-    reference = truth + 0.1 * rng.normal(size=(12, 300, 30))  # 300 temperatures: as many cases
-    band = melting.bootstrap_band(reference, edges, replicas=8)
-    for shift, inside in ((0.0, (0.88, 1.0)), (0.15, (0.0, 0.1))):
-        model = (truth + shift + 0.1 * rng.normal(size=(8, 300, 30))).mean(0)
-        share = (melting.distance(model, reference.mean(0), edges) <= band).mean()
-        assert inside[0] <= share <= inside[1]
+    truth, mode = 1 + np.sin(edges[1:]), np.cos(edges[1:])
+    scatter = {  # of replicas: every bin for itself, all bins together, or one in ten has melted
+        "bins": lambda n: 0.1 * rng.normal(size=(n, 30)),
+        "mode": lambda n: 0.1 * rng.normal(size=(n, 1)) * mode,
+        "melted": lambda n: 0.5 * (rng.random((n, 1)) < 0.1) * mode + 0.02 * rng.normal(size=(n, 30)),
+    }
+    for noise in scatter.values():
+        for m, shift, inside in ((8, 0.0, (0.92, 0.98)), (4, 0.0, (0.92, 0.98)), (8, 0.5, (0.0, 0.1))):
+            held = []
+            for _ in range(400):
+                model, reference = truth + shift + noise(m), truth + noise(8)
+                D = melting.distance(model.mean(0), reference.mean(0), edges)
+                held.append(melting.permutation_band(model, reference, edges, samples=300) >= D)
+            assert inside[0] <= np.mean(held) <= inside[1]
 
 
 def test_steps_and_windows():
@@ -107,7 +137,7 @@ def test_common_slope_recovers_slope_and_error_whatever_the_constants():
 # ---- models against the teacher -------------------------------------------------------------------------
 
 
-def synthetic(shift: float = 0.0, melts: float = 380.0, seed: int = 0) -> study.Ramps:
+def synthetic(shift: float = 0.0, melts: float = 380.0, seed: int = 0) -> dynamics.Ramps:
     """Eight replicas that melt around a temperature and freeze at 320 K; ln V is shifted in both phases."""
     rng, temperature = np.random.default_rng(seed), np.array([T, T[::-1]])
     noise = np.linspace(-2, 2, 8)
@@ -116,9 +146,9 @@ def synthetic(shift: float = 0.0, melts: float = 380.0, seed: int = 0) -> study.
     density = hysteresis_scores.ATOMIC_MASS / V
     enthalpy = np.where(q6 > 0.25, 0.0, 0.025) + 1e-4 * rng.normal(size=q6.shape)
     shortest = np.full_like(q6, 2.8)
-    g = 1 + np.sin(study.EDGES[1:]) + 0.1 * rng.normal(size=(2, 8, 5, 60))
+    g = 1 + np.sin(dynamics.EDGES[1:]) + 0.1 * rng.normal(size=(2, 8, 5, 60))
     observed = {"q6": q6, "density": density, "enthalpy": enthalpy, "shortest": shortest}
-    return study.Ramps(temperature, observed, temperature[:, ::20][:, :5], g)
+    return dynamics.Ramps(temperature, observed, temperature[:, ::20][:, :5], g)
 
 
 def test_a_model_that_is_the_teacher_passes_and_a_shifted_one_shows_its_shift():
@@ -139,48 +169,78 @@ def test_a_model_that_is_the_teacher_passes_and_a_shifted_one_shows_its_shift():
 def test_expansion_has_the_bulk_modulus_at_its_pressure():
     h, B = 1e-4, 6.0
     for error in (0.0, 0.2, -0.3):
-        ends = [hysteresis_scores.expansion(error + dx, B) for dx in (-h, h)]
-        expected = 1 / (B - hysteresis_scores.STIFFENING * error)  # dlnV/d(-P) = 1/B(P), B(P) = B + B' P
+        ends = [hysteresis_response.expansion(error + dx, B) for dx in (-h, h)]
+        expected = 1 / (B - hysteresis_response.STIFFENING * error)  # dlnV/d(-P) = 1/B(P), B(P) = B + B' P
         assert np.diff(ends)[0] / (2 * h) == pytest.approx(expected, rel=1e-6)
-    assert hysteresis_scores.expansion(0.0, B) == 0
+    assert hysteresis_response.expansion(0.0, B) == 0
 
 
-def test_crystals_that_do_not_melt_count_with_the_end_of_the_ramp():
+def test_the_teacher_stiffens_under_pressure_as_assumed():
+    """dB/dP of both phases from the static and kinetic pressure of frames scaled with their atoms."""
+    potential = mb.load(bookkit.full_file("hysteresis-teacher.npz"))
+    frames, stretch = mb.datasets.load("na-gamma", "test"), np.linspace(-0.06, 0.06, 7)
+    for phase in ("solid", "liquid"):
+        curves = []
+        for atoms in of_phase(frames, phase)[:4]:
+            found = potential.evaluate(mb.Structures.from_ase([scaled(atoms, x) for x in stretch]))
+            kinetic = len(atoms) * kB * 350 / (atoms.cell.volume * np.exp(stretch))
+            curves.append((found.pressure.numpy() + kinetic) / GPa)
+        pressure = np.polynomial.Polynomial.fit(stretch, np.mean(curves, axis=0), 3).convert()
+        at = next(x.real for x in pressure.roots() if abs(x.imag) < 1e-9 and abs(x) < 0.06)
+        stiffening = -pressure.deriv(2)(at) / pressure.deriv()(at)  # dB/dP, B = -dP/dx
+        assert abs(stiffening - hysteresis_response.STIFFENING) < hysteresis_response.STIFFENING_ERROR
+
+
+def test_the_modulus_knows_the_error_of_its_stiffening():
+    B, pressure = 6.0, 0.03
+    change = melting.Mean(hysteresis_response.expansion(-pressure, B), 1e-5, 8)
+    found = hysteresis_response.modulus(pressure, change)
+    assert found.value == pytest.approx(B, rel=1e-12)
+    unsure = hysteresis_response.STIFFENING_ERROR * pressure / 2  # what is seen is B at half the pressure
+    assert found.sem == pytest.approx(np.hypot(B * 1e-5 / abs(change.value), unsure), rel=0.01)
+
+
+def test_crystals_that_do_not_melt_count_as_melting_beyond_the_ramp():
     ramps = synthetic(melts=399.5)  # those above melt beyond the ramp
     assert np.isnan(hysteresis_scores.transitions(ramps)[0]).sum() == 3
     found = hysteresis_scores.score(ramps, synthetic(), (340.0, 360.0))
-    late = 399.5 + np.linspace(-2, 2, 8)[:5]
-    assert found.T_plus.value == pytest.approx((late.sum() + 3 * 400) / 8) and found.melted == 5
+    seen = 399.5 + np.linspace(-2, 2, 8)[:5]
+    at_least = (seen.sum() + 3 * 400) / 8
+    assert at_least < found.T_plus.value < 399.5 + 3 * found.T_plus.sem and found.melted == 5
 
 
 def test_causal_law_holds_for_a_model_that_is_the_teacher_under_pressure():
     B, slope, pressure = 6.0, 40.0, 0.3  # GPa, K/GPa
     reference = synthetic()
     window = melting.coexistence_window(reference.temperature, reference.observed["q6"])
-    pressed = synthetic(hysteresis_scores.expansion(-pressure, B), 380 + slope * pressure, seed=3)
-    found = hysteresis_scores.response(reference, pressed, pressure, window)
+    pressed = synthetic(hysteresis_response.expansion(-pressure, B), 380 + slope * pressure, seed=3)
+    found = hysteresis_response.response(reference, pressed, pressure, window)
     assert all(abs(x.value - B) < 4 * x.sem for x in found.bulk_modulus)
     assert found.melting.value == pytest.approx(slope, abs=1)
     assert found.clapeyron.value == pytest.approx(np.mean(window) * 1.0 / 0.025 * GPa, rel=0.1)
     errors, models = np.array([-0.1, -0.05, 0.1, 0.0, 0.0, 0.0]), {}
     for k, e in enumerate(errors[:3]):
-        model = synthetic(hysteresis_scores.expansion(e, B), 380 - slope * e, seed=10 + k)
+        model = synthetic(hysteresis_response.expansion(e, B), 380 - slope * e, seed=10 + k)
         models[f"EF {k}"] = hysteresis_scores.score(model, reference, window)
     sem = dict.fromkeys(("solid", "liquid"), np.full(6, 1e-3))
-    held_out = teacher.Errors({}, dict.fromkeys(("solid", "liquid"), errors), sem, {})
+    frames, step = dict.fromkeys(("solid", "liquid"), 20), found.volume_step.value
+    energy = {"solid": 0.0 * errors, "liquid": -errors * step * GPa / 1e-3}  # what the pressure costs, meV
+    pressures = dict.fromkeys(("solid", "liquid"), errors)
+    held_out = teacher.Errors({}, pressures, sem, energy, sem, frames)
     own = hysteresis_scores.score(reference, reference, window)
-    points = hysteresis_scores.causal_points(models, held_out, own, found)
+    points = hysteresis_response.causal_points(models, held_out, own, found)
     assert points["volume"].shape == (4, 6) and points["melting"].shape == (4, 3)
     np.testing.assert_allclose(points["melting"][0], -errors[:3] * found.melting.value)
-    for name, phases in (("volume", 2), ("melting", 1)):
-        law = hysteresis_scores.causal_law([points[name]], phases, 0.0)
+    np.testing.assert_allclose(points["energy"][0], points["melting"][0])  # Eq. 7.7 holds Eq. 7.6
+    for name, phases in (("volume", 2), ("melting", 1), ("energy", 1)):
+        law = hysteresis_response.causal_law([points[name]], phases, 0.0)
         assert law.slope == pytest.approx(1, abs=0.1) and law.n == 3 * phases
-    wrong = teacher.Errors({}, {phase: -x for phase, x in held_out.pressure.items()}, sem, {})
-    opposite = hysteresis_scores.causal_points(models, wrong, own, found)
-    assert hysteresis_scores.causal_law([opposite["volume"]], 2, 0.0).slope < -0.5  # the sign matters
-    scaled = hysteresis_scores.causal_law([points["volume"]], 2, 0.5)
+    wrong = replace(held_out, pressure={phase: -x for phase, x in pressures.items()})
+    opposite = hysteresis_response.causal_points(models, wrong, own, found)
+    assert hysteresis_response.causal_law([opposite["volume"]], 2, 0.0).slope < -0.5  # the sign matters
+    scaled = hysteresis_response.causal_law([points["volume"]], 2, 0.5)
     assert scaled.sem == pytest.approx(scaled.slope / 2, rel=0.1)  # a common error of half the prediction
-    laws = hysteresis_report.laws_of({"students": points, "others": points}, found)
+    laws = hysteresis_response.laws_of({"students": points, "others": points}, found)
     assert laws["volume, students and others"].n == 12
     assert laws["volume, students and others"].slope == pytest.approx(laws["volume"].slope)
 
@@ -199,9 +259,21 @@ def test_lost_replicas_are_counted_where_they_came_too_close():
     found = hysteresis_scores.score(melted, reference, window)
     assert found.melted == 7 and found.T_plus.n == 7 and abs(found.T_plus.value - 380) < 0.5
     assert found.agreement == 1 and (found.density < 1e-3).all() and found.volume_shift[0].n == 7
-    records = hysteresis_report.records_of_first_students({("EF 0", 15.0, 0.0): ramps})
-    values = [item["value"] for item in records.values()]
-    assert values == [16, 2, T[50]]
+    left = np.isfinite(hysteresis_scores.sound_g(ramps)[..., 0])  # frames at samples 0, 20, ..., 80
+    assert left[0, 3].tolist() == [True] * 3 + [False] * 2 and left[1, 2].tolist() == [True] * 4 + [False]
+    assert left.sum() == 80 - 3
+    D, band = hysteresis_scores.distances(ramps, reference)
+    np.testing.assert_allclose(  # frames before the loss are in the mean
+        D[0, 2], melting.distance(ramps.g[0, :, 2].mean(0), reference.g[0, :, 2].mean(0), dynamics.EDGES)
+    )
+    six = melting.permutation_band(np.delete(ramps.g[0, :, 4], 3, 0), reference.g[0, :, 4], dynamics.EDGES)
+    assert band[0, 4] == six and np.isfinite(band).all()
+    ramps.observed["shortest"][0, :, 70:] = 1.0
+    all_lost = hysteresis_scores.distances(ramps, reference)
+    assert np.isnan([x[0, 4] for x in all_lost]).all() and np.isfinite([x[0, :4] for x in all_lost]).all()
+    counted = records.records_of_first_students({("EF 0", 15.0, 0.0): ramps})
+    values = [item["value"] for item in counted.values()]
+    assert values == [16, 9, T[50]]
 
 
 def test_records_are_json_and_nothing_is_left_out():
@@ -212,15 +284,19 @@ def test_records_are_json_and_nothing_is_left_out():
         for kind in teacher.KINDS
         for k in range(2)
     }
-    records = hysteresis_report.records_of_kind(
-        "EFP", scores, hysteresis_scores.score(reference, reference, window)
-    )
-    assert records["EFP: agreement of phase labels"]["value"] == 100
-    assert [name for name, item in records.items() if item["n"] != 2] == ["EFP: shortest pair"]
-    assert records["EFP: replicas that froze"]["value"] == 8
+    found = records.records_of_kind("EFP", scores, hysteresis_scores.score(reference, reference, window))
+    assert found["EFP: agreement of phase labels"]["value"] == 100
+    of_runs = ["EFP: melting temperature", "EFP: z of the transition on heating"]
+    assert {name: item["n"] for name, item in found.items() if item["n"] != 2} == {
+        **dict.fromkeys(of_runs, 16),
+        "EFP: shortest pair": 1,
+    }
+    each = scores["EFP 0"].T_plus.sem  # equal in both students, whose means are equal, too
+    assert found["EFP: melting temperature"]["sem"] == pytest.approx(each / 2**0.5)
+    assert found["EFP: replicas that froze"]["value"] == 8
     alike = [100 * scores[f"EFP {k}"].volume_shift[0].value for k in range(2)]
     alone = melting.mean(np.array(alike)).sem
-    assert records["EFP: volume shift, solid"]["sem"] > alone  # the teacher's own error is in it
+    assert found["EFP: volume shift, solid"]["sem"] > alone  # the teacher's own error is in it
     plain = hysteresis_report.plain({"x": scores["EF 0"], "y": np.array([np.nan, 1.0])})
     assert plain["y"] == [None, 1.0] and plain["x"]["T_plus"]["n"] == 8
     order = np.array([0.4, 0.1])[:, None, None] * np.ones((2, 1, 10))
@@ -228,11 +304,12 @@ def test_records_are_json_and_nothing_is_left_out():
     melted = {"density": 0.9 * np.ones((2, 1, 10)), "q6": np.linspace(0.45, 0.1, 10) * np.ones((2, 1, 1))}
     runs = {"teacher": observed, "direct EF 0": observed, "direct EF 1": melted, "direct EFP 0": observed}
     temperatures = np.array([[300.0], [350.0]])
-    held = {name: study.Plateaus(temperatures, x, np.ones((2, 1, 60))) for name, x in runs.items()}
+    held = {name: dynamics.Plateaus(temperatures, x, np.ones((2, 1, 60))) for name, x in runs.items()}
     arrays = hysteresis_report.curves({"teacher": reference, "EF 0": synthetic(seed=1)}, held)
     assert arrays["q6"].shape == (2, 2, 8, 101) and arrays["g"].shape == (2, 2, 5, 60)
-    assert arrays["plateau_density"].shape == (4, 2, 1) and (arrays["distance"][0] == 0).all()
-    densities = hysteresis_report.records_of_plateaus(held)
+    assert arrays["plateau_density"].shape == (4, 2, 1) and arrays["distance"].shape == (1, 2, 5)
+    assert (arrays["distance"] > 0).all() and arrays["band"].shape == (1, 2, 5)
+    densities = records.records_of_plateaus(held)
     assert np.isnan(arrays["plateau_density"]).sum() == 1  # the crystal that melted
     assert densities["direct EF: density, solid, 300 K"]["value"] == 1  # without the one that melted
     assert densities["direct EF: density, liquid, 350 K"]["value"] == pytest.approx(0.95)
@@ -250,27 +327,30 @@ def lennard_jones():
 
 
 def test_ramps_heat_crystals_and_cool_liquids(lennard_jones, monkeypatch):
-    monkeypatch.setattr(study, "SETTLE", 0.2)
-    trajectory, stopped = study.run_ramps(lennard_jones, 250, replicas=2, pressure=0.5, progress=False)
-    ramps = study.ramps_of(trajectory, stopped, 250)
+    monkeypatch.setattr(dynamics, "SETTLE", 0.2)
+    trajectory, stopped = dynamics.run_ramps(lennard_jones, 250, replicas=2, pressure=0.5, progress=False)
+    ramps = dynamics.ramps_of(trajectory, stopped, 250)
     assert not stopped and not ramps.lost.any()
-    assert len(trajectory.time) == study.ramp_steps(250) // study.EVERY and ramps.temperature.shape == (2, 4)
-    np.testing.assert_allclose(ramps.temperature[:, -1], [study.HEATING[1], study.COOLING[1]])
+    assert len(trajectory.time) == dynamics.ramp_steps(250) // dynamics.EVERY and ramps.temperature.shape == (
+        2,
+        4,
+    )
+    np.testing.assert_allclose(ramps.temperature[:, -1], [dynamics.HEATING[1], dynamics.COOLING[1]])
     assert all(values.shape == (2, 2, 4) for values in ramps.observed.values())
     assert ramps.g.shape == (2, 2, 1, 60) and np.isfinite(ramps.g).all()
     assert (ramps.observed["q6"][0, :, 0] > 0.25).all() and (ramps.observed["q6"][1, :, 0] < 0.2).all()
     for branch in (0, 1):  # which replica is which survives the change of shapes
         series = trajectory.observed["density"][-1].numpy()
         np.testing.assert_array_equal(ramps.observed["density"][branch, :, -1], series[2 * branch :][:2])
-    assert study.schedule_of(np.array([0, 10]), 10).tolist() == [[*study.HEATING], [*study.COOLING]]
+    assert dynamics.schedule_of(np.array([0, 10]), 10).tolist() == [[*dynamics.HEATING], [*dynamics.COOLING]]
 
 
 def test_a_run_that_ends_early_leaves_nan(lennard_jones, monkeypatch):
     narrow = mb.dynamics.Limits(closest=0.0, volume=(0.99999, 1.00001))
-    monkeypatch.setattr(study, "Limits", lambda **_: narrow)
-    trajectory, stopped = study.run_ramps(lennard_jones, 250, replicas=1, progress=False)
-    monkeypatch.setattr(study, "SETTLE", 0.0)
-    ramps = study.ramps_of(trajectory, stopped, 250)
+    monkeypatch.setattr(dynamics, "Limits", lambda **_: narrow)
+    trajectory, stopped = dynamics.run_ramps(lennard_jones, 250, replicas=1, progress=False)
+    monkeypatch.setattr(dynamics, "SETTLE", 0.0)
+    ramps = dynamics.ramps_of(trajectory, stopped, 250)
     assert "volume" in stopped and ramps.lost.all()
     assert np.isnan(ramps.observed["density"][..., -1]).all() and np.isnan(ramps.g).all()
 
@@ -299,7 +379,8 @@ def test_snapshots_carry_the_teacher_s_labels_and_whole_replicas():
     np.testing.assert_allclose(pressure, float(found.pressure[0]) / GPa, rtol=1e-9)
     errors = teacher.errors_by_phase(potential, parts["test"])
     assert errors.frames == {"solid": 4, "liquid": 4}
-    assert all(abs(error).max() < 1e-9 for error in (*errors.rmse.values(), *errors.pressure.values()))
+    signed = (*errors.pressure.values(), *errors.energy.values())
+    assert all(abs(error).max() < 1e-9 for error in (*errors.rmse.values(), *signed))
 
 
 def test_real_labels_hold_no_strained_cells():

@@ -1,27 +1,21 @@
-"""How a model's ramps differ from the teacher's, and whether its pressure error explains how.
+"""How a model's ramps differ from the teacher's.
 
-`melting` has the scores as functions of arrays; here they are applied to the Ramps of `hysteresis`. The
-causal law: a model whose pressure is too high by eps_P behaves like the teacher under an outer pressure of
--eps_P.
+`melting` has the scores as functions of arrays; here they are applied to the Ramps of `hysteresis_dynamics`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from mlipbook.studies import hysteresis as study
 from mlipbook.studies import melting
-from mlipbook.studies.hysteresis import Ramps
-from mlipbook.studies.melting import COOLING, HEATING, Law, Mean
-from mlipbook.studies.teacher import KINDS, Errors
-from mlipbook.units import GPa, meV
+from mlipbook.studies.hysteresis_dynamics import CLOSEST, EDGES, Ramps
+from mlipbook.studies.melting import COOLING, HEATING, Mean
+from mlipbook.units import meV
 
 GRID = 10.0  # K, bins of the phase labels and the density
 ATOMIC_MASS = 22.98976928 / 0.602214076  # g/cm^3 A^3: mass of an atom over its volume
-STIFFENING = 3.69  # dB/dP of bcc sodium in PBE (Bosoni et al., Nat. Rev. Phys. 6, 45 (2024), all-electron)
 PHASES = ("solid", "liquid")  # of the branches before they change
 
 
@@ -29,10 +23,11 @@ PHASES = ("solid", "liquid")  # of the branches before they change
 class Score:
     """A model's ramps against the teacher's.
 
-    T_plus, T_minus: temperatures of melting (see `bounded`) and freezing; melted, froze: replicas that did;
-    z: differences over the standard error. labels: counts, see `melting.confusion`; agreement: share of
-    majority labels. g: share of frames within the bootstrap band, [heating, cooling]. density: relative RMS
-    difference, [heating, cooling]. volume_step (A^3), enthalpy_step (meV per atom): liquid minus solid.
+    T_plus, T_minus: temperatures of melting (see `melts_at`) and freezing (of the replicas that do);
+    melted, froze: how many did; z: differences over the standard error. labels: counts, see
+    `melting.confusion`; agreement: share of majority labels. g: share of frames within the band, see
+    `distances`, [heating, cooling]. density: relative RMS difference, [heating, cooling].
+    volume_step (A^3), enthalpy_step (meV per atom): liquid minus solid.
     volume_shift: ln(V/V_teacher) of solid and liquid before they change. lost: replicas with a pair closer
     than CLOSEST; closest: the shortest pair of all, A.
     """
@@ -54,10 +49,14 @@ class Score:
     stopped: str
 
 
+def close(ramps: Ramps) -> np.ndarray:
+    """Whether a replica is lost by then: it has had a pair closer than CLOSEST, (2, replicas, samples)."""
+    return np.logical_or.accumulate(~(ramps.observed["shortest"] > CLOSEST), axis=-1)
+
+
 def sound(ramps: Ramps, name: str) -> np.ndarray:
     """An observable, (2, replicas, samples), that is nan from where a replica is lost."""
-    close = ~(ramps.observed["shortest"] > study.CLOSEST)
-    return np.where(np.logical_or.accumulate(close, axis=-1), np.nan, ramps.observed[name])
+    return np.where(close(ramps), np.nan, ramps.observed[name])
 
 
 def transitions(ramps: Ramps) -> tuple[np.ndarray, np.ndarray]:
@@ -67,14 +66,14 @@ def transitions(ramps: Ramps) -> tuple[np.ndarray, np.ndarray]:
     return plus, minus
 
 
-def bounded(ramps: Ramps) -> Mean:
-    """Mean temperature of melting, where a replica that has not melted counts with the end of the ramp.
+def melts_at(ramps: Ramps) -> Mean:
+    """Mean temperature of melting, where a replica that has not melted is one that melts beyond the ramp.
 
-    To leave it out would make crystals that melt late look as if they melted early; this is a lower bound.
+    To leave it out would make crystals that melt late look as if they melted early.
     """
     plus, _ = transitions(ramps)
-    lasting = np.isnan(plus) & ~ramps.lost[HEATING]
-    return melting.mean(np.where(lasting, ramps.temperature[HEATING, -1], plus))
+    present = ~(np.isnan(plus) & ramps.lost[HEATING])  # lost as a crystal: nobody knows when it would melt
+    return melting.mean_with_end(plus[present], float(ramps.temperature[HEATING, -1]))
 
 
 def grid_of(ramps: Ramps, name: str) -> np.ndarray:
@@ -97,7 +96,7 @@ def before_change(ramps: Ramps, values: np.ndarray) -> np.ndarray:
 
 def score(ramps: Ramps, teacher: Ramps, window: tuple[float, float]) -> Score:
     """window: temperatures at which the teacher's heated replicas are solid and its cooled ones liquid."""
-    found, theirs = ((bounded(r), melting.mean(transitions(r)[1])) for r in (ramps, teacher))
+    found, theirs = ((melts_at(r), melting.mean(transitions(r)[1])) for r in (ramps, teacher))
     melted, froze = (int(np.isfinite(x).sum()) for x in transitions(ramps))
     T, V, V_teacher = ramps.temperature, *(before_change(r, volume(r)) for r in (ramps, teacher))
     shifts = [
@@ -115,7 +114,7 @@ def score(ramps: Ramps, teacher: Ramps, window: tuple[float, float]) -> Score:
         z=(melting.z_score(found[0], theirs[0]), melting.z_score(found[1], theirs[1])),
         labels=melting.confusion(q6, q6_teacher),
         agreement=melting.agreement(q6, q6_teacher),
-        g=(band >= D).mean(axis=1),
+        g=melting.mean_of_finite(np.where(np.isfinite(D), band >= D, np.nan)),
         density=melting.relative_rms(grid_of(ramps, "density"), grid_of(teacher, "density")),
         volume_step=melting.step_at_melting(T, V, window),
         enthalpy_step=melting.step_at_melting(T, enthalpy, window),
@@ -126,93 +125,32 @@ def score(ramps: Ramps, teacher: Ramps, window: tuple[float, float]) -> Score:
     )
 
 
+def sound_g(ramps: Ramps) -> np.ndarray:
+    """g(r), (2, replicas, frames, bins), that is nan from where a replica is lost."""
+    at = abs(ramps.temperature[:, :, None] - ramps.frame_temperature[:, None]).argmin(axis=1)  # (2, frames)
+    lost = np.take_along_axis(close(ramps), at[:, None], axis=-1)
+    return np.where(lost[..., None], np.nan, ramps.g)
+
+
 def mean_g(ramps: Ramps) -> np.ndarray:
-    """g(r) averaged over the replicas that were not lost, (2, frames, bins)."""
-    g = np.where(ramps.lost[..., None, None], np.nan, ramps.g)
-    return melting.mean_of_finite(np.moveaxis(g, 1, -1))
+    """g(r) averaged over the replicas that are not lost yet, (2, frames, bins)."""
+    return melting.mean_of_finite(np.moveaxis(sound_g(ramps), 1, -1))
 
 
 def distances(ramps: Ramps, teacher: Ramps) -> tuple[np.ndarray, np.ndarray]:
-    """D of the mean g(r) of each frame's temperature, and the teacher's band there, each (2, frames)."""
-    D = melting.distance(mean_g(ramps), mean_g(teacher), study.EDGES)
-    reference = np.moveaxis(teacher.g, 1, 0)  # (replicas, 2, frames, bins)
-    return D, melting.bootstrap_band(reference, study.EDGES, ramps.g.shape[1])
+    """D of the mean g(r) at each frame's temperature and the band of models that are right, (2, frames) each.
 
-
-# ---- the causal law ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Response:
-    """What pressure does to the teacher: B = -dP/dlnV (GPa) at zero pressure of solid and liquid, dT_plus/dP
-    (K/GPa), and by Clapeyron's equation T_m dV/dH, at the middle of the window (K/GPa)."""
-
-    bulk_modulus: tuple[Mean, Mean]
-    melting: Mean
-    clapeyron: Mean
-
-
-def expansion(error: float, bulk_modulus: float) -> float:
-    """ln(V/V_0) under an outer pressure of -error (GPa) by Murnaghan's equation of state; about error/B."""
-    return float(-np.log1p(-STIFFENING * error / bulk_modulus) / STIFFENING)
-
-
-def response(teacher: Ramps, pressed: Ramps, pressure: float, window: tuple[float, float]) -> Response:
-    """From ramps at zero pressure and at this one (GPa)."""
-    change = score(pressed, teacher, window).volume_shift
-    found = [STIFFENING * pressure / np.expm1(-STIFFENING * d.value) for d in change]  # see `expansion`
-    B = [Mean(b, b * abs(d.sem / d.value), d.n) for b, d in zip(found, change, strict=True)]
-    plus = bounded(pressed) - bounded(teacher)
-    own = score(teacher, teacher, window)
-    dV, dH = own.volume_step, own.enthalpy_step
-    slope = sum(window) / 2 * dV.value / (dH.value * meV) * GPa
-    relative = np.hypot(dV.sem / dV.value, dH.sem / dH.value)
-    return Response(
-        (B[0], B[1]),
-        Mean(plus.value / pressure, plus.sem / pressure, plus.n),
-        Mean(slope, slope * float(relative), dV.n),
-    )
-
-
-def causal_points(
-    scores: Mapping[str, Score], errors: Errors, teacher: Score, response: Response
-) -> dict[str, np.ndarray]:
-    """What a model's pressure error predicts and what it does: name -> (4, points).
-
-    Rows: predicted, its error, found, its error; errors are the model's own, those of the teacher and its
-    response are common to all points (see `causal_law`). "volume": ln(V/V_teacher) = `expansion`(eps_P), of
-    solid and liquid of each model; "melting": T_plus - T_plus of the teacher = -eps_P dT/dP (K). errors: of
-    the committee of students, scores: of some of them, by name.
+    Both are of the replicas that are not lost yet; what remains of crystals that melt is a selection, of
+    which no band knows.
     """
-    points: dict[str, list[tuple[float, float, float, float]]] = {"volume": [], "melting": []}
-    for name, found in scores.items():
-        kind, seed = name.split()
-        k = list(KINDS).index(kind) * (len(errors.pressure["solid"]) // len(KINDS)) + int(seed)
-        for p, (phase, B) in enumerate(zip(PHASES, response.bulk_modulus, strict=True)):
-            error, sem = errors.pressure[phase][k], errors.pressure_sem[phase][k]
-            shift = found.volume_shift[p]
-            own = (shift.sem**2 - teacher_error(teacher)[p] ** 2) ** 0.5
-            points["volume"].append((expansion(error, B.value), sem / B.value, shift.value, own))
-        error = np.mean([errors.pressure[phase][k] for phase in PHASES])
-        solid_sem, liquid_sem = (errors.pressure_sem[phase][k] for phase in PHASES)
-        sem = np.hypot(solid_sem, liquid_sem) / 2
-        change, slope = found.T_plus.value - teacher.T_plus.value, response.melting.value
-        points["melting"].append((-error * slope, abs(sem * slope), change, found.T_plus.sem))
-    return {name: np.array(rows).T for name, rows in points.items()}
+    D, g = melting.distance(mean_g(ramps), mean_g(teacher), EDGES), sound_g(ramps)
+    band = np.full(D.shape, np.nan)
+    for b, k in np.argwhere(np.isfinite(D)):
+        left = np.isfinite(g[b, :, k, 0])
+        band[b, k] = melting.permutation_band(g[b, left, k], teacher.g[b, :, k], EDGES)
+    return D, band
 
 
 def teacher_error(teacher: Score) -> list[float]:
     """Standard error of the teacher's own ln V, of solid and liquid; it is common to all models' shifts."""
     return [shift.sem / 2**0.5 for shift in teacher.volume_shift]  # its shifts are from itself
-
-
-def causal_law(points: Sequence[np.ndarray], phases: int, scale: float) -> Law:
-    """The law is right if its slope is 1. points: groups as of `causal_points`, of so many phases in turn.
-
-    All shifts share the teacher's own statistical error, one in each phase: it is fitted as a constant. All
-    predictions share the relative error `scale` of the bulk modulus or dT/dP; it joins the slope's error.
-    """
-    predicted, predicted_sem, found, found_sem = np.concatenate(points, axis=1)
-    group = np.concatenate([np.arange(rows.shape[1]) % phases for rows in points])
-    law = melting.common_slope(predicted, found, np.hypot(predicted_sem, found_sem), group)
-    return replace(law, sem=float(np.hypot(law.sem, law.slope * scale)))

@@ -103,11 +103,14 @@ def each_member(committee: ANNPotential) -> Iterator[tuple[str, int, ANNPotentia
 @dataclass(frozen=True)
 class Errors:
     """Errors on held-out frames: rmse name -> (members,) in the UNITS of `stress_training`; pressure: mean
-    signed error phase -> (members,) GPa, and its standard error over frames; frames: number in each phase."""
+    signed error phase -> (members,) GPa, and its standard error over frames; energy: the same in meV/atom;
+    frames: number in each phase."""
 
     rmse: dict[str, np.ndarray]
     pressure: dict[str, np.ndarray]
     pressure_sem: dict[str, np.ndarray]
+    energy: dict[str, np.ndarray]
+    energy_sem: dict[str, np.ndarray]
     frames: dict[str, int]
 
 
@@ -115,12 +118,25 @@ def errors_by_phase(potential: ANNPotential, frames: Sequence[Atoms]) -> Errors:
     """Errors of all members on labeled frames with info["phase"]."""
     found = held_out(potential, frames, prepare_all(potential, frames, "test"))
     phase = np.array([atoms.info["phase"] for atoms in frames])
-    pressure = {name: found["pressure"][:, phase == name] for name in ("solid", "liquid")}
+    pressure, energy = (
+        {name: found[quantity][:, phase == name] for name in ("solid", "liquid")}
+        for quantity in ("pressure", "energy")
+    )
     return Errors(
         {name: np.sqrt((found[name] ** 2).mean(1)) for name in UNITS},
-        {name: error.mean(1) for name, error in pressure.items()},
-        {name: error.std(1, ddof=1) / error.shape[1] ** 0.5 for name, error in pressure.items()},
+        *means_and_errors(pressure),
+        *means_and_errors(energy),
         {name: error.shape[1] for name, error in pressure.items()},
+    )
+
+
+def means_and_errors(
+    errors: dict[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Means over frames and their standard errors, phase -> (members,), from phase -> (members, frames)."""
+    return (
+        {phase: x.mean(1) for phase, x in errors.items()},
+        {phase: x.std(1, ddof=1) / x.shape[1] ** 0.5 for phase, x in errors.items()},
     )
 
 
