@@ -138,6 +138,20 @@ def test_a_chain_of_thermostats_is_refused():
         heat.DrivenNoseHoover(50 * fs, 3, heat.HeatField(FIELD))
 
 
+@pytest.mark.parametrize("potential", [AgSe(), heat.Booked(AgSe(), "II")])
+def test_virials_of_another_definition_than_the_drive_are_refused(potential):
+    """A bare potential would answer dynamics with virials II."""
+    method = heat.DrivenNoseHoover(50 * fs, 1, heat.HeatField(FIELD, "I"))
+    with pytest.raises(TypeError, match="drives the flux of definition I.*Booked"):
+        Simulation(potential, method, 2 * fs, 500.0).run(evaluated(AgSe()), 4, progress=False)
+
+
+def test_a_color_field_drives_a_bare_potential():
+    method = heat.DrivenNoseHoover(50 * fs, 1, heat.ColorField(FIELD, "Ag"))
+    run = Simulation(AgSe(), method, 2 * fs, 500.0).run(evaluated(AgSe()), 4, progress=False)
+    assert run.state.step == 4
+
+
 def test_a_book_keeps_one_definition():
     state, potential = evaluated(network()), network()
     booked = heat.Booked(potential, "II").evaluate(state.structures, "I")
@@ -240,8 +254,10 @@ def test_a_color_field_gives_L_11_in_units_of_kappa_per_square_of_energy():
     """L_11 = <V . F>/(Omega T F^2), of a current set by hand."""
     response = synthetic(0.3, 100, 2, 0.02)
     current = torch.full((100, 2, 3), 0.7, dtype=torch.float64)
-    found = replace(response, current={"Ag": current}).onsager("Ag")
-    assert found.value == pytest.approx(0.7 / (8000.0 * 500.0 * 0.02) / W_per_m_K, rel=1e-9)
+    driven = replace(response, current={"Ag": current}, color="Ag")
+    assert driven.onsager("Ag").value == pytest.approx(0.7 / (8000.0 * 500.0 * 0.02) / W_per_m_K, rel=1e-9)
+    with pytest.raises(ValueError, match="drove Ag, not heat"):
+        _ = driven.kappa
 
 
 def test_the_running_average_ends_at_the_mean():
@@ -277,7 +293,7 @@ def test_the_flux_that_is_driven_and_measured_is_that_of_the_definition(definiti
     found = heat.hnemd(potential, state, 1e-6, 500.0, 12, 0.5 * fs, **options)
     fluxes = {}
     for X in ("I", "II"):
-        drive = heat.HeatField(torch.full((1, 3), 1e-6, dtype=torch.float64) * torch.eye(3)[:1])
+        drive = heat.HeatField(torch.tensor([[1e-6, 0.0, 0.0]], dtype=torch.float64), definition)
         method = heat.DrivenNoseHoover(100 * fs, 1, drive)
         end = Simulation(heat.Booked(potential, definition), method, 0.5 * fs, 500.0).run(
             state, 1, progress=False

@@ -1,5 +1,7 @@
 """Replayed CUDA graphs give what evaluate gives; what they rest on is tested without a GPU, too."""
 
+from functools import partial
+
 import pytest
 import torch
 from ase.build import bulk
@@ -41,6 +43,30 @@ def test_padding_a_neighbor_table_changes_nothing(potential):
 
 def test_nothing_is_recorded_on_a_cpu():
     assert not isinstance(recording.fastest(network(), crystal(0), "II"), recording.Recorded)
+
+
+@pytest.mark.parametrize("potential", [LennardJones(0.0104, 3.4, 6.0), network()])
+def test_compiled_energies_are_those_of_the_potential_which_is_left_as_it_was(potential, monkeypatch):
+    """What is traced and differentiated ahead of time; the kernels' code, minutes of compilation on a CPU, is
+    left to GPUs.
+    """
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    before = potential.atomic_energies
+    compiled = recording.compiled(potential)
+    assert potential.atomic_energies == before and compiled.atomic_energies != before
+    for seed in range(2):
+        structures = crystal(seed)
+        one, other = (p.evaluate(structures, "I") for p in (potential, compiled))
+        for name in ("energies", "forces", "virials"):
+            torch.testing.assert_close(getattr(other, name), getattr(one, name), rtol=0, atol=1e-12)
+
+
+@on_gpu
+def test_compiled_kernels_give_the_energies_of_the_potential():
+    potential, structures = network().cuda(), crystal(0).to("cuda")
+    one, other = (p.evaluate(structures, "I") for p in (potential, recording.compiled(potential)))
+    for name in ("energies", "forces", "virials"):
+        torch.testing.assert_close(getattr(other, name), getattr(one, name), rtol=0, atol=1e-10)
 
 
 @on_gpu

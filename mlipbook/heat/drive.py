@@ -31,9 +31,10 @@ Drive = Callable[[State, Tensor], Tensor]  # state, kT (B,) -> forces (B, N, 3) 
 
 @dataclass(frozen=True)
 class HeatField:
-    """field: (B, 3), 1/A. The state's virials must be those of the definition that is to be driven."""
+    """field: (B, 3), 1/A, on the flux of a definition; the state's virials must be of that one (`Booked`)."""
 
     field: Tensor
+    definition: str = "I"
 
     def __call__(self, state: State, kT: Tensor) -> Tensor:
         energies = state.evaluated.energies + state.momenta.square().sum(-1) / (2 * state.masses)
@@ -63,6 +64,7 @@ class DrivenNoseHoover(NoseHoover):
 
     Single, since a chain, built for equilibrium, misses its temperature under steady dissipation (Branka,
     Phys. Rev. E 61, 4769 (2000)). The drive depends on velocities: a half kick takes it in its middle.
+    Raises TypeError in a simulation whose virials are not of the definition that a HeatField drives.
     """
 
     drive: Drive
@@ -74,11 +76,23 @@ class DrivenNoseHoover(NoseHoover):
             )
 
     def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
+        self.refuse_other_virials(forces)
         state = self.thermostat(state, timestep / 2, kT)
         state = drifted(self.kicked(state, timestep / 2, kT), timestep)
         state = self.kicked(replace(state, result=forces(state.structures)), timestep / 2, kT)
         state = self.thermostat(state, timestep / 2, kT)
         return replace(state, step=state.step + 1)
+
+    def refuse_other_virials(self, forces: Forces) -> None:
+        """Dynamics asks potentials for virials II; only a `Booked` one answers with those of the drive."""
+        wanted = getattr(self.drive, "definition", None)
+        found = getattr(getattr(forces, "potential", None), "definition", None)
+        if wanted is not None and found != wanted:
+            raise TypeError(
+                f"the field drives the flux of definition {wanted}, and the simulation's potential has "
+                f"{f'virials {found}' if found else 'no definition of its own'}: give the simulation "
+                f"Booked(potential, {wanted!r})"
+            )
 
     def kicked(self, state: State, dt: float, kT: Tensor) -> State:
         """p <- p + (F + F^ext) dt, F^ext at the momenta in the middle of the kick (one correction)."""

@@ -9,7 +9,7 @@ Eq. 15 as printed has another factor Omega, which its own Eq. 10, 11 do not leav
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -32,7 +32,8 @@ class Response:
 
     flux: Omega*J of Eq. 11, eV A per internal time. current: element -> V_z, A per internal time.
     temperature: K. field: (B, 3), 1/A of a heat field, eV/A of a color field. volume: A^3, interval:
-    between samples, internal time. thermostat: K, the temperature that was set.
+    between samples, internal time. thermostat: K, the temperature that was set. color: the element that a
+    color field drives; None: heat is driven.
     """
 
     flux: Tensor
@@ -42,10 +43,15 @@ class Response:
     volume: float
     interval: float
     thermostat: float
+    color: str | None = None
 
     @property
     def kappa(self) -> Value:
-        """<J_F>/(T F), W/m/K, of a heat field: L_qq, at whatever mass current the field drives."""
+        """<J_F>/(T F), W/m/K, of a heat field: L_qq, at whatever mass current the field drives. Raises
+        ValueError for a color field.
+        """
+        if self.color:
+            raise ValueError(f"this field drove {self.color}, not heat; see onsager({self.color!r}) for L_11")
         value, error = average(self.coefficient(self.flux))
         return Value(value / W_per_m_K, error / W_per_m_K)
 
@@ -106,25 +112,14 @@ def hnemd(
     and for what Simulation.run refuses.
     """
     fields = fields_of(field, state)
-    drift = float(state.momenta.sum(1).abs().max())
-    if drift > 1e-6:
-        raise ValueError(
-            f"the total momentum is {drift:.3g} amu A per internal time: fields do other work on a cell that "
-            "moves; start from thermalize(..., center_at_rest=True)"
-        )
-    drive: Drive = ColorField(fields, color) if color else HeatField(fields)
-    method = DrivenNoseHoover(positive(thermostat_time, "thermostat_time"), 1, drive)
+    simulation = under_field(potential, fields, temperature, timestep, definition, color, thermostat_time)
     skip = round(settle / timestep / every)
     if steps // every <= skip + 10:
         raise ValueError(
             f"{steps} steps, of which the first {skip * every} settle: nothing is left to average"
         )
-    observe = {"flux": flux_of, "temperature": lambda s: s.temperature}
     elements = sorted(set(state.structures.symbols))
-    observe |= {f"current of {z}": partial(current_of, element=z) for z in elements}
-    run = Simulation(Booked(potential, definition), method, positive(timestep, "timestep"), temperature).run(
-        state, steps, observe, every=every, store=store, progress=progress
-    )
+    run = simulation.run(state, steps, observables(elements), every=every, store=store, progress=progress)
     seen = {name: series[skip:] for name, series in run.observed.items()}
     return Response(
         seen["flux"],
@@ -134,11 +129,39 @@ def hnemd(
         float(state.volume[0]),
         every * timestep,
         temperature,
+        color,
     )
 
 
+def under_field(
+    potential: Any,
+    fields: Tensor,
+    temperature: float,
+    timestep: float,
+    definition: str = "I",
+    color: str | None = None,
+    thermostat_time: float = 100 * fs,
+) -> Simulation:
+    """The dynamics of `hnemd`, fields (B, 3)."""
+    drive: Drive = ColorField(fields, color) if color else HeatField(fields, definition)
+    method = DrivenNoseHoover(positive(thermostat_time, "thermostat_time"), 1, drive)
+    return Simulation(Booked(potential, definition), method, positive(timestep, "timestep"), temperature)
+
+
+def observables(elements: Sequence[str]) -> dict[str, Callable[[State], Tensor]]:
+    """What `hnemd` looks at: flux, temperature, current of each element."""
+    currents = {f"current of {z}": partial(current_of, element=z) for z in elements}
+    return {"flux": flux_of, "temperature": lambda state: state.temperature, **currents}
+
+
 def fields_of(field: float | Sequence[float] | Tensor, state: State) -> Tensor:
-    """(B, 3) from what `hnemd` takes."""
+    """(B, 3) from what `hnemd` takes; ValueError for those and states that it refuses."""
+    drift = float(state.momenta.sum(1).abs().max())
+    if drift > 1e-6:
+        raise ValueError(
+            f"the total momentum is {drift:.3g} amu A per internal time: fields do other work on a cell that "
+            "moves; start from thermalize(..., center_at_rest=True)"
+        )
     given = torch.as_tensor(field, dtype=torch.float64, device=state.momenta.device)
     if given.ndim == 0:
         given = torch.stack([given, 0 * given, 0 * given])
