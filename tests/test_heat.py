@@ -13,6 +13,7 @@ from test_potentials import AsymmetricPairs
 import mlipbook as mb
 from mlipbook.dynamics import NVE, State
 from mlipbook.potentials import EdgePotential, LennardJones
+from mlipbook.studies import barycenter
 
 DEFINITIONS = ("I", "II", "III")
 
@@ -30,22 +31,9 @@ def thermal(structures: mb.Structures, seed: int = 0) -> torch.Tensor:
     return v - (m * v).sum(-2, keepdim=True) / m.sum()
 
 
-def barycenter_rate(potential: EdgePotential, structures: mb.Structures, v: torch.Tensor) -> torch.Tensor:
-    """d/dt sum_i r_i E_i of an isolated cluster on its way, by the chain rule:
-
-    sum_i E_i v_i + sum_i r_i (F_i . v_i + d(eps_i)/dt).
-    """
-    edges = mb.neighbors.build(structures, potential.cutoff)
-    rows = torch.arange(structures.n_atoms)[:, None]
-    r_dot = (v[0][edges.neighbor] - v[0][rows]).permute(2, 0, 1) * edges.real
-
-    def energies(vectors: torch.Tensor) -> torch.Tensor:
-        return potential.atomic_energies(vectors, *edges.species(structures))
-
-    eps, eps_dot = (x.detach() for x in torch.func.jvp(energies, (edges.vectors(structures),), (r_dot,)))
-    F = potential.evaluate(structures).forces[0]
-    E = eps + 0.5 * structures.masses * v[0].square().sum(-1)
-    return E @ v[0] + ((F * v[0]).sum(-1) + eps_dot) @ structures.positions[0]
+def moving(structures: mb.Structures, v: torch.Tensor) -> State:
+    masses = structures.masses
+    return State(structures, masses[:, None] * v, masses, (0,), 3 * structures.n_atoms)
 
 
 def relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:
@@ -104,7 +92,7 @@ def test_definition_I_moves_the_barycenter_of_energy(seed):
     """Eq. 12 to round-off, in the library and written out for every pair."""
     structures = cluster(seed)
     potential, v = ann(structures, seed=seed), thermal(structures, seed)
-    exact = barycenter_rate(potential, structures, v)
+    exact = barycenter.rate(potential, moving(structures, v))
     assert relative_error(mb.heat.flux(potential, structures, v)[0], exact) < 1e-12
     convective, virial_part = mb.heat.flux_parts(potential, structures, v)
     torch.testing.assert_close(
@@ -140,18 +128,17 @@ def test_barycenter_along_a_step_of_dynamics():
     """(sum r_i E_i (t + dt) - sum r_i E_i (t - dt))/2 dt is the flux I up to O(dt^2), and not II or III."""
     structures = cluster(3)
     potential, v = ann(structures), thermal(structures)
-    momenta = structures.masses[:, None] * v
-    start = State(structures, momenta, structures.masses, (0,), 3 * structures.n_atoms)
+    start = moving(structures, v)
 
-    def barycenter(timestep: float, steps: int) -> torch.Tensor:
-        begin = start if steps > 0 else replace(start, momenta=-momenta)  # Verlet runs backward
+    def moment(timestep: float, steps: int) -> torch.Tensor:
+        begin = start if steps > 0 else replace(start, momenta=-start.momenta)  # Verlet runs backward
         state = NVE(potential, timestep).run(begin, abs(steps), progress=False).state
         E = state.evaluated.energies[0] + 0.5 * state.masses * state.velocities[0].square().sum(-1)
         return E @ state.structures.positions[0]
 
     errors = {}
     for dt in (0.04, 0.02, 0.01):
-        rate = (barycenter(dt, 1) - barycenter(dt, -1)) / (2 * dt)
+        rate = (moment(dt, 1) - moment(dt, -1)) / (2 * dt)
         for d in DEFINITIONS:
             errors[d, dt] = relative_error(mb.heat.flux(potential, structures, v, d)[0], rate)
     assert errors["I", 0.01] < 1e-5

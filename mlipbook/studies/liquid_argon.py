@@ -25,7 +25,7 @@ from torch import Tensor
 from mlipbook import heat, neighbors
 from mlipbook.bookkit import profile, save_result
 from mlipbook.dynamics import NVE, Langevin, State, thermalize
-from mlipbook.heat.flux import convective_flux
+from mlipbook.heat.hnemd import flux_of
 from mlipbook.potentials import EdgePotential, LennardJones, edge_gradients, scatter
 from mlipbook.units import W_per_m_K, kB, ps
 
@@ -99,12 +99,6 @@ class Fluxes:
         return self.heat + (share - 0.5) / (SHARE - 0.5) * (self.unequal[definition] - self.heat)
 
 
-def total_flux(state: State, energies: Tensor, virials: Tensor) -> Tensor:
-    """Eq. 11 from atomic energies (B, N) and virials (B, N, 3, 3), (B, 3)."""
-    v = state.velocities
-    return convective_flux(energies, state.masses, v) + torch.einsum("biac,bic->ba", virials, v)
-
-
 def unequal_fluxes(state: State, potential: Split, species: Tensor) -> Tensor:
     """By definitions I and II, of atoms in two colors, from one gradient; (B, 2, 3)."""
     structures = replace(state.structures, species=species)
@@ -113,9 +107,9 @@ def unequal_fluxes(state: State, potential: Split, species: Tensor) -> Tensor:
     energies = potential.atomic_energies(vectors, *edges.species(structures))
     g, vectors = edge_gradients(energies, vectors), vectors.detach()
     B, N = len(state), structures.n_atoms
-    energies = energies.detach().view(B, N)
+    divided = replace(state.evaluated, energies=energies.detach().view(B, N))  # the forces are argon's
     virials = [scatter(g, vectors, edges, d)[1].view(B, N, 3, 3) for d in ("I", "II")]
-    return torch.stack([total_flux(state, energies, W) for W in virials], 1)
+    return torch.stack([flux_of(replace(state, result=replace(divided, virials=W))) for W in virials], 1)
 
 
 def fluxes(
@@ -125,7 +119,7 @@ def fluxes(
     split, species = Split(), colors(state.structures.n_atoms, seed).to(state.masses.device)
     observe: dict[str, Callable[[State], Tensor]] = {
         # dynamics has virials II at hand; with energies in halves all definitions agree
-        "heat": lambda s: total_flux(s, s.evaluated.energies, s.evaluated.virials),
+        "heat": flux_of,
         "unequal": lambda s: unequal_fluxes(s, split, species),
         "blue": lambda s: s.velocities[:, species == BLUE].sum(1),
         "temperature": lambda s: s.temperature,
