@@ -106,10 +106,14 @@ def of_field(response: Response, title: str) -> dict[str, dict]:
 
 
 def z_scores(records: dict[str, dict]) -> dict[str, float]:
-    """Differences over their standard errors, of all pairs: equilibrium, fields up to 0.1."""
+    """Differences over their standard errors, of all pairs: equilibrium, fields up to 0.1. Green-Kubo and
+    cepstral analysis are of one series, and no pair.
+    """
     names = [*EQUILIBRIUM, "kappa*, F* = 0.05", "kappa*, F* = 0.1"]
     found = {}
     for a, b in combinations([name for name in names if name in records], 2):
+        if {a, b} == set(EQUILIBRIUM):
+            continue
         x, y = records[a], records[b]
         title = f"{a.removeprefix('kappa*, ')}, {b.removeprefix('kappa*, ')}"
         found[title] = (x["value"] - y["value"]) / float(np.hypot(x["sem"], y["sem"]))
