@@ -29,7 +29,7 @@ from mlipbook import bookkit
 from mlipbook.free_energy import Value
 from mlipbook.free_energy.series import LONG
 from mlipbook.studies.delta_f import PHASES, POTENTIALS, REFERENCE, SETTINGS, SHORT, TEMPERATURE, Job
-from mlipbook.studies.delta_f_results import COMMON, ZERO, Found, mean, straight, terms, weighted
+from mlipbook.studies.delta_f_results import COMMON, ZERO, Found, mean, merged, straight, terms, weighted
 from mlipbook.units import meV
 
 # Table 1 of Shimamura, Koura, Shimojo: F_liq - F_sol at 350 K, meV/atom, setting -> atoms -> value.
@@ -67,9 +67,9 @@ def measured(found: Found, atoms: int) -> dict[tuple[str, int], Value]:
 
 def reference(found: Found, atoms: int) -> tuple[Value, float, int]:
     """F_liq - F_sol of the reference potential by all direct results, without the common error; chi^2 about
-    it; their number."""
+    it; their number. Where they scatter by more than their errors, the mean's error grows to match."""
     reduced = [dF - found.shift(*key) for key, dF in measured(found, atoms).items()]
-    return *weighted(reduced), len(reduced)
+    return merged(reduced), weighted(reduced)[1], len(reduced)
 
 
 def widened(term: Value) -> Value:
