@@ -24,7 +24,7 @@ SMALL = (4, 4, 8)
 @pytest.fixture(scope="module")
 def potential():
     torch.set_num_threads(1)
-    return member(POTENTIALS, "128-4k", 0)
+    return coexistence.with_core(member(POTENTIALS, "128-4k", 0))
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_runs_that_have_not_arrived_tell_where_they_go():
 def test_errors_of_wandering_runs_are_fair():
     z = []
     for k in range(30):
-        starts = {s: (T - 12, T + 12) for s, T in TRUE.items()}
+        starts = {s: (T - 10, T + 10) for s, T in TRUE.items()}
         groups = np.repeat(range(4), 2)
         runs = [
             relaxing(TRUE[s], T0, 80, 5.0, 1000 * k + 2 * i + j)
@@ -197,7 +197,7 @@ def test_stored_starts_agree_and_runs_are_whole(stored):
         numbers[f"ordered atoms at the end, the {end} share"]["value"] for end in ("smallest", "largest")
     ]
     assert coexistence.BOTH[0] < min(shares) and max(shares) < coexistence.BOTH[1]
-    assert {run["atoms"] for run in stored["runs"]} == {2 * 7 * 7 * 12}
+    assert {run["atoms"] for run in stored["runs"]} == {2 * 5 * 5 * 24}
     assert not stored["provenance"]["commit"].endswith("+changes")
     assert {len(run["temperature"]) >= 20 for run in stored["runs"]} == {True}
 
