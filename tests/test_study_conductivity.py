@@ -1,15 +1,26 @@
 """The conductivity study reads its runs rightly, and what is stored says what the book says."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
+from conftest import ann
 
+import mlipbook as mb
+from mlipbook.ann import MemberPerReplica
+from mlipbook.dynamics import thermalize
 from mlipbook.heat import green_kubo
+from mlipbook.potentials import AgSe
 from mlipbook.studies import conductivity as study
+from mlipbook.studies import conductivity_readings as readings
+from mlipbook.studies import conductivity_records as records
 from mlipbook.studies import conductivity_report as report
+from mlipbook.studies.silver_selenide import crystal, label
 from mlipbook.units import fs
 
 LAG = 75 * fs
@@ -25,7 +36,7 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as change:
         change.setattr(study, "SETTLE", 15 * fs)
         change.setattr(study, "LAG", LAG)
-        change.setattr(study, "GAUGE_LAG", 60 * fs)
+        change.setattr(readings, "GAUGE_LAG", 60 * fs)
         change.setattr(study, "BLOCK", 2)
         for name in ("equilibrium-reference", "heat-reference"):
             study.run(name, folder, 48)
@@ -37,7 +48,7 @@ def test_stored_correlations_give_the_integrals_of_the_series(runs):
     found = np.load(runs / "equilibrium-reference.npz")
     interval, volume, T = (float(found[x].mean()) for x in ("interval", "volume", "temperature"))
     direct = green_kubo(found["flux"], interval, volume, T, LAG, found["current"])
-    kappa, _, corrected, _, h, _ = study.integrals(found, slice(0, 2), "I")
+    kappa, _, corrected, _, h, _ = readings.integrals(found, slice(0, 2), "I")
     torch.testing.assert_close(kappa, direct.kappa, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(corrected, direct.corrected, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(h, direct.enthalpy, rtol=1e-3, atol=1e-3)
@@ -45,7 +56,7 @@ def test_stored_correlations_give_the_integrals_of_the_series(runs):
 
 def test_pairs_have_one_conductivity_by_all_definitions(runs):
     found = np.load(runs / "equilibrium-reference.npz")
-    by = [study.integrals(found, slice(0, 2), X)[0] for X in study.DEFINITIONS]
+    by = [readings.integrals(found, slice(0, 2), X)[0] for X in study.DEFINITIONS]
     torch.testing.assert_close(by[0], by[1], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(by[0], by[2], rtol=1e-4, atol=1e-6)
 
@@ -56,9 +67,110 @@ def test_replicas_are_driven_by_the_fields_in_their_order(runs):
     strengths = [strength for strength, _ in study.REFERENCE_FIELDS.values()]
     expected = study.FIELD * np.repeat(strengths, 2)
     assert found["field"][:, 0] == pytest.approx(expected, rel=1e-6)
-    part = study.response(found, slice(2, 4))
+    part = readings.response(found, slice(2, 4))
     assert part.flux.shape[1] == 2
     assert float(part.field[0, 0]) == pytest.approx(-study.FIELD, rel=1e-6)
+
+
+# ---- the runs themselves -------------------------------------------------------------------------------
+
+
+def tiny(members: int) -> mb.ANNPotential:
+    return ann(mb.Structures.from_ase(small(1)), members=members).float()
+
+
+def small(replicas: int) -> list[Atoms]:
+    frames = []
+    for seed in range(replicas):
+        atoms = crystal(2)
+        atoms.rattle(0.1, seed=seed)
+        frames.append(atoms)
+    return frames
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setattr(study, "SETTLE", 15 * fs)
+    monkeypatch.setattr(study, "LAG", LAG)
+    monkeypatch.setattr(readings, "GAUGE_LAG", 60 * fs)
+
+
+def test_the_flux_of_the_reference_is_taken_along_the_trajectories_of_the_fits(short, tmp_path):
+    """Two replicas of each of two tiny networks; and of the reference itself, where it is flux I."""
+    state = thermalize(mb.Structures.from_ase(small(4)), 500.0, seed=3)
+    found = study.equilibrium(MemberPerReplica(tiny(2)), state, 48, tmp_path, AgSe())
+    assert found["correlations"].shape == (4, 6, 4, 4)
+    assert (found["steps"], found["timestep"]) == (48, study.TIMESTEP)
+    assert found["lasted"].all() and len(found["broken"]) == 0
+    own = readings.replicas_of(found, 2)[1]
+    kappa = {X: readings.integrals(found, own, X)[2] for X in readings.fluxes_of(found)}
+    assert set(kappa) == {"I", "II", "III", "J_ref"}
+    paired = readings.paired(found, 2)
+    assert list(paired["less J_ref"]) == ["I", "II", "III"] and list(paired["less I"]) == ["II", "III"]
+    for X, values in paired["less J_ref"].items():
+        assert values["kappa"][1] == pytest.approx(float((kappa[X] - kappa["J_ref"])[-2]), rel=1e-9)
+    table = readings.readings_of(found, 2, np.array([0.3, -0.2]))
+    assert table["zero mass current"]["J_ref"]["kappa"][1] == pytest.approx(float(kappa["J_ref"][-2]))
+    assert table["matched energies"]["J_ref"] == table["as trained"]["J_ref"]
+    same = study.equilibrium(AgSe(), state, 48, tmp_path, AgSe())
+    for k in (0, 1):
+        torch.testing.assert_close(same["correlations"][..., k], same["correlations"][..., 3])
+    assert readings.paired(same, 2)["less J_ref"]["I"]["kappa"] == pytest.approx([0.0, 0.0], abs=1e-9)
+
+
+def test_runs_without_the_flux_of_the_reference_say_so():
+    found = np.load(STORED / "ag2se" / "equilibrium-students.npz")
+    assert readings.fluxes_of(found) == study.DEFINITIONS
+    assert list(readings.paired(found, len(study.MODELS))) == ["less I"]
+    with pytest.raises(ValueError, match="kept I, II, Ag, not all of J_ref"):
+        readings.integrals(found, slice(0, 24), "J_ref")
+
+
+@pytest.mark.filterwarnings("ignore::mlipbook.potentials.CloserThanTrained")
+def test_a_replica_whose_ions_fall_onto_each_other_is_left_out(short, tmp_path):
+    """The limit is four fifths of the closest trained pair; the others do as in a run without a limit."""
+    potential = AgSe()
+    potential.shortest = {("Ag", "Ag"): 2.2, ("Ag", "Se"): 2.4, ("Se", "Se"): 3.5}
+    state = thermalize(mb.Structures.from_ase(small(6)), 500.0, seed=3)
+    push = torch.zeros_like(state.momenta)
+    push[4, 2:4, 2] = torch.tensor([12.0, -12.0]).double()  # silver of the second model, neighbors along z
+    state = replace(state, momenta=state.momenta + push)
+    found = study.equilibrium(potential, state, 48, tmp_path)
+    assert found["lasted"].tolist() == [True, True, True, True, False, True]
+    assert [list(own) for own in readings.replicas_of(found, 2)] == [[0, 1, 2], [3, 5]]
+    assert set(found["broken"][:, 0].tolist()) == {4}
+    potential.shortest = {}
+    all_of_them = study.equilibrium(potential, state, 48, tmp_path)
+    assert all_of_them["lasted"].all()
+    one, other = (readings.integrals(x, np.array([3, 5]), "I")[0] for x in (found, all_of_them))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_broken_replicas_of_a_run_under_a_field_are_left_out():
+    fluxes = torch.arange(2 * 6 * 3).view(2, 6, 3)
+    found = {"flux": fluxes, "lasted": torch.tensor([1, 1, 0, 1, 1, 1], dtype=torch.bool).numpy()}
+    assert [list(own) for own in readings.replicas_of(found, 3)] == [[0, 1], [3], [4, 5]]
+
+
+def test_fits_get_a_repulsion_that_begins_where_their_data_end(tmp_path):
+    frames = [label(atoms) for atoms in small(3)]
+    for name, part in (("train", frames[:2]), ("valid", frames[2:]), ("test", frames[2:])):
+        ase.io.write(tmp_path / f"{name}.xyz", part)
+    study.keep(tmp_path / "starts.npz", {"positions": torch.zeros(1, 3)})
+    study.prepare(tmp_path, 1, 1)
+    potential = mb.load(tmp_path / "potentials.npz")
+    distances = [atoms.get_all_distances(mic=True)[~np.eye(len(atoms), dtype=bool)] for atoms in frames[:2]]
+    assert potential.repulsion_cutoff == pytest.approx(np.min(distances), rel=1e-7)  # as written
+    assert min(potential.shortest.values()) == pytest.approx(potential.repulsion_cutoff)
+    pair = Atoms("Ag2", [[0.0, 0, 0], [0.7 * potential.repulsion_cutoff, 0, 0]])
+    free = mb.load(tmp_path / "potentials.npz")
+    free.repulsion = None
+    potential.shortest = free.shortest = {}
+    repelled, bare = (p.evaluate(mb.Structures.from_ase(pair)).forces for p in (potential, free))
+    assert bool((repelled[:, 0, 1, 0] - bare[:, 0, 1, 0] > 1.0).all())  # eV/A
+
+
+# ---- what is stored ------------------------------------------------------------------------------------
 
 
 def stored() -> dict:
@@ -67,8 +179,8 @@ def stored() -> dict:
 
 def test_the_corrected_conductivity_is_the_same_in_every_gauge():
     found = np.load(STORED / "ag2se" / "equilibrium-students.npz")
-    part = study.shares(len(found["correlations"]), len(study.MODELS))[7]
-    as_trained, shifted = (study.integrals(found, part, "I", c) for c in (0.0, 1.3))
+    part = readings.replicas_of(found, len(study.MODELS))[7]
+    as_trained, shifted = (readings.integrals(found, part, "I", c) for c in (0.0, 1.3))
     assert float((as_trained[0] - shifted[0]).abs().max()) > 0.1
     torch.testing.assert_close(as_trained[2], shifted[2], rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(
@@ -76,20 +188,32 @@ def test_the_corrected_conductivity_is_the_same_in_every_gauge():
     )
 
 
-def test_the_stored_readings_are_those_of_the_stored_runs():
-    found = np.load(STORED / "ag2se" / "equilibrium-students.npz")
-    content = stored()
-    readings = report.readings_of(found, len(study.MODELS), report.to_match(content["atomic_energies"]))
-    for reading, by_definition in readings.items():
-        for X, values in by_definition.items():
-            assert content["readings"][reading][X]["kappa"] == pytest.approx(values["kappa"], rel=1e-9)
+def test_what_is_stored_is_what_the_stored_runs_say():
+    """All numbers that come from runs."""
+    content, folder = stored(), STORED / "ag2se"
+    runs = {name: np.load(folder / f"{name}.npz") for name in study.RUNS if (folder / f"{name}.npz").exists()}
+    found = report.equilibrium_part(
+        runs["equilibrium-reference"], runs["equilibrium-students"], content["atomic_energies"]
+    )
+    driven = report.driven_part(runs, found["reference"])
+    found["lengths"] |= driven.pop("lengths")
+    for name, part in (found | driven).items():
+        assert flat(content[name]) == pytest.approx(flat(part), rel=1e-9), name
+
+
+def flat(content, path: str = "") -> dict[str, float]:
+    """Path in the nested dictionaries and lists -> number, of those that are numbers."""
+    if isinstance(content, dict | list):
+        items = content.items() if isinstance(content, dict) else enumerate(content)
+        return {key: x for k, value in items for key, x in flat(value, f"{path}/{k}").items()}
+    return {path: content} if isinstance(content, float | int) else {}
 
 
 def test_only_stress_training_fixes_the_mean_stress_and_both_fix_its_fluctuations():
     errors = stored()["errors"]
-    ef, efp = (report.of_kind(errors["stress"], kind) for kind in ("EF", "EFP"))
+    ef, efp = (records.of_kind(errors["stress"], kind) for kind in ("EF", "EFP"))
     assert ef.min() > 0.47 > efp.max()  # GPa; the paper's bound for its five EF-fits
-    assert report.of_kind(errors["fluctuating stress"], "EF").max() < 0.02
+    assert records.of_kind(errors["fluctuating stress"], "EF").max() < 0.02
 
 
 def test_the_definitions_of_a_fit_differ_on_the_same_trajectories():
@@ -136,5 +260,17 @@ def test_runs_of_all_fits_and_under_a_color_field_do_what_they_say(tmp_path, mon
     strength = study.FIELD if "students" in name else study.COLOR
     assert found["field"][:, 0] == pytest.approx(np.full(models, strength), rel=1e-6)
     if "students" in name:
-        h, _ = study.enthalpies(np.load(tmp_path / "equilibrium-students.npz"), models, "II")
+        h, _ = readings.enthalpies(np.load(tmp_path / "equilibrium-students.npz"), models, "II")
         assert found["h"] == pytest.approx(h.numpy())
+    told = report.driven_part({name: found}, {})
+    assert len(told[name]["silver"]) == models and told["lengths"][name]["replicas"] == 1
+    assert len(told[name]["kappa"]) == (models if "students" in name else 0)  # a color field has no kappa
+
+
+def test_one_more_reading_under_a_field():
+    """Of the definitions that were run; the reference's is the mean of F and -F."""
+    fits = {"kappa": [0.2, 0.3], "error": [0.01, 0.02], "across": [0.0, 0.0]}
+    driven = {"fields": {"kappa": [0.2, 0.3, 0.9], "error": [0.03, 0.04, 0.9]}, "heat-students-II": fits}
+    readings_under, reference = report.under_a_field(driven)
+    assert readings_under == {"II": {"kappa": [0.2, 0.3], "error": [0.01, 0.02]}}
+    assert reference["kappa"] == pytest.approx(0.25) and reference["error"] == pytest.approx(0.025)

@@ -3,7 +3,8 @@
 Five EF-fits and five EFP-fits, paired by their starting weights, learn the reference potential; then all ten
 run at once, one batch of replicas for all. Equilibrium runs give Green-Kubo integrals and the heat h that a
 current of silver carries; with h taken off the atomic energies, HNEMD gives the conductivity by each of the
-three definitions, and a color field L_11. `conductivity_report` makes results/full/conductivity.json of it.
+three definitions, and a color field L_11. Replicas that break are left out, and named by the run's file.
+`conductivity_readings` says what the runs mean, `conductivity_report` makes results/full/conductivity.json.
 
     python -m mlipbook.studies.conductivity prepare --folder F --device cuda
     python -m mlipbook.studies.conductivity run equilibrium-students heat-students-I --folder F --device cuda
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -24,29 +25,29 @@ from typing import Any
 import ase.io
 import numpy as np
 import torch
+from ase import Atoms
 from torch import Tensor
 
-from mlipbook import bookkit
+from mlipbook import bookkit, neighbors
 from mlipbook.ann import MemberPerReplica, load
 from mlipbook.archive import replacing
-from mlipbook.dynamics import NVE, State, thermalize
+from mlipbook.dynamics import NVE, Limits, Simulation, State, thermalize
 from mlipbook.dynamics.forces import CommitteeMean
-from mlipbook.heat import Booked, Response, Shifted, hnemd, without_enthalpy
-from mlipbook.heat.green_kubo import conductivities, correlation, jackknife, prefactor
-from mlipbook.heat.hnemd import current_of, flux_of
-from mlipbook.potentials import AgSe
+from mlipbook.heat import Booked, Shifted, without_enthalpy
+from mlipbook.heat.green_kubo import correlation
+from mlipbook.heat.hnemd import current_of, flux_of, observables, under_field
+from mlipbook.potentials import AgSe, shortest_distances
 from mlipbook.recording import compiled
 from mlipbook.structures import Structures
-from mlipbook.studies import cost_weights
+from mlipbook.studies import cost_weights, lasting
+from mlipbook.studies.conductivity_readings import CHANNELS, DEFINITIONS, MEMBERS, MODELS, enthalpies
 from mlipbook.studies.silver_selenide import TEMPERATURE, crystal, equilibrated, labeled, split
 from mlipbook.units import bohr, fs, ps
 
-MEMBERS, COSTS = 5, [(1.0, 1.0, 0.0), (1.0, 1.0, 1.0)]  # p_U, p_F, p_W of EF and EFP
-MODELS = [f"{kind} {m}" for kind in ("EF", "EFP") for m in range(MEMBERS)]
-DEFINITIONS = {"I": (1.0, 0.0), "II": (0.0, 1.0), "III": (0.5, 0.5)}  # shares of J_I and J_II
-SILVER = (0.0, 0.0, 1.0)  # of J_I, J_II, V_Ag
+COSTS = [(1.0, 1.0, 0.0), (1.0, 1.0, 1.0)]  # p_U, p_F, p_W of EF and EFP
 TIMESTEP, SAMPLE = 5 * fs, 3  # steps between samples
-SETTLE, LAG, GAUGE_LAG = 3 * ps, 5 * ps, 2 * ps  # left out; longest lag of Green-Kubo; where h is read
+SETTLE, LAG = 3 * ps, 5 * ps  # left out; longest lag of Green-Kubo
+CLOSER = 0.8  # than the closest pair of the training set: there the fixed repulsion is 28 kT, and rises
 FIELD = 0.01 / bohr  # 1/A, the paper's
 COLOR = 0.01  # eV/A: 0.4 kT over the 1.8 A from site to site
 BLOCK = 50  # samples in a stored mean of a driven run, 0.75 ps
@@ -73,11 +74,18 @@ def prepare(folder: Path, replicas: int, epochs: int, device: str = "cpu") -> No
     if not (folder / "potentials.npz").exists():
         learn, valid = (list(ase.io.iread(path)) for path in parts[:2])
         options: dict[str, Any] = {"members": MEMBERS, "epochs": epochs, "device": device}
-        committee, _ = cost_weights.fit_map(COSTS, learn, valid, **options)
+        committee, _ = cost_weights.fit_map(COSTS, learn, valid, repulsion=closest(learn), **options)
         committee.cpu().save(folder / "potentials.npz")
     if not (folder / "starts.npz").exists():
         melted = equilibrated(replicas, seed=100, device=device)
         keep(folder / "starts.npz", {"positions": melted.structures.positions})
+
+
+def closest(frames: Sequence[Atoms]) -> float:
+    """The shortest distance of any two atoms, A: what a network says below it was never learned."""
+    structures = Structures.from_ase(frames)
+    edges = neighbors.build(structures, cost_weights.CUTOFF)
+    return min(shortest_distances(edges.vectors(structures), edges, structures).values())
 
 
 def start(folder: Path, copies: int, seed: int, device: str) -> State:
@@ -95,18 +103,19 @@ def potential_of(model: str, folder: Path, device: str) -> Any:
     if model == "reference":
         found: Any = AgSe().to(device)
     else:
-        committee = load(folder / "potentials.npz").float().to(device)
-        committee.shortest = None  # nanoseconds meet pairs a little closer than any of the training set
-        found = MemberPerReplica(committee)
+        found = MemberPerReplica(load(folder / "potentials.npz").float().to(device))
     return compiled(found) if device != "cpu" else found
 
 
 # ---- in equilibrium ------------------------------------------------------------------------------------
 
 
-def equilibrium(potential: Any, state: State, steps: int, folder: Path) -> dict[str, Any]:
-    """Constant energy: correlations (B, lags + 1, 3, 3) of J_I, J_II and V_Ag of each replica, and the series
-    of J_I and V_Ag (T, B, 3); temperature (B,) K; interval, length (internal time); volume (A^3).
+def equilibrium(
+    potential: Any, state: State, steps: int, folder: Path, reference: Any = None
+) -> dict[str, Any]:
+    """Constant energy: correlations (B, lags + 1, q, q) of each replica between J_I, J_II, V_Ag and, if a
+    reference potential is given, its flux along the same trajectories; the series of J_I and V_Ag (T, B, 3);
+    temperature (B,) K; interval, length (internal time); volume (A^3); and what `settled` tells.
     """
     second = CommitteeMean(Booked(potential, "II"))
     observe: dict[str, Callable[[State], Tensor]] = {
@@ -115,65 +124,37 @@ def equilibrium(potential: Any, state: State, steps: int, folder: Path) -> dict[
         "Ag": partial(current_of, element="Ag"),
         "temperature": lambda s: s.temperature,
     }
-    run = NVE(Booked(potential, "I"), TIMESTEP).run(state, steps, observe, every=SAMPLE)
+    if reference is not None:
+        other = CommitteeMean(Booked(reference, "I"))
+        observe["J_ref"] = lambda s: flux_of(replace(s, result=other(s.structures)))
+    seen, rest = settled(NVE(Booked(potential, "I"), TIMESTEP), state, steps, observe)
     interval = SAMPLE * TIMESTEP
-    seen = {name: series[round(SETTLE / interval) :] for name, series in run.observed.items()}
-    together = torch.stack([seen["I"], seen["II"], seen["Ag"]], -1)  # (T, B, 3, 3)
+    together = torch.stack([seen[name] for name in CHANNELS if name in seen], -1)  # (T, B, 3, q)
     C = torch.stack([correlation(x, round(LAG / interval)) for x in together.unbind(1)])
-    rest: dict[str, Any] = {"temperature": seen["temperature"].mean(0), "volume": state.volume[0]}
+    rest |= {"temperature": seen["temperature"].mean(0), "volume": state.volume[0]}
     rest |= {"interval": interval, "length": interval * len(together)}
     return {"correlations": C, "flux": seen["I"], "current": seen["Ag"], **rest}
 
 
 def correlations(potential: Any, state: State, steps: int, folder: Path) -> dict[str, Any]:
-    """`equilibrium` of many models, without the series, which would be large."""
-    found = equilibrium(potential, state, steps, folder)
+    """`equilibrium` of many models, with the reference's flux; without the series, which would be large."""
+    reference = potential_of("reference", folder, str(state.momenta.device))
+    found = equilibrium(potential, state, steps, folder, reference)
     return {name: value for name, value in found.items() if name not in ("flux", "current")}
 
 
-def samples(found: Any, replicas: slice, shares: Sequence[Sequence[float]]) -> Tensor:
-    """L_ab(t) of each of a model's replicas, (R, lags, q, q); fluxes are shares of J_I, J_II, V_Ag."""
-    mix = torch.tensor(shares, dtype=torch.float64)
-    C = mix @ torch.as_tensor(found["correlations"][replicas]).double() @ mix.T
-    scale = prefactor(float(found["volume"]), float(found["temperature"][replicas].mean()))
-    return torch.cumulative_trapezoid(C, dx=float(found["interval"]), dim=1) * scale
-
-
-def integrals(found: Any, replicas: slice, definition: str, gauge: float = 0.0) -> tuple[Tensor, ...]:
-    """`green_kubo.conductivities` of a model's replicas: kappa, corrected, h, each with its error.
-
-    gauge: eV, times V_Ag it is added to the flux.
+def settled(
+    simulation: Simulation, state: State, steps: int, observe: Mapping[str, Callable[[State], Tensor]]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What was seen every SAMPLE steps after SETTLE; and steps, timestep, whether a replica lasted (B,), and
+    of those that did not (n, 2) number and time of the last good sample, ps.
     """
-    return conductivities(samples(found, replicas, [(*DEFINITIONS[definition], gauge), SILVER]))
-
-
-def less_I(found: Any, replicas: slice, definition: str) -> tuple[Tensor, Tensor]:
-    """Corrected conductivity by a definition less that by I, from the same trajectories, and its error."""
-
-    def difference(L: Tensor) -> Tensor:
-        by, one = (L[..., k, k] - L[..., k, 2] ** 2 / L[..., 2, 2] for k in (0, 1))
-        return by - one
-
-    fluxes = [(*DEFINITIONS[X], 0.0) for X in (definition, "I")]
-    return jackknife(samples(found, replicas, [*fluxes, SILVER]), difference)
-
-
-def coefficients(found: Any, replicas: slice, definition: str) -> tuple[Tensor, Tensor]:
-    """L (lags, 2, 2) of heat and silver in the gauge as trained, W/m/K per powers of eV, and its errors."""
-    return jackknife(samples(found, replicas, [(*DEFINITIONS[definition], 0.0), SILVER]), lambda L: L)
-
-
-def shares(replicas: int, models: int) -> list[slice]:
-    """Which of all replicas are each model's."""
-    R = replicas // models
-    return [slice(m * R, (m + 1) * R) for m in range(models)]
-
-
-def enthalpies(found: Any, models: int, definition: str) -> tuple[Tensor, Tensor]:
-    """h of silver and its standard error, (models,) eV, from equilibrium runs."""
-    at = round(GAUGE_LAG / float(found["interval"])) - 1
-    each = [integrals(found, s, definition) for s in shares(len(found["correlations"]), models)]
-    return torch.stack([x[4][at] for x in each]), torch.stack([x[5][at] for x in each])
+    known = (simulation.potential.shortest or {}).values()  # type: ignore[attr-defined]
+    limits = Limits(closest=CLOSER * min(known, default=0.0))
+    found = lasting.run(simulation, state, steps, observe, SAMPLE, limits)
+    seen = {name: x[round(SETTLE / (SAMPLE * TIMESTEP)) :] for name, x in found.observed.items()}
+    broken = found.broken.double() * torch.tensor([1.0, TIMESTEP / ps])
+    return seen, {"steps": steps, "timestep": TIMESTEP, "lasted": found.lasted, "broken": broken}
 
 
 # ---- under a field -------------------------------------------------------------------------------------
@@ -213,27 +194,19 @@ def along_x(strength: float, state: State) -> Tensor:
 
 
 def driven(potential: Any, state: State, field: Tensor, steps: int, **options: Any) -> dict[str, Any]:
-    """Block means of an HNEMD run: flux and V_Ag (blocks, B, 3), temperature (blocks, B)."""
-    settings: dict[str, Any] = {"settle": SETTLE, "every": SAMPLE, **options}
-    found = hnemd(potential, state, field, TEMPERATURE, steps, TIMESTEP, **settings)
-    kept = {"flux": found.flux, "current": found.current["Ag"], "temperature": found.temperature}
-    means = {name: block_means(series) for name, series in kept.items()}
-    return {**means, "field": found.field, "volume": found.volume, "interval": BLOCK * found.interval}
+    """Block means of an HNEMD run: flux and V_Ag (blocks, B, 3), temperature (blocks, B); and what `settled`
+    tells.
+    """
+    simulation = under_field(potential, field.to(state.momenta), TEMPERATURE, TIMESTEP, **options)
+    seen, rest = settled(simulation, state, steps, observables(["Ag"]))
+    kept = {"flux": seen["flux"], "current": seen["current of Ag"], "temperature": seen["temperature"]}
+    rest |= {"field": field, "volume": state.volume[0], "interval": BLOCK * SAMPLE * TIMESTEP}
+    return {**{name: block_means(series) for name, series in kept.items()}, **rest}
 
 
 def block_means(series: Tensor) -> Tensor:
     """(T // BLOCK, ...) from (T, ...)."""
     return series[: len(series) // BLOCK * BLOCK].unflatten(0, (-1, BLOCK)).mean(1)
-
-
-def response(found: Any, replicas: slice) -> Response:
-    """A model's share of a stored driven run."""
-    flux, current, temperature = (
-        torch.as_tensor(found[name][:, replicas]).double() for name in ("flux", "current", "temperature")
-    )
-    field = torch.as_tensor(found["field"][replicas])
-    rest = float(found["volume"]), float(found["interval"]), TEMPERATURE
-    return Response(flux, {"Ag": current}, temperature, field, *rest)
 
 
 # ---- the whole -----------------------------------------------------------------------------------------
@@ -256,6 +229,9 @@ def run(name: str, folder: Path, steps: int, device: str = "cpu") -> None:
         return
     began, seed = time.perf_counter(), 1000 * (1 + list(RUNS).index(name))
     result = job(potential_of(model, folder, device), start(folder, copies, seed, device), steps, folder)
+    for number, time_of_break in result["broken"].tolist():
+        of = f"{MODELS[int(number) * len(MODELS) // len(result['lasted'])]}, " if model == "students" else ""
+        print(f"{name}: {of}replica {number:.0f} broke after {time_of_break:.2f} ps and is left out")
     used = "cpu" if device == "cpu" else torch.cuda.get_device_name()
     made = {"seconds": time.perf_counter() - began, "device": used, "commit": bookkit.results.COMMIT}
     keep(path, {**result, **made})

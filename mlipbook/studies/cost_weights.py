@@ -30,6 +30,7 @@ from mlipbook.training import History, fit
 from mlipbook.units import GPa, meV
 
 Weights = tuple[float, float, float]  # p_U, p_F, p_W
+CUTOFF = 6.5  # A, of all descriptors
 UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa", "bias": "GPa"}
 MARKED: dict[str, Weights] = {
     "EF": (1.0, 1.0, 0.0),
@@ -67,17 +68,19 @@ def fit_map(
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
+    repulsion: float | None = None,
     checkpoint: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> tuple[ANNPotential, History]:
     """Train `members` potentials for each of the `points` in one fit, resumable if a checkpoint is given.
 
-    The committee holds the members of the first point, then those of the second, ... (in float64).
-    Raises what `training.fit` raises.
+    repulsion: as of ANNPotential. The committee holds the members of the first point, then those of the
+    second, ... (in float64). Raises what `training.fit` raises.
     """
     elements = sorted({symbol for atoms in train for symbol in atoms.symbols})
-    descriptor = Chebyshev(tuple(elements), 6.5, 16, 6.5, 4)
-    potential = ANNPotential(descriptor, members=len(points) * members, seed=seed).to(device).to(dtype)
+    descriptor = Chebyshev(tuple(elements), CUTOFF, 16, CUTOFF, 4)
+    potential = ANNPotential(descriptor, members=len(points) * members, seed=seed, repulsion=repulsion)
+    potential = potential.to(device).to(dtype)
     each = tuple(point for point in points for _ in range(members))
     history = fit(
         potential,
