@@ -16,6 +16,7 @@ import torch
 from mlipbook.potentials import AgSe
 from mlipbook.studies import superionic
 from mlipbook.studies.silver_selenide import TEMPERATURE
+from mlipbook.units import ps
 
 TARGET = Path(__file__).parents[1] / "book" / "animations" / "ch11_silver.json"
 VIEW = {
@@ -67,7 +68,7 @@ def main() -> None:
     torch.set_num_threads(1)
     run = superionic.run(AgSe(), TEMPERATURE, superionic.Sizes(), folder=given.folder)
     chosen = torch.linspace(0, len(run.positions) - 1, given.frames).long()
-    times = 1e-3 * superionic.TIMESTEP * superionic.EVERY * (chosen - chosen[0]).numpy()
+    times = superionic.TIMESTEP / ps * superionic.EVERY * (chosen - chosen[0]).numpy()
     symbols = run.state.structures.symbols
     content = scene(run.positions[chosen, 0], run.cells[0, 0], symbols, times)
     temporary = TARGET.with_suffix(".tmp")

@@ -9,10 +9,12 @@ import mlipbook as mb
 from mlipbook.dynamics import Trajectory, thermalize
 from mlipbook.potentials import AgSe
 from mlipbook.studies import superionic
+from mlipbook.studies.coulomb_truncation import full_coulomb
 from mlipbook.studies.silver_selenide import crystal
 from mlipbook.studies.superionic import Sizes
+from mlipbook.units import ps
 
-SMALL = Sizes(4, (2, 2), settle=0.05, length=0.4, piece=0.2, window=(0.04, 0.15))  # ps
+SMALL = Sizes(4, 2, 2, settle=0.05, length=0.4, piece=0.2, window=(0.04, 0.15))  # ps
 
 
 def test_pairs_of_unlike_atoms_are_those_that_are_left():
@@ -53,13 +55,13 @@ def test_the_first_peak_of_a_parabola_is_its_vertex():
 
 def test_diffusion_of_a_random_walk_in_the_usual_unit():
     """Silver walks with <step^2> = 6 D dt per step, selenium stays: D = 2.5e-5 cm^2/s."""
-    D, interval = 0.25, superionic.EVERY * superionic.TIMESTEP / 1000  # A^2/ps, ps
+    D, interval = 0.25, superionic.EVERY * superionic.TIMESTEP / ps  # A^2/ps, ps
     state = thermalize(crystal(2), [500.0] * 4)
     silver = (state.structures.species == 47)[:, None]
     rng = np.random.default_rng(0)
     steps = torch.as_tensor(rng.normal(scale=(2 * D * interval) ** 0.5, size=(401, 4, 48, 3)))
     walk = torch.where(silver, steps, torch.zeros_like(steps)).cumsum(0)
-    sizes = Sizes(2, (4, 4), 0.0, length=20.0, piece=10.0, window=(1.0, 4.0))
+    sizes = Sizes(2, 4, 4, 0.0, length=20.0, piece=10.0, window=(1.0, 4.0))
     times = interval * torch.arange(401, dtype=torch.float64)
     positions = state.structures.positions + walk
     cells = state.structures.cells.expand(401, -1, -1, -1)
@@ -106,9 +108,9 @@ def test_the_full_coulomb_sum_has_forces_and_virial_of_its_energy():
     def energy(strain: float) -> float:
         moved = atoms.copy()
         moved.set_cell(moved.cell * (1 + strain), scale_atoms=True)
-        return float(superionic.full_coulomb(mb.Structures.from_ase(moved), charge)[0][0])
+        return float(full_coulomb(mb.Structures.from_ase(moved), charge)[0][0])
 
-    E, F, W = superionic.full_coulomb(mb.Structures.from_ase(atoms), charge)
+    E, F, W = full_coulomb(mb.Structures.from_ase(atoms), charge)
     assert float(F.sum(1).abs().max()) < 1e-10
     # Coulomb energies are of degree -1 in lengths: Tr W = E.
     assert float(W[0].trace()) == pytest.approx(float(E[0]), rel=1e-9)

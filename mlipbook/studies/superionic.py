@@ -23,28 +23,28 @@ from ase.data import atomic_numbers
 from torch import Tensor
 
 from mlipbook import bookkit, observables
-from mlipbook.dft.ewald import ewald
 from mlipbook.dynamics import NPT, NVT, State, Trajectory, thermalize
 from mlipbook.potentials import AgSe, EdgePotential
-from mlipbook.potentials.ionic import Ionic, read
 from mlipbook.structures import Structures
+from mlipbook.studies.coulomb_truncation import differences
 from mlipbook.studies.silver_selenide import TEMPERATURE, crystal
-from mlipbook.units import GPa, bohr, fs, hartree, meV
+from mlipbook.units import GPa, fs, ps
 
 TEMPERATURES = (350.0, 500.0, 700.0, 1000.0, 1200.0)  # K, at zero pressure
-TIMESTEP, EVERY = 5.0, 10  # fs, steps between samples and frames
+TIMESTEP, EVERY = 5 * fs, 10  # steps between samples and frames
 BINS = torch.linspace(1.8, 9.8, 161, dtype=torch.float64)  # A, of g(r)
 A2_PER_PS = 10.0  # in 1e-5 cm^2/s
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Cells along an edge, replicas at constant volume and at zero pressure; ps left out at the start, ps
-    kept, ps of its pieces that count as independent, lags (ps) from which diffusion is read.
+    """Cells along an edge; replicas at constant volume, and of each run at zero pressure; ps left out at the
+    start, ps kept, ps of its pieces that count as independent, lags (ps) from which diffusion is read.
     """
 
     cells: int = 4
-    replicas: tuple[int, int] = (4, 2)
+    replicas: int = 4
+    replicas_at_pressure: int = 2
     settle: float = 5.0
     length: float = 16.0
     piece: float = 8.0
@@ -77,12 +77,12 @@ def run(
 
     folder: where trajectories are kept, so that a run that was stopped goes on.
     """
-    replicas, steps = sizes.replicas[pressure is not None], 1000 / TIMESTEP
+    replicas, steps = sizes.replicas if pressure is None else sizes.replicas_at_pressure, ps / TIMESTEP
     start = thermalize(crystal(sizes.cells), [2 * temperature] * replicas, seed)  # half becomes vibrations
     simulation = (
-        NVT(potential, TIMESTEP * fs, temperature)
+        NVT(potential, TIMESTEP, temperature)
         if pressure is None
-        else NPT(potential, TIMESTEP * fs, temperature, pressure)
+        else NPT(potential, TIMESTEP, temperature, pressure)
     )
     name = f"{temperature:.0f}K-{'volume' if pressure is None else 'pressure'}"
     stores = [folder / f"{name}-{part}" if folder else None for part in ("settle", "run")]
@@ -140,7 +140,7 @@ def displacements(trajectory: Trajectory, symbol: str, sizes: Sizes) -> tuple[Te
     state = trajectory.state
     atoms = state.structures.species == atomic_numbers[symbol]
     msd = observables.mean_square_displacement(pieces, state.masses, atoms)
-    return EVERY * TIMESTEP / 1000 * torch.arange(len(msd)).double(), msd
+    return EVERY * TIMESTEP / ps * torch.arange(len(msd)).double(), msd
 
 
 def diffusion(trajectory: Trajectory, symbol: str, sizes: Sizes) -> dict[str, Any]:
@@ -192,56 +192,20 @@ def at_zero_pressure(trajectory: Trajectory, temperature: float, sizes: Sizes) -
     return {f"{name}, {temperature:.0f} K": record for name, record in found.items()}
 
 
-# ---- Coulomb without end ---------------------------------------------------------------------------------
-
-
-def bare_coulomb() -> Ionic:
-    """The damped and shifted Coulomb interaction of the reference potential, and nothing else."""
-    parameters = read("ag2se-project-B.toml")
-    repulsion = {pair: values | {"H": 0.0} for pair, values in parameters["repulsion"].items()}
-    return Ionic(parameters | {"repulsion": repulsion, "polarizability": {"Ag": 0.0, "Se": 0.0}})
-
-
-def full_coulomb(structures: Structures, charge: dict[str, float]) -> tuple[Tensor, Tensor, Tensor]:
-    """Energies (B,) eV, forces (B, N, 3) eV/A, virials (B, 3, 3) eV of point charges by Ewald's sum."""
-    charges = torch.tensor([charge[symbol] for symbol in structures.symbols], dtype=torch.float64)
-    found = []
-    for positions, cell in zip(structures.positions / bohr, structures.cells / bohr, strict=True):
-        x, strain = positions.clone().requires_grad_(), torch.zeros(3, 3).double().requires_grad_()
-        deform = torch.eye(3) + strain
-        energy = ewald(x @ deform, cell @ deform, charges)
-        dx, dstrain = torch.autograd.grad(energy, (x, strain))
-        found.append((energy.detach() * hartree, -dx * hartree / bohr, -dstrain * hartree))
-    energies, forces, virials = (torch.stack(parts) for parts in zip(*found, strict=True))
-    return energies, forces, virials
+# ---- the study -------------------------------------------------------------------------------------------
 
 
 def truncation(structures: Structures) -> dict[str, dict]:
-    """Damped and shifted minus full Coulomb interaction, records over the structures.
-
-    The damped sum lacks a self-energy, a constant: of energies only the scatter of the difference counts.
-    """
-    damped, charge = bare_coulomb().evaluate(structures), read("ag2se-project-B.toml")["charge"]
-    energy, forces, virial = full_coulomb(structures, charge)
-    apart = (damped.energy - energy) / structures.n_atoms / meV
-    pressure = (damped.virial - virial).diagonal(dim1=1, dim2=2).mean(-1) / structures.volumes / GPa
-    scatter, n = float(apart.std()), len(structures)
-    found = {
-        "rms of forces": average(rms(forces), "eV/A"),
-        "rms difference of forces": average(rms(damped.forces - forces), "eV/A"),
-        "difference of pressure": average(pressure, "GPa"),
-        "scatter of the difference of energy": {
-            "value": scatter,
-            "sem": scatter / (2 * (n - 1)) ** 0.5,
-            "n": n,
-            "unit": "meV/atom",
-        },
+    """Records over the structures of what the model's Coulomb interaction leaves out."""
+    found = differences(structures)
+    scatter, n = float(found["energy"].std()), len(structures)
+    of_energy = {"value": scatter, "sem": scatter / (2 * (n - 1)) ** 0.5, "n": n, "unit": "meV/atom"}
+    return {
+        "Coulomb: rms of forces": average(found["full force"], "eV/A"),
+        "Coulomb: rms difference of forces": average(found["force"], "eV/A"),
+        "Coulomb: difference of pressure": average(found["pressure"], "GPa"),
+        "Coulomb: scatter of the difference of energy": of_energy,
     }
-    return {f"Coulomb: {name}": record for name, record in found.items()}
-
-
-def rms(forces: Tensor) -> Tensor:
-    return forces.square().mean((1, 2)).sqrt()
 
 
 def frames_of(trajectory: Trajectory, number: int) -> Structures:
@@ -249,9 +213,6 @@ def frames_of(trajectory: Trajectory, number: int) -> Structures:
     chosen = torch.linspace(0, len(trajectory.positions) - 1, number).long()
     like = trajectory.state.structures
     return Structures(trajectory.positions[chosen, 0], trajectory.cells[chosen, 0], like.species, like.pbc)
-
-
-# ---- the study -------------------------------------------------------------------------------------------
 
 
 def curves(trajectory: Trajectory, sizes: Sizes) -> dict[str, Any]:
