@@ -1,6 +1,6 @@
 """Make book/animations/ch07_melting.json: the teacher of chapter 7 melts a crystal, for the page's viewer.
 
-    python scripts/make_animation.py [--rate 25] [--frames 80]
+python scripts/make_animation.py [--rate 25] [--frames 80]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Everything that CI checks, stage by stage, with seconds; a stage that fails does not stop the others.
 
-    python scripts/test.py [STAGE...]
+python scripts/test.py [STAGE...]
 """
 
 import os

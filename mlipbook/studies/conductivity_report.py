@@ -1,6 +1,6 @@
 """results/full/conductivity.json from the runs of `conductivity`: all that chapter 11 draws and judges.
 
-    python -m mlipbook.studies.conductivity_report --folder F
+python -m mlipbook.studies.conductivity_report --folder F
 """
 
 from __future__ import annotations
