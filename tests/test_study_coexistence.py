@@ -2,6 +2,7 @@
 
 import json
 from math import exp
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_jobs_are_kept_made_longer_and_bound_to_their_potential(tmp_path, monkey
     models = tmp_path / "models"
     models.mkdir()
     (models / "128-4k.npz").write_bytes(b"weights")
-    monkeypatch.setattr(coexistence, "member", lambda *_: None)
+    monkeypatch.setattr(coexistence, "member", lambda *_: SimpleNamespace())
     monkeypatch.setattr(coexistence, "prepared", lambda *_, **__: box)
     monkeypatch.setattr(coexistence, "coexist", lambda *_, **__: {"temperature": [350.0]})
     jobs = jobs_of(["128-4k"])
