@@ -1,0 +1,45 @@
+"""The report on the reference's conductivity, from made-up series of which the integrals are known."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mlipbook.heat.green_kubo import prefactor
+from mlipbook.studies import reference_conductivity
+from mlipbook.studies.conductivity import SAMPLE, TIMESTEP
+from mlipbook.units import ps
+
+h, REPLICAS, SAMPLES = 1.5, 8, 8000
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """White noise: a heat flux of its own and h times the silver current, both of variance 1."""
+    rng = np.random.default_rng(0)
+    for b in range(REPLICAS):
+        current = rng.standard_normal((SAMPLES, 3))
+        flux = rng.standard_normal((SAMPLES, 3)) + h * current
+        series = {"flux": flux, "current": current, "temperature": np.full(SAMPLES, 500.0)}
+        np.savez(tmp_path / f"equilibrium-{b:02d}.npz", **series, seconds=1.0)
+    return tmp_path
+
+
+def test_noise_has_the_conductivity_that_its_variance_gives(folder):
+    reference_conductivity.report(folder, folder / "out.json")
+    kept = json.loads((folder / "out.json").read_text())["records"]
+    interval = SAMPLE * TIMESTEP
+    volume = float(reference_conductivity.start(0).volume[0])
+    exact = prefactor(volume, 500.0) * interval / 2  # the trapezoid takes half of the first product
+    for name, expected in {"zero mass current": exact, "L_11": exact, "L_q1": h * exact, "h": h}.items():
+        record = kept[name]
+        assert abs(record["value"] - expected) < 4 * record["sem"], name
+        assert record["n"] == REPLICAS and record["sem"] < expected
+    assert kept["length"]["value"] == pytest.approx(REPLICAS * SAMPLES * interval / (1000 * ps))
+
+
+def test_starts_are_at_rest_and_differ(folder):
+    one, other = (reference_conductivity.start(b) for b in (0, 1))
+    assert float(one.momenta.sum(1).abs().max()) < 1e-9
+    assert not torch.equal(one.structures.positions, other.structures.positions)
