@@ -37,8 +37,8 @@ five seeds) beside double backward. 16/4 are radial and angular orders; the cuto
 LABELS = """## First-principles labels
 
 `benchmark_dft.py`. One label of 128 (last row: 1,024) sodium atoms at 10/50 Ry: energy, forces and stress
-from scratch. pw.x is Quantum ESPRESSO's, with OpenBLAS, on the same core in turn; with 1,024 atoms it was
-stopped before it had converged, in its fifth iteration of some sixteen. What was not measured has a dash.
+from scratch. pw.x is Quantum ESPRESSO's, with OpenBLAS, on the same core in turn; where it was stopped before
+it had converged, bounds stand. What was not measured has a dash.
 """
 DYNAMICS = """## Molecular dynamics
 
