@@ -20,6 +20,7 @@ from mlipbook.studies import conductivity as study
 from mlipbook.studies import conductivity_readings as readings
 from mlipbook.studies import conductivity_records as records
 from mlipbook.studies import conductivity_report as report
+from mlipbook.studies import replica_parts
 from mlipbook.studies.silver_selenide import crystal, label
 from mlipbook.units import fs
 
@@ -42,6 +43,45 @@ def runs(tmp_path_factory):
             study.run(name, folder, 48)
             study.run(name, folder, 48)  # not again
     return folder
+
+
+@pytest.mark.parametrize("name", ["equilibrium-reference", "heat-reference"])
+def test_a_run_in_parts_goes_on_after_a_cut_and_keeps_replicas_model_by_model(
+    runs, short, monkeypatch, tmp_path, name
+):
+    """Two starts, one after the other."""
+    monkeypatch.setattr(study, "BLOCK", 2)
+    for file in ("starts.npz", "equilibrium-reference.npz"):
+        if file != f"{name}.npz":
+            (tmp_path / file).symlink_to(runs / file)
+    copies = study.RUNS[name][1]
+    first = study.part(name, tmp_path, 48, "cpu", slice(0, 1))
+    study.keep(tmp_path / f"{name}, 0 to 1 of 2.npz", {**first, "seconds": -100.0})  # it is not made again
+    own = replica_parts.joined([np.load(tmp_path / f"{name}, 0 to 1 of 2.npz")], copies)
+    study.run(name, tmp_path, 48, parts=2)
+    assert list(tmp_path.glob("*of 2.npz")) == []
+    parts, whole = (np.load(folder / f"{name}.npz") for folder in (tmp_path, runs))
+    for key in replica_parts.AXES.keys() & set(whole):
+        assert parts[key].shape == whole[key].shape
+    assert parts["seconds"] < 0
+    at = np.arange(0, 2 * copies, 2)  # the first replica of each model
+    for key in replica_parts.AXES.keys() & set(whole):
+        taken = np.take(parts[key], at, replica_parts.AXES[key])
+        assert taken == pytest.approx(np.asarray(own[key]), rel=1e-6), key
+    assert parts["field"] == pytest.approx(whole["field"]) if "field" in whole else True
+
+
+def test_broken_replicas_keep_their_numbers_when_parts_are_joined():
+    """Three models; parts with two replicas and one of each; the second part's one of model 1 broke."""
+    one = {"lasted": np.ones(6, dtype=bool), "broken": np.array([[3.0, 7.0]])}
+    two = {"lasted": np.array([True, False, True]), "broken": np.array([[1.0, 9.0]])}
+    rest = {"steps": 9, "timestep": 1.0, "seconds": 2.0, "commit": "a"}
+    one["lasted"][3] = False
+    whole = replica_parts.joined([one | rest, two | rest], 3)
+    assert whole["lasted"].tolist() == [True, True, True, True, False, False, True, True, True]
+    assert whole["broken"].tolist() == [[4.0, 7.0], [5.0, 9.0]] and whole["seconds"] == 4.0
+    with pytest.raises(ValueError, match="differ in steps"):
+        replica_parts.joined([one | rest, two | rest | {"steps": 8}], 3)
 
 
 def test_stored_correlations_give_the_integrals_of_the_series(runs):

@@ -8,8 +8,10 @@ three definitions, and a color field L_11. Replicas that break are left out, and
 
     python -m mlipbook.studies.conductivity prepare --folder F --device cuda
     python -m mlipbook.studies.conductivity run equilibrium-students heat-students-I --folder F --device cuda
+    python -m mlipbook.studies.conductivity run equilibrium-students --folder F --steps 9000 --parts 12
 
-Whatever is in the folder already is not made again. Without names, `run` makes all of RUNS.
+Whatever is in the folder already is not made again. Without names, `run` makes all of RUNS; in parts it takes
+some replicas of each model after the others, for a CPU and for runs that may be cut off.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,7 @@ from mlipbook.recording import compiled
 from mlipbook.structures import Structures
 from mlipbook.studies import cost_weights, lasting
 from mlipbook.studies.conductivity_readings import CHANNELS, DEFINITIONS, MEMBERS, MODELS, enthalpies
+from mlipbook.studies.replica_parts import joined
 from mlipbook.studies.silver_selenide import TEMPERATURE, crystal, equilibrated, labeled, split
 from mlipbook.units import bohr, fs, ps
 
@@ -88,9 +92,9 @@ def closest(frames: Sequence[Atoms]) -> float:
     return min(shortest_distances(edges.vectors(structures), edges, structures).values())
 
 
-def start(folder: Path, copies: int, seed: int, device: str) -> State:
-    """All starts, as often as there are models, with new velocities."""
-    positions = torch.as_tensor(np.load(folder / "starts.npz")["positions"]).repeat(copies, 1, 1)
+def start(folder: Path, copies: int, seed: int, device: str, own: slice = slice(None)) -> State:
+    """All starts, or some, as often as there are models, with new velocities."""
+    positions = torch.as_tensor(np.load(folder / "starts.npz")["positions"][own]).repeat(copies, 1, 1)
     one = Structures.from_ase(crystal())
     cells = one.cells.expand(len(positions), 3, 3).contiguous()
     structures = replace(one, positions=positions, cells=cells).to(device)
@@ -222,19 +226,39 @@ RUNS: dict[str, tuple[str, int, Callable[..., dict[str, Any]]]] = {  # model, co
 }
 
 
-def run(name: str, folder: Path, steps: int, device: str = "cpu") -> None:
-    """Do one of the RUNS and keep what it returns, unless its file is there."""
-    path, (model, copies, job) = folder / f"{name}.npz", RUNS[name]
+def run(name: str, folder: Path, steps: int, device: str = "cpu", parts: int = 1) -> None:
+    """Do one of the RUNS and keep what it returns, unless its file is there.
+
+    parts: shares of the starts that run one after another; each is kept when it is done, until all are.
+    """
+    path, starts = folder / f"{name}.npz", len(np.load(folder / "starts.npz")["positions"])
     if path.exists():
         return
-    began, seed = time.perf_counter(), 1000 * (1 + list(RUNS).index(name))
-    result = job(potential_of(model, folder, device), start(folder, copies, seed, device), steps, folder)
+    shares = [slice(*ends) for ends in pairwise(np.linspace(0, starts, parts + 1).astype(int).tolist())]
+    files = [folder / f"{name}, {own.start} to {own.stop} of {starts}.npz" for own in shares]
+    for file, own in zip(files, shares, strict=True):
+        if not file.exists():
+            keep(file, part(name, folder, steps, device, own))
+    keep(path, joined([np.load(file) for file in files], RUNS[name][1]))
+    for file in files:
+        file.unlink()
+
+
+def part(name: str, folder: Path, steps: int, device: str, own: slice) -> dict[str, Any]:
+    """One of the RUNS from some of the starts."""
+    model, copies, job = RUNS[name]
+    began, seed = time.perf_counter(), 1000 * (1 + list(RUNS).index(name)) + copies * own.start
+    result = job(potential_of(model, folder, device), start(folder, copies, seed, device, own), steps, folder)
     for number, time_of_break in result["broken"].tolist():
         of = f"{MODELS[int(number) * len(MODELS) // len(result['lasted'])]}, " if model == "students" else ""
         print(f"{name}: {of}replica {number:.0f} broke after {time_of_break:.2f} ps and is left out")
     used = "cpu" if device == "cpu" else torch.cuda.get_device_name()
-    made = {"seconds": time.perf_counter() - began, "device": used, "commit": bookkit.results.COMMIT}
-    keep(path, {**result, **made})
+    return {
+        **result,
+        "seconds": time.perf_counter() - began,
+        "device": used,
+        "commit": bookkit.results.COMMIT,
+    }
 
 
 def keep(path: Path, arrays: dict[str, Any]) -> None:
@@ -255,6 +279,7 @@ def main() -> None:
     first.add_argument("--replicas", type=int, default=24, help="of each model")
     then.add_argument("names", nargs="*", choices=[[], *RUNS], default=[])
     then.add_argument("--steps", type=int, default=16_800, help="of each replica, 5 fs")
+    then.add_argument("--parts", type=int, default=1, help="shares of the replicas, one after another")
     for command in (first, then):
         command.add_argument("--folder", type=Path, required=True)
         command.add_argument("--device", default="cpu")
@@ -264,7 +289,7 @@ def main() -> None:
         prepare(given.folder, given.replicas, given.epochs, given.device)
         return
     for name in given.names or RUNS:
-        run(name, given.folder, given.steps, given.device)
+        run(name, given.folder, given.steps, given.device, given.parts)
 
 
 if __name__ == "__main__":
