@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from mlipbook.heat import predicted_error
 from mlipbook.heat.green_kubo import prefactor
 from mlipbook.studies import reference_conductivity
-from mlipbook.studies.conductivity import SAMPLE, TIMESTEP
-from mlipbook.units import ps
+from mlipbook.studies.conductivity import BLOCK, FIELD, SAMPLE, TIMESTEP
+from mlipbook.units import W_per_m_K, ps
 
 h, REPLICAS, SAMPLES = 1.5, 8, 8000
 
@@ -37,6 +38,32 @@ def test_noise_has_the_conductivity_that_its_variance_gives(folder):
         assert abs(record["value"] - expected) < 4 * record["sem"], name
         assert record["n"] == REPLICAS and record["sem"] < expected
     assert kept["length"]["value"] == pytest.approx(REPLICAS * SAMPLES * interval / (1000 * ps))
+
+
+def test_driven_replicas_count_with_their_sign_and_in_their_gauge(folder):
+    """A flux that follows the field, and h times a silver current that does not."""
+    volume, kappa, blocks = float(reference_conductivity.start(0).volume[0]), 0.3, 100
+    rng, size = np.random.default_rng(1), kappa * W_per_m_K * volume * 500.0 * FIELD
+    for b in (0, 1, 12, 13):  # two along the field, two against it
+        sign = 1 if reference_conductivity.FIELDS[b] == "F" else -1
+        current = rng.standard_normal((blocks, 3))
+        flux = h * current + size * (0.1 * rng.standard_normal((blocks, 3)) + [sign, 0, 0])
+        series = {"flux": flux, "current": current, "temperature": np.full(blocks, 500.0)}
+        np.savez(folder / f"driven-{b:02d}.npz", **series, field=sign * FIELD, gauge=-h, seconds=1.0)
+    reference_conductivity.report(folder, folder / "out.json")
+    kept = json.loads((folder / "out.json").read_text())
+    fields, records = kept["fields"], kept["records"]
+    assert fields["names"] == ["F and -F", "F", "-F"] and fields["replicas"] == [4, 2, 2]
+    assert fields["time"][0] == pytest.approx(4 * blocks * BLOCK * SAMPLE * TIMESTEP / (1000 * ps))
+    for found, error, across in zip(*(fields[x] for x in ("kappa", "error", "across")), strict=True):
+        assert abs(found - kappa) < 4 * error < 0.02
+        assert abs(across) < 0.02
+    one, other = records["HNEMD at F and -F"], records["zero mass current"]
+    z = (one["value"] - other["value"]) / np.hypot(one["sem"], other["sem"])
+    assert records["HNEMD at F and -F less Green-Kubo, in errors"]["value"] == pytest.approx(z)
+    time = 4 * blocks * BLOCK * SAMPLE * TIMESTEP
+    expected = predicted_error(FIELD, other["value"], volume, time)
+    assert fields["predicted_error"][0] == pytest.approx(expected)
 
 
 def test_starts_are_at_rest_and_differ(folder):

@@ -28,7 +28,7 @@ from mlipbook.potentials import EdgePotential
 from mlipbook.structures import Structures
 from mlipbook.units import GPa, ps
 
-POINTS = 40_000  # of a table, evenly spaced in r^2 as LAMMPS has them
+POINTS = 8_000  # of a table, evenly spaced in r^2 as LAMMPS has them
 BAR = 1e-4 * GPa
 
 

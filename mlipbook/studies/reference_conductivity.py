@@ -1,11 +1,13 @@
 """Conductivity of the Ag2Se reference over nanoseconds on one core: our analysis, trajectories by LAMMPS.
 
 The reference is a pair potential: on a CPU LAMMPS computes it from a table ten times faster than PyTorch
-does, with the same energies, forces and heat flux (module lammps_table). Needs the package `lammps`.
+does, with the same energies, forces, heat flux (module lammps_table) and driving force (lammps_drive). Needs
+the package `lammps`.
 
     python -m mlipbook.studies.reference_conductivity --folder F
 
-Replicas that are in the folder are not run again; the report is made anew after each.
+All replicas in equilibrium come first: they tell the gauge of those under a field. Replicas that are in the
+folder are not run again; the report is made anew after each.
 """
 
 from __future__ import annotations
@@ -18,116 +20,209 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mlipbook import bookkit
 from mlipbook.dynamics import State, thermalize
-from mlipbook.heat import Transport, green_kubo
+from mlipbook.heat import Response, Transport, green_kubo, predicted_error, without_enthalpy
 from mlipbook.potentials import AgSe
 from mlipbook.structures import Structures
-from mlipbook.studies.conductivity import LAG, SAMPLE, SETTLE, TIMESTEP, keep
+from mlipbook.studies.conductivity import BLOCK, FIELD, LAG, REFERENCE_FIELDS, SAMPLE, SETTLE, TIMESTEP, keep
 from mlipbook.studies.conductivity_readings import GAUGE_LAG
+from mlipbook.studies.conductivity_records import record
+from mlipbook.studies.conductivity_report import columns_of
+from mlipbook.studies.lammps_drive import heat_field, thermostat
 from mlipbook.studies.lammps_table import started
 from mlipbook.studies.silver_selenide import TEMPERATURE, crystal
-from mlipbook.units import ps
+from mlipbook.units import fs, ps
 
 STARTS = Path("results/full/ag2se/starts.npz")  # 24 melts of silver, of `conductivity`
-LENGTH = 100 * ps  # of each replica
-SEED = 7000  # and the replica's number: of its velocities
+EQUILIBRIUM, LENGTH = 24, 100 * ps  # replicas, and the time of each after SETTLE
+DRIVEN = {  # the same for each of REFERENCE_FIELDS: 2 ns at the paper's field, half of them against it
+    name: (12, 85 * ps) if name in ("F", "-F") else (8, 50 * ps) for name in REFERENCE_FIELDS
+}
+FIELDS = [name for name, (replicas, _) in DRIVEN.items() for _ in range(replicas)]  # of each driven replica
+GROUPS = {"F and -F": ("F", "-F"), **{name: (name,) for name in REFERENCE_FIELDS}}
+THERMOSTAT_TIME = 100 * fs
+SEED = 7000  # and the replica's number, driven ones after the others: of its velocities
 
 
 def start(b: int) -> State:
     """A melt at rest with new velocities, one replica."""
-    positions = torch.as_tensor(np.load(STARTS)["positions"][b : b + 1])
+    melts = np.load(STARTS)["positions"]
+    positions = torch.as_tensor(melts[b % len(melts)])[None]
     structures = replace(Structures.from_ase(crystal()), positions=positions)
     return thermalize(structures, TEMPERATURE, seed=SEED + b)
+
+
+def run(path: Path, state: State, motion: list[str], length: float, mean_of: int = 1, **told: Any) -> None:
+    """Keep heat flux, V_Ag (T, 3), internal units, temperature (T,), and what else is `told`, in an npz.
+
+    motion: commands of LAMMPS. mean_of: so many samples, one every SAMPLE steps, are averaged before.
+    """
+    began, file, table = time.process_time(), path.with_suffix(".txt"), path.with_suffix(".table")
+    lmp = started(AgSe(), state.structures, state.velocities, table)
+    seen = " ".join([*(f"c_flux[{k}]" for k in (1, 2, 3)), *(f"c_current[{k}]" for k in (1, 2, 3))])
+    times = f"{SAMPLE} {mean_of} {SAMPLE * mean_of}"
+    lmp.commands_list(
+        ["neighbor 1.0 bin", "neigh_modify every 1 delay 0 check yes", f"timestep {TIMESTEP / ps:.12g}"]
+        + ["group silver type 1", "compute current silver reduce sum vx vy vz", "thermo 1000"]
+        + [*motion, f"run {round(SETTLE / TIMESTEP)}"]
+        + [f"fix seen all ave/time {times} {seen} c_thermo_temp file {file} format ' %.9g'"]
+        + [f"run {round(length / TIMESTEP)}"]
+    )
+    lmp.close()
+    series = torch.as_tensor(np.loadtxt(file)[:, 1:])
+    kept = {"flux": series[:, :3] / ps, "current": series[:, 3:6] / ps, "temperature": series[:, 6]}
+    keep(path, {**kept, **told, "seconds": time.process_time() - began, "commit": bookkit.results.COMMIT})
+    file.unlink()
+    table.unlink()
+
+
+def series_of(runs: list[Any]) -> dict[str, Tensor]:
+    """What runs saw, (T, B, ...), as long as the shortest."""
+    T = min(len(run["flux"]) for run in runs)
+    return {
+        name: torch.stack([torch.as_tensor(run[name][:T]).double() for run in runs], 1)
+        for name in ("flux", "current", "temperature")
+    }
+
+
+def seconds_of(folder: Path) -> float:
+    """Of a core, of all runs that are done."""
+    return sum(float(np.load(path)["seconds"]) for path in folder.glob("*.npz"))
 
 
 # ---- in equilibrium ------------------------------------------------------------------------------------
 
 
-def equilibrium(b: int, folder: Path, steps: int) -> None:
-    """A run at constant energy: heat flux, V_Ag (T, 3), internal units, and temperature (T,), in an npz."""
-    path, file = folder / f"equilibrium-{b:02d}.npz", folder / f"equilibrium-{b:02d}.txt"
-    if path.exists():
-        return
-    began, state = time.process_time(), start(b)
-    lmp = started(AgSe(), state.structures, state.velocities, folder / f"agse-{b:02d}.table")
-    seen = " ".join([*(f"c_flux[{k}]" for k in (1, 2, 3)), *(f"c_current[{k}]" for k in (1, 2, 3))])
-    lmp.commands_list(
-        ["neigh_modify every 1 delay 0 check yes", f"timestep {TIMESTEP / ps:.12g}", "fix nve all nve"]
-        + ["group silver type 1", "compute current silver reduce sum vx vy vz", "thermo 1000"]
-        + [f"run {round(SETTLE / TIMESTEP)}"]
-        + [f"fix seen all ave/time {SAMPLE} 1 {SAMPLE} {seen} c_thermo_temp file {file} format ' %.9g'"]
-        + [f"run {steps}"]
-    )
-    lmp.close()
-    series = torch.as_tensor(np.loadtxt(file)[1:, 1:])
-    kept = {"flux": series[:, :3] / ps, "current": series[:, 3:6] / ps, "temperature": series[:, 6]}
-    keep(path, {**kept, "seconds": time.process_time() - began, "commit": bookkit.results.COMMIT})
-    file.unlink()
+def equilibrium(b: int, folder: Path) -> None:
+    """A run at constant energy."""
+    path = folder / f"equilibrium-{b:02d}.npz"
+    if not path.exists():
+        run(path, start(b), ["fix motion all nve"], LENGTH)
 
 
 def green_kubo_of(folder: Path) -> tuple[Transport, dict[str, Any]]:
     """Integrals of all replicas that are done, and what else is to be told of them."""
     runs = [np.load(path) for path in sorted(folder.glob("equilibrium-*.npz"))]
-    T = min(len(run["flux"]) for run in runs)
-    flux, current = (
-        torch.stack([torch.as_tensor(run[name][:T]) for run in runs], 1) for name in ("flux", "current")
-    )
-    temperatures = torch.tensor([float(run["temperature"].mean()) for run in runs])
-    volume, interval = float(start(0).volume[0]), SAMPLE * TIMESTEP
-    found = green_kubo(flux, interval, volume, float(temperatures.mean()), LAG, current)
-    temperature = temperatures.mean(), temperatures.std() / len(runs) ** 0.5
-    told = {"replicas": len(runs), "length": T * interval, "temperature": temperature}
-    return found, told | {"seconds": sum(float(run["seconds"]) for run in runs)}
+    seen, B, interval = series_of(runs), len(runs), SAMPLE * TIMESTEP
+    temperatures, volume = seen["temperature"].mean(0), float(start(0).volume[0])
+    found = green_kubo(seen["flux"], interval, volume, float(temperatures.mean()), LAG, seen["current"])
+    temperature = temperatures.mean(), temperatures.std() / B**0.5
+    return found, {"replicas": B, "length": len(seen["flux"]) * interval, "temperature": temperature}
+
+
+def read(found: Transport, name: str) -> Any:
+    """Integrals of this name (kappa, corrected, enthalpy, coefficients, or their errors) to GAUGE_LAG."""
+    return getattr(found, name)[round(GAUGE_LAG / (SAMPLE * TIMESTEP)) - 1]
+
+
+# ---- under a field -------------------------------------------------------------------------------------
+
+
+def driven(b: int, h: float, folder: Path) -> None:
+    """HNEMD under the field of this replica, with its share of h (eV) taken off the current of silver."""
+    path, (strength, share) = folder / f"driven-{b:02d}.npz", REFERENCE_FIELDS[FIELDS[b]]
+    if path.exists():
+        return
+    state, field = start(EQUILIBRIUM + b), strength * FIELD
+    offsets = without_enthalpy(state.structures, "Ag", share * h)
+    drive = heat_field(state.structures, field, TEMPERATURE, {z: float(c) for z, c in offsets.items()})
+    motion = [*drive, thermostat(TEMPERATURE, THERMOSTAT_TIME)]
+    run(path, state, motion, DRIVEN[FIELDS[b]][1], BLOCK, field=field, gauge=-share * h)
+
+
+def response(names: tuple[str, ...], folder: Path) -> Response | None:
+    """Of all replicas under these fields that are done, each in the gauge in which it ran."""
+    paths = [folder / f"driven-{b:02d}.npz" for b, name in enumerate(FIELDS) if name in names]
+    runs = [np.load(path) for path in paths if path.exists()]
+    if not runs:
+        return None
+    seen = series_of(runs)
+    gauge, field = (torch.tensor([float(run[name]) for run in runs]).double() for name in ("gauge", "field"))
+    flux = seen["flux"] + gauge[:, None] * seen["current"]
+    along_x = field[:, None] * torch.eye(3, dtype=torch.float64)[0]
+    rest = float(start(0).volume[0]), BLOCK * SAMPLE * TIMESTEP, TEMPERATURE
+    return Response(flux, {"Ag": seen["current"]}, seen["temperature"], along_x, *rest)
+
+
+def fields_of(found: Transport, folder: Path) -> dict[str, Any]:
+    """Columns of what the fields of each group did, and the errors that equilibrium predicts."""
+    responses = {group: response(names, folder) for group, names in GROUPS.items()}
+    done = {group: x for group, x in responses.items() if x is not None}
+    times = [x.interval * x.temperature.numel() for x in done.values()]
+    fixed, raw = (float(read(found, name)) for name in ("corrected", "kappa"))
+    predicted = [
+        predicted_error(abs(float(x.field[0, 0])), raw if "raw" in group else fixed, x.volume, t)
+        for (group, x), t in zip(done.items(), times, strict=True)
+    ]
+    return {
+        "names": list(done),
+        **columns_of(list(done.values())),
+        "predicted_error": predicted,
+        "replicas": [x.temperature.shape[1] for x in done.values()],
+        "time": [t / (1000 * ps) for t in times],
+    }
 
 
 # ---- the whole -----------------------------------------------------------------------------------------
 
 
-def records(found: Transport, told: dict[str, Any]) -> dict[str, dict]:
-    """Conductivity at zero mass current and as it stands, h, and L of heat and silver, at GAUGE_LAG."""
-    at, n = round(GAUGE_LAG / (SAMPLE * TIMESTEP)) - 1, told["replicas"]
-
-    def record(value: Any, error: Any, unit: str) -> dict:
-        return {"value": float(value), "sem": float(error), "n": n, "unit": unit}
-
-    L, errors = found.coefficients[at], found.coefficient_errors[at]
-    return {
-        "zero mass current": record(found.corrected[at], found.corrected_error[at], "W/m/K"),
-        "as it stands": record(found.kappa[at], found.kappa_error[at], "W/m/K"),
-        "h": record(found.enthalpy[at], found.enthalpy_error[at], "eV"),
-        "L_q1": record(L[0, 1], errors[0, 1], "W/m/K/eV"),
-        "L_11": record(L[1, 1], errors[1, 1], "W/m/K/eV^2"),
-        "temperature": record(told["temperature"][0], told["temperature"][1], "K"),
-        "length": {"value": n * told["length"] / (1000 * ps), "sem": None, "n": n, "unit": "ns"},
+def records(found: Transport, told: dict[str, Any], fields: dict[str, Any]) -> dict[str, dict]:
+    """Conductivity at zero mass current and as it stands, h, and L of heat and silver, at GAUGE_LAG; under
+    the fields, and how many standard errors lie between both kinds at the paper's field.
+    """
+    n, (temperature, scatter) = told["replicas"], told["temperature"]
+    L, errors = read(found, "coefficients"), read(found, "coefficient_errors")
+    out = {
+        "zero mass current": record(read(found, "corrected"), read(found, "corrected_error"), n, "W/m/K"),
+        "as it stands": record(read(found, "kappa"), read(found, "kappa_error"), n, "W/m/K"),
+        "h": record(read(found, "enthalpy"), read(found, "enthalpy_error"), n, "eV"),
+        "L_q1": record(L[0, 1], errors[0, 1], n, "W/m/K/eV"),
+        "L_11": record(L[1, 1], errors[1, 1], n, "W/m/K/eV^2"),
+        "temperature": record(temperature, scatter, n, "K"),
+        "length": record(n * told["length"] / (1000 * ps), None, n, "ns"),
     }
+    columns = ("names", "kappa", "error", "replicas", "time")
+    for name, kappa, error, replicas, ns in zip(*(fields[x] for x in columns), strict=True):
+        out[f"HNEMD at {name}"] = record(kappa, error, replicas, "W/m/K")
+        out[f"HNEMD at {name}: length"] = record(ns, None, replicas, "ns")
+    if "F and -F" in fields["names"]:
+        one, other = out["HNEMD at F and -F"], out["zero mass current"]
+        z = (one["value"] - other["value"]) / np.hypot(one["sem"], other["sem"])
+        out["HNEMD at F and -F less Green-Kubo, in errors"] = record(z, None, 1, "")
+    return out
 
 
 def report(folder: Path, out: Path) -> None:
-    """Records, and the integrals against their longest lag (every fifth)."""
+    """Records, the integrals against their longest lag (every fifth), and a table of the fields."""
     found, told = green_kubo_of(folder)
     curves = {
         name: [float(f"{x:.5g}") for x in getattr(found, name)[4::5].tolist()]
         for name in ("kappa", "kappa_error", "corrected", "corrected_error")
     }
     curves["time"] = (found.time[4::5] / ps).tolist()
-    bookkit.save_result(
-        out, records(found, told), told["seconds"], SEED, "cpu, 1 core, by LAMMPS", curves=curves
-    )
+    fields = fields_of(found, folder)
+    arrays = {"curves": curves, "fields": fields}
+    numbers = records(found, told, fields)
+    bookkit.save_result(out, numbers, seconds_of(folder), SEED, "cpu, 1 core, by LAMMPS", **arrays)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--replicas", type=int, default=24)
     parser.add_argument("--out", type=Path, default=Path("results/full/reference-conductivity.json"))
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True, parents=True)
-    for b in range(given.replicas):
-        equilibrium(b, given.folder, round(LENGTH / TIMESTEP))
+    for b in range(EQUILIBRIUM):
+        equilibrium(b, given.folder)
         if b:
             report(given.folder, given.out)
+    h = float(read(green_kubo_of(given.folder)[0], "enthalpy"))
+    for b in range(len(FIELDS)):
+        driven(b, h, given.folder)
+        report(given.folder, given.out)
 
 
 if __name__ == "__main__":
