@@ -39,12 +39,16 @@ class Edges:
 
     def vectors(self, structures: Structures) -> Tensor:
         """Edge vectors r_e = r_j + S.cell - r_i, (3, A, K) angstrom; padding lies beyond any cutoff."""
+        return torch.where(self.real, self._vectors(structures), 2 * (self.cutoff + self.skin))
+
+    def _vectors(self, structures: Structures) -> Tensor:
+        """These with any numbers in the padding."""
         B, (A, K) = len(structures), self.neighbor.shape
-        positions = structures.positions.reshape(A, 3).T[:, :, None]
-        vectors = positions.expand(3, A, K).gather(1, self.neighbor.expand(3, A, K)) - positions
+        positions = structures.positions.reshape(A, 3).T
+        vectors = _picked(positions, self.neighbor.flatten()).view(3, A, K) - positions[:, :, None]
         shifts, image = self.shifts.view(3, B, -1).transpose(0, 1), vectors.view(3, B, -1).transpose(0, 1)
         image.baddbmm_(structures.cells.mT, shifts)  # + S.cell, (B, 3, N*K), in the memory of the vectors
-        return torch.where(self.real, vectors, 2 * (self.cutoff + self.skin))
+        return vectors
 
     def species(self, structures: Structures) -> tuple[Tensor, Tensor]:
         """Atomic numbers of centers (A,) and neighbors (A, K)."""
@@ -60,23 +64,22 @@ class Edges:
         old = self.built_for
         if structures.positions.shape != old.positions.shape or structures.pbc != old.pbc:
             return False
-        moves = structures.positions - old.positions
-        strain: Tensor | float = 0.0
-        if structures.cells is not old.cells:  # at constant volume they are the same
-            if all(old.pbc):
-                change = old.inverse_cells @ (structures.cells - old.cells)  # D - 1
-                moves = torch.baddbmm(moves, old.positions, change, alpha=-1)
-                strain = torch.linalg.vector_norm(change, dim=(1, 2)).amax()
-            elif not torch.equal(structures.cells, old.cells):
-                return False
-        moved = torch.linalg.vector_norm(moves, dim=-1).amax()
-        return bool(2 * moved + strain * (self.cutoff + self.skin) < self.skin - skin)
+        moves, room = structures.positions - old.positions, self.skin - skin
+        if structures.cells is old.cells:  # at constant volume they are the same
+            return bool(2 * _largest_square(moves).sqrt() < room)
+        if not all(old.pbc):
+            return torch.equal(structures.cells, old.cells) and bool(2 * _largest_square(moves).sqrt() < room)
+        change = torch.bmm(old.inverse_cells, structures.cells - old.cells)  # D - 1
+        moves = torch.baddbmm(moves, old.positions, change, alpha=-1)
+        squares = torch.stack([_largest_square(moves), change.square().sum((1, 2)).max()])
+        moved, strain = squares.sqrt().tolist()
+        return 2 * moved + strain * (self.cutoff + self.skin) < room
 
     def narrowed(self, structures: Structures, skin: float) -> Edges:
         """The pairs of this list that are now within cutoff + skin, in the same order."""
-        near = self.vectors(structures).square().sum(0) < (self.cutoff + skin) ** 2
-        kept = near.flatten().nonzero()[:, 0]
-        neighbor, shifts = self.neighbor.flatten()[kept], self.shifts.flatten(1)[:, kept]
+        near = self.real & (self._vectors(structures).square().sum(0) < (self.cutoff + skin) ** 2)
+        kept = _nonzero(near)
+        neighbor, shifts = self.neighbor.flatten()[kept], _picked(self.shifts.flatten(1), kept)
         return _table(near.sum(-1), neighbor, shifts, self.cutoff, skin, structures)
 
 
@@ -149,8 +152,11 @@ def _all_pairs(structures: Structures, reach: float) -> Pairs:
         pairs = (structures.cells.mT @ (pairs + shifts).flatten(2)).view_as(pairs)
     squares = pairs.square().sum(1)
     squares.diagonal(dim1=1, dim2=2).fill_(torch.inf)  # no atom is its own neighbor
-    b, i, j = (squares < reach**2).nonzero(as_tuple=True)
-    return b * N + i, b * N + j, shifts[b, :, i, j].T, squares[b, i, j].sqrt()
+    found = _nonzero(squares < reach**2)
+    center, b = found // N, found // N**2
+    image = found + 2 * N**2 * b  # where its first shift is
+    shifts = torch.stack([shifts.flatten().index_select(0, image + a * N**2) for a in range(3)])
+    return center, b * N + found % N, shifts, squares.flatten().index_select(0, found).sqrt()
 
 
 def _linked_cells(structures: Structures, reach: float) -> Pairs:
@@ -188,3 +194,20 @@ def _table(
     return Edges(
         own.masked_scatter(real, neighbor), none.masked_scatter(real, shifts), real, cutoff, skin, structures
     )
+
+
+def _largest_square(vectors: Tensor) -> Tensor:
+    """The largest square of their lengths; norms take three times as long."""
+    return vectors.square().sum(-1).max()
+
+
+def _picked(rows: Tensor, index: Tensor) -> Tensor:
+    """rows[:, index] in a third of its time."""
+    return torch.stack([row.index_select(0, index) for row in rows])
+
+
+def _nonzero(mask: Tensor) -> Tensor:
+    """Where a mask is true, as indices of its flattened form; on a CPU NumPy is ten times as quick."""
+    if mask.is_cuda:
+        return mask.flatten().nonzero()[:, 0]
+    return torch.from_numpy(np.flatnonzero(mask.numpy()))
