@@ -8,40 +8,29 @@ ColdBox      the box thermostatted to kT/3 (LAMMPS, until pull requests 942 and 
 
 from dataclasses import replace
 
-import torch
-
-from mlipbook.dynamics.chains import Chains
-from mlipbook.dynamics.methods import MartynaTobiasKlein, alpha, for_atoms
-
-
-def pushed(state, impulse):
-    return replace(state, extended={**state.extended, "p_eps": state.extended["p_eps"] + impulse})
+from mlipbook.dynamics.chains import Chain
+from mlipbook.dynamics.methods import MartynaTobiasKlein, on_host
 
 
 class NoFactor(MartynaTobiasKlein):
-    def box_kicked(self, state, dt, pressure):
-        return pushed(super().box_kicked(state, dt, pressure), dt * (1 - alpha(state)) * state.twice_kinetic)
-
-    def kicked(self, state, dt, kT):
-        x = for_atoms(self.box_velocity(state, kT) * dt, state)
-        change = -torch.expm1(-x) / x * dt * state.result.forces
-        return replace(state, momenta=torch.exp(-x) * state.momenta + change)
+    def alpha(self, state):
+        return 1.0
 
 
 class HalfKinetic(MartynaTobiasKlein):
-    def box_kicked(self, state, dt, pressure):
-        return pushed(super().box_kicked(state, dt, pressure), -dt * alpha(state) * state.twice_kinetic / 2)
+    def box_force(self, state, two_K, P):
+        return super().box_force(state, two_K, P) - self.alpha(state) * two_K / 2
 
 
 class ForcesTwice(MartynaTobiasKlein):
-    def box_kicked(self, state, dt, pressure):
+    def box_force(self, state, two_K, P):
         again = (state.structures.positions * state.result.forces).sum((1, 2))
-        return pushed(super().box_kicked(state, dt, pressure), dt * again)
+        return super().box_force(state, two_K, P) + on_host(again)
 
 
 class ColdBox(MartynaTobiasKlein):
     def chains(self, state):
-        return Chains([state.degrees_of_freedom, 1 / 3], [self.thermostat_time, self.barostat_time])
+        return super().chains(state)[0], Chain(1 / 3, self.barostat_time)
 
 
 def broken(simulation, kind: type[MartynaTobiasKlein]):

@@ -20,14 +20,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import exp
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import exprel
 from torch import Tensor
 
-from mlipbook.dynamics.chains import Chains
-from mlipbook.dynamics.state import State, noise, on_host, without_total
+from mlipbook.dynamics.chains import Chain, at_rest
+from mlipbook.dynamics.state import Number, State, from_host, noise, on_host, without_total
 from mlipbook.potentials import Evaluation
 from mlipbook.structures import Structures
 
@@ -63,11 +64,8 @@ class NoseHoover:
     time: float
     chain: int
 
-    def chains(self, state: State) -> Chains:
-        return Chains([state.degrees_of_freedom], [self.time])
-
     def begin(self, state: State, kT: Tensor) -> State:
-        return self.chains(state).at_rest(state, self.chain)
+        return at_rest(state, 1, self.chain)
 
     def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
         state = self.thermostat(state, timestep / 2, kT)
@@ -75,13 +73,18 @@ class NoseHoover:
         return self.thermostat(state, timestep / 2, kT)
 
     def thermostat(self, state: State, dt: float, kT: Tensor) -> State:
-        twice_kinetic = on_host(state.twice_kinetic)[:, None]
-        factor, variables = self.chains(state).flow(state, twice_kinetic, on_host(kT), dt)
-        return state.scaled(factor[:, 0], extended={**state.extended, **variables})
+        (xi,), (p_xi,) = (on_host(state.extended[name]) for name in ("xi", "p_xi"))
+        chain = Chain(state.degrees_of_freedom, self.time)
+        two_K = on_host(state.twice_kinetic)
+        factor, xi, p_xi = chain.flow(xi, p_xi, two_K, on_host(kT), dt)
+        extended = {"xi": from_host([xi], state), "p_xi": from_host([p_xi], state)}
+        return state.scaled(factor, two_K, extended={**state.extended, **extended})
 
     def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
         """H' = K + U + sum p_xi^2/2Q + N_f kT xi_1 + kT (xi_2 + ...)."""
-        return state.twice_kinetic / 2 + state.potential_energy + self.chains(state).energy(state, kT)
+        (xi,), (p_xi,) = (on_host(state.extended[name]) for name in ("xi", "p_xi"))
+        heat = Chain(state.degrees_of_freedom, self.time).energy(xi, p_xi, on_host(kT))
+        return state.twice_kinetic / 2 + state.potential_energy + from_host(heat, state)
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,9 @@ class BAOAB:
 
     def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
         state = kicked(state, timestep / 2, self.fix_center)
-        first_half = timestep / 2 * state.velocities
+        before = state.velocities
         state = self.friction_and_noise(state, timestep, kT)
-        state = moved(state, first_half + timestep / 2 * state.velocities)  # both drifts at once
+        state = moved(state, before + state.velocities, timestep / 2)  # both drifts at once
         state = kicked(state.updated(result=forces(state.structures)), timestep / 2, self.fix_center)
         return state.updated(step=state.step + 1)
 
@@ -147,65 +150,72 @@ class MartynaTobiasKlein:
     barostat_time: float
     chain: int
 
-    def chains(self, state: State) -> Chains:
-        return Chains([state.degrees_of_freedom, 1], [self.thermostat_time, self.barostat_time])
-
     def begin(self, state: State, kT: Tensor) -> State:
         if not all(state.structures.pbc):
             raise ValueError(f"pbc {state.structures.pbc}: NPT needs structures periodic in all directions")
-        state = self.chains(state).at_rest(state, self.chain)
         p_eps = state.extended.get("p_eps", state.momenta.new_zeros(len(state)))
+        state = at_rest(state, 2, self.chain)
         return replace(state, extended={**state.extended, "p_eps": p_eps})
 
     def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
-        half = timestep / 2
-        state = self.thermostats(state, half, kT)
-        state = self.kicked(self.box_kicked(state, half, pressure), half, kT)
-        state = self.drifted(state, timestep, kT)
-        state = state.updated(result=forces(state.structures))
-        state = self.box_kicked(self.kicked(state, half, kT), half, pressure)
-        state = self.thermostats(state, half, kT)
-        return state.updated(step=state.step + 1)
+        """Thermostats, box, momenta; positions; then back. Between the box's kicks p_eps stays as it is."""
+        half, kBT, P = timestep / 2, on_host(kT), on_host(pressure)
+        two_K, box = on_host(state.twice_kinetic), {name: on_host(x) for name, x in state.extended.items()}
+        factor, box = self.thermostats(state, box, two_K, half, kBT)
+        box["p_eps"] = box["p_eps"] + half * self.box_force(state, two_K * factor**2, P)
+        v = box["p_eps"] / self.box_mass(state, kBT)
+        scale, push = growth(-self.alpha(state) * v, half)
+        stretch, drift = growth(v, timestep)
+        factors = factor * scale, scale, push, stretch, drift
+        first, scale, push, stretch, drift = (state.for_atoms(x) for x in factors)
 
-    def thermostats(self, state: State, dt: float, kT: Tensor) -> State:
-        p_eps = on_host(state.extended["p_eps"])
-        twice_kinetic = np.stack([on_host(state.twice_kinetic), p_eps**2 / self.box_mass(state, kT)], -1)
-        factor, variables = self.chains(state).flow(state, twice_kinetic, on_host(kT), dt)
-        variables["p_eps"] = torch.as_tensor(p_eps * factor[:, 1], device=kT.device)
-        return state.scaled(factor[:, 0], extended={**state.extended, **variables})
+        old = state.structures
+        momenta = first * state.momenta + push * state.evaluated.forces
+        positions = stretch * old.positions + drift * (momenta / state.masses.unsqueeze(-1))
+        structures = old.moved(positions, stretch * old.cells)
+        result = forces(structures)
+        momenta = scale * momenta + push * result.forces
+        state = state.updated(structures=structures, momenta=momenta, result=result, step=state.step + 1)
 
-    def box_kicked(self, state: State, dt: float, pressure: Tensor) -> State:
-        static = on_host(state.evaluated.virial).trace(axis1=1, axis2=2)  # Tr W
-        twice_kinetic, P, V = on_host(state.twice_kinetic), on_host(pressure), on_host(state.volume)
-        change = dt * (alpha(state) * twice_kinetic + static - 3 * P * V)
-        p_eps = state.extended["p_eps"] + torch.as_tensor(change, device=state.momenta.device)
-        return state.updated(extended={**state.extended, "p_eps": p_eps})
+        two_K = on_host(state.twice_kinetic)
+        box["p_eps"] = box["p_eps"] + half * self.box_force(state, two_K, P)
+        factor, box = self.thermostats(state, box, two_K, half, kBT)
+        return state.scaled(factor, two_K, extended={name: from_host(x, state) for name, x in box.items()})
 
-    def kicked(self, state: State, dt: float, kT: Tensor) -> State:
-        """The flow of dp/dt = F - alpha v p: p exp(x) + F dt (exp(x) - 1)/x, x = -alpha v dt."""
-        x = -alpha(state) * self.box_velocity(state, kT) * dt
-        scale, push = for_atoms(np.exp(x), state), for_atoms(dt * exprel(x), state)
-        return state.updated(momenta=scale * state.momenta + push * state.evaluated.forces)
+    def thermostats(
+        self, state: State, box: dict[str, Any], two_K: Number, dt: float, kT: Number
+    ) -> tuple[Number, dict[str, Any]]:
+        """The flow of both chains: the factor on the atoms' momenta, and the extended variables after it."""
+        of_atoms, of_box = self.chains(state)
+        p_eps, (xi, eta), (p_xi, p_eta) = box["p_eps"], box["xi"], box["p_xi"]
+        factor, xi, p_xi = of_atoms.flow(xi, p_xi, two_K, kT, dt)
+        brake, eta, p_eta = of_box.flow(eta, p_eta, p_eps * p_eps / self.box_mass(state, kT), kT, dt)
+        return factor, {"xi": [xi, eta], "p_xi": [p_xi, p_eta], "p_eps": brake * p_eps}
 
-    def drifted(self, state: State, dt: float, kT: Tensor) -> State:
-        """The flow of dr/dt = p/m + v r and of the box: r exp(x) + p/m dt (exp(x) - 1)/x, x = v dt."""
-        x, old = self.box_velocity(state, kT) * dt, state.structures
-        scale, push = for_atoms(np.exp(x), state), for_atoms(dt * exprel(x), state)
-        positions = scale * old.positions + push * state.velocities
-        return state.updated(structures=old.moved(positions, scale * old.cells))
+    def chains(self, state: State) -> tuple[Chain, Chain]:
+        """Of the atoms and of the box."""
+        return Chain(state.degrees_of_freedom, self.thermostat_time), Chain(1, self.barostat_time)
 
-    def box_mass(self, state: State, kT: Tensor) -> np.ndarray:
-        return (state.degrees_of_freedom + 3) * on_host(kT) * self.barostat_time**2
+    def box_force(self, state: State, two_K: Number, P: Number) -> Number:
+        """alpha sum p^2/m + Tr W - 3 P V."""
+        W = on_host(state.evaluated.virial)
+        trace = W[0][0] + W[1][1] + W[2][2]
+        return self.alpha(state) * two_K + trace - 3 * P * on_host(state.volume)
 
-    def box_velocity(self, state: State, kT: Tensor) -> np.ndarray:
-        return on_host(state.extended["p_eps"]) / self.box_mass(state, kT)
+    def alpha(self, state: State) -> float:
+        return 3 * (state.structures.n_atoms + 1) / state.degrees_of_freedom
+
+    def box_mass(self, state: State, kT: Number) -> Number:
+        return (state.degrees_of_freedom + 3) * kT * self.barostat_time**2
 
     def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
         """H' = K + U + P V + p_eps^2/2W_eps + both chains."""
-        box = on_host(state.extended["p_eps"]) * self.box_velocity(state, kT) / 2
-        surroundings = torch.as_tensor(box, device=kT.device) + pressure * state.volume
-        chains = self.chains(state).energy(state, kT)
-        return state.twice_kinetic / 2 + state.potential_energy + surroundings + chains
+        box, kBT = {name: on_host(x) for name, x in state.extended.items()}, on_host(kT)
+        energy = box["p_eps"] * box["p_eps"] / (2 * self.box_mass(state, kBT))
+        for chain, xi, p_xi in zip(self.chains(state), box["xi"], box["p_xi"], strict=True):
+            energy = energy + chain.energy(xi, p_xi, kBT)
+        own = state.twice_kinetic / 2 + state.potential_energy
+        return own + pressure * state.volume + from_host(energy, state)
 
 
 # ---- flows -------------------------------------------------------------------------------------------
@@ -216,23 +226,19 @@ def kicked(state: State, dt: float, fix_center: bool = False) -> State:
     forces = state.evaluated.forces
     if fix_center:
         forces = without_total(forces, state.masses)
-    return state.updated(momenta=state.momenta + dt * forces)
+    return state.updated(momenta=torch.add(state.momenta, forces, alpha=dt))
 
 
 def drifted(state: State, dt: float) -> State:
     """r <- r + p dt/m."""
-    return moved(state, dt * state.velocities)
+    return moved(state, state.velocities, dt)
 
 
-def moved(state: State, displacements: Tensor) -> State:
+def moved(state: State, velocities: Tensor, dt: float) -> State:
     structures = state.structures
-    return state.updated(structures=structures.moved(structures.positions + displacements))
+    return state.updated(structures=structures.moved(torch.add(structures.positions, velocities, alpha=dt)))
 
 
-def alpha(state: State) -> float:
-    return 3 * (state.structures.n_atoms + 1) / state.degrees_of_freedom
-
-
-def for_atoms(values: np.ndarray, state: State) -> Tensor:
-    """Numbers of each replica (B,) as (B, 1, 1) beside its atoms."""
-    return torch.as_tensor(values, device=state.momenta.device)[:, None, None]
+def growth(rate: Number, dt: float) -> tuple[Number, Number]:
+    """Factors of y and f in the flow of dy/dt = rate y + f: exp(x) and dt (exp(x) - 1)/x, x = rate dt."""
+    return np.exp(rate * dt), dt * exprel(rate * dt)

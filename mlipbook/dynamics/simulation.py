@@ -139,17 +139,17 @@ class Simulation:
     def targets(self, state: State) -> tuple[Target, Target]:
         """kT (eV) and pressure (eV/A^3) as functions of the step, each (B,); ramps begin at this state."""
 
-        def target(schedule: Numbers | Ramp, name: str) -> Target:
+        def target(schedule: Numbers | Ramp, name: str, unit: float = 1.0) -> Target:
             if not isinstance(schedule, Ramp):
-                constant = per_replica(schedule, state.structures, name)
+                constant = unit * per_replica(schedule, state.structures, name)
                 return lambda step: constant
-            return lambda step: per_replica(schedule(step - state.step), state.structures, name)
+            return lambda step: unit * per_replica(schedule(step - state.step), state.structures, name)
 
-        temperature, pressure = target(self.temperature, "temperature"), target(self.pressure, "pressure")
-        ends = torch.cat([temperature(state.step), temperature(FOREVER)])
+        kT, pressure = target(self.temperature, "temperature", kB), target(self.pressure, "pressure")
+        ends = torch.cat([kT(state.step), kT(FOREVER)]) / kB
         if not isinstance(self.method, VelocityVerlet) and not bool((ends > 0).all()):
             raise ValueError(f"temperature {ends.unique().tolist()} K: thermostats need positive ones")
-        return lambda step: kB * temperature(step), pressure
+        return kT, pressure
 
     def identity(self, start: State, kT: Target, pressure: Target, intervals: str) -> dict[str, str]:
         """What tells this run from others."""

@@ -18,6 +18,7 @@ from mlipbook.structures import Structures
 from mlipbook.units import kB
 
 Numbers = float | Sequence[float] | np.ndarray | Tensor  # one for all replicas, or one each
+Number = float | np.ndarray  # of each replica, (B,); a float for a single one
 START = 2**63  # step of the noise that draws the first velocities; no run gets there
 
 
@@ -57,12 +58,17 @@ class State:
         vars(new).update(changes)
         return new
 
-    def scaled(self, factor: np.ndarray, **changes: Any) -> State:
-        """With the momenta of each replica times a factor, (B,), and their sum of p^2/m times its square."""
-        factors = torch.as_tensor(factor, device=self.momenta.device)
-        new = self.updated(momenta=self.momenta * factors[:, None, None], **changes)
-        vars(new)["twice_kinetic"] = self.twice_kinetic * factors**2
+    def scaled(self, factor: Number, two_K: Number, **changes: Any) -> State:
+        """With the momenta of each replica times a factor. two_K: their sum of p^2/m before."""
+        new = self.updated(momenta=self.for_atoms(factor) * self.momenta, **changes)
+        vars(new)["twice_kinetic"] = from_host(two_K * factor**2, self)
         return new
+
+    def for_atoms(self, number: Number) -> Tensor | float:
+        """A number of each replica as (B, 1, 1) beside its atoms; of a single one a float is quicker."""
+        if len(self) == 1:
+            return float(number)
+        return torch.as_tensor(number, device=self.momenta.device)[:, None, None]
 
     @property
     def evaluated(self) -> Evaluation:
@@ -74,7 +80,7 @@ class State:
     @cached_property
     def velocities(self) -> Tensor:
         """(B, N, 3) angstrom per internal time unit."""
-        return self.momenta / self.masses[:, None]
+        return self.momenta / self.masses.unsqueeze(-1)
 
     @cached_property
     def twice_kinetic(self) -> Tensor:
@@ -173,9 +179,18 @@ def noise(seeds: Sequence[int], step: int, structures: Structures) -> Tensor:
     return torch.as_tensor(np.stack(draws), device=structures.positions.device)
 
 
-def on_host(values: Tensor) -> np.ndarray:
-    """Numbers of each replica for NumPy."""
-    return values.cpu().numpy()
+def on_host(values: Tensor) -> Any:
+    """Values (B, ...) for arithmetic outside of PyTorch: an array (..., B), or, of a single replica, lists of
+    floats, ten times as quick as arrays of one.
+    """
+    return values.tolist()[0] if len(values) == 1 else np.moveaxis(values.cpu().numpy(), 0, -1)
+
+
+def from_host(numbers: Any, state: State) -> Tensor:
+    """The way back: (B, ...) on the state's device."""
+    array = np.array(numbers)
+    array = array[None] if len(state) == 1 else np.moveaxis(array, -1, 0)
+    return torch.as_tensor(array, device=state.momenta.device)
 
 
 def per_replica(values: Numbers, structures: Structures, name: str) -> Tensor:
