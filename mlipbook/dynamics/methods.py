@@ -164,9 +164,8 @@ class MartynaTobiasKlein:
         factor, box = self.thermostats(state, box, two_K, half, kBT)
         box["p_eps"] = box["p_eps"] + half * self.box_force(state, two_K * factor**2, P)
         v = box["p_eps"] / self.box_mass(state, kBT)
-        scale, push = growth(-self.alpha(state) * v, half)
-        stretch, drift = growth(v, timestep)
-        factors = factor * scale, scale, push, stretch, drift
+        damping, growing = growth(-self.alpha(state) * v, half), growth(v, timestep)
+        factors = factor * damping[0], *damping, *growing
         first, scale, push, stretch, drift = (state.for_atoms(x) for x in factors)
 
         old = state.structures
