@@ -1,4 +1,4 @@
-"""Conductivity of the Ag2Se reference over nanoseconds on one core: our analysis, trajectories by LAMMPS.
+"""The Ag2Se reference over nanoseconds on one core: runs of `conductivity` with trajectories by LAMMPS.
 
 The reference is a pair potential: on a CPU LAMMPS computes it from a table ten times faster than PyTorch
 does, with the same energies, forces, heat flux (module lammps_table) and driving force (lammps_drive). Needs
@@ -6,8 +6,9 @@ the package `lammps`.
 
     python -m mlipbook.studies.reference_conductivity --folder F
 
-All replicas in equilibrium come first: they tell the gauge of those under a field. Replicas that are in the
-folder are not run again; the report is made anew after each.
+makes F/equilibrium-reference.npz, for `conductivity_report`, and results/full/reference-hnemd.json. Replicas
+in equilibrium come first: they tell the gauge of those under a field. Those in the folder are not run again;
+the table of fields is made anew after each.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from torch import Tensor
 
 from mlipbook import bookkit
 from mlipbook.dynamics import State, thermalize
-from mlipbook.heat import Response, Transport, green_kubo, predicted_error, without_enthalpy
+from mlipbook.heat import Response, predicted_error, without_enthalpy
+from mlipbook.heat.green_kubo import correlation
 from mlipbook.potentials import AgSe
 from mlipbook.structures import Structures
 from mlipbook.studies.conductivity import BLOCK, FIELD, LAG, REFERENCE_FIELDS, SAMPLE, SETTLE, TIMESTEP, keep
-from mlipbook.studies.conductivity_readings import GAUGE_LAG
+from mlipbook.studies.conductivity_readings import Numbers, integrals, lag_of
 from mlipbook.studies.conductivity_records import record
-from mlipbook.studies.conductivity_report import columns_of
+from mlipbook.studies.conductivity_report import columns_of, running_of
 from mlipbook.studies.lammps_drive import heat_field, thermostat
 from mlipbook.studies.lammps_table import started
 from mlipbook.studies.silver_selenide import TEMPERATURE, crystal
@@ -88,9 +90,10 @@ def series_of(runs: list[Any]) -> dict[str, Tensor]:
     }
 
 
-def seconds_of(folder: Path) -> float:
-    """Of a core, of all runs that are done."""
-    return sum(float(np.load(path)["seconds"]) for path in folder.glob("*.npz"))
+def told_of(runs: list[Any]) -> dict[str, Any]:
+    """Seconds of a core, and the code that ran."""
+    seconds, commits = sum(float(run["seconds"]) for run in runs), {str(run["commit"]) for run in runs}
+    return {"seconds": seconds, "device": "cpu, 1 core, by LAMMPS", "commit": ", ".join(sorted(commits))}
 
 
 # ---- in equilibrium ------------------------------------------------------------------------------------
@@ -103,19 +106,24 @@ def equilibrium(b: int, folder: Path) -> None:
         run(path, start(b), ["fix motion all nve"], LENGTH)
 
 
-def green_kubo_of(folder: Path) -> tuple[Transport, dict[str, Any]]:
-    """Integrals of all replicas that are done, and what else is to be told of them."""
-    runs = [np.load(path) for path in sorted(folder.glob("equilibrium-*.npz"))]
-    seen, B, interval = series_of(runs), len(runs), SAMPLE * TIMESTEP
-    temperatures, volume = seen["temperature"].mean(0), float(start(0).volume[0])
-    found = green_kubo(seen["flux"], interval, volume, float(temperatures.mean()), LAG, seen["current"])
-    temperature = temperatures.mean(), temperatures.std() / B**0.5
-    return found, {"replicas": B, "length": len(seen["flux"]) * interval, "temperature": temperature}
+def gathered(folder: Path) -> dict[str, Any]:
+    """All replicas in equilibrium as `conductivity.equilibrium` returns them, without the series."""
+    runs = [np.load(path) for path in sorted(folder.glob("equilibrium-[0-9]*.npz"))]
+    seen, interval = series_of(runs), SAMPLE * TIMESTEP
+    together = torch.stack([seen["flux"], seen["flux"], seen["current"]], -1)  # pairs: I and II are one
+    return {
+        "correlations": torch.stack([correlation(x, round(LAG / interval)) for x in together.unbind(1)]),
+        "temperature": seen["temperature"].mean(0),
+        "volume": start(0).volume[0],
+        "interval": interval,
+        "length": interval * len(together),
+        **told_of(runs),
+    }
 
 
-def read(found: Transport, name: str) -> Any:
-    """Integrals of this name (kappa, corrected, enthalpy, coefficients, or their errors) to GAUGE_LAG."""
-    return getattr(found, name)[round(GAUGE_LAG / (SAMPLE * TIMESTEP)) - 1]
+def values_of(equilibrium: Any) -> list[float]:
+    """kappa as it stands, at zero mass current (W/m/K), and h (eV), each with its error."""
+    return [float(x[lag_of(equilibrium)]) for x in integrals(equilibrium, slice(None), "I")]
 
 
 # ---- under a field -------------------------------------------------------------------------------------
@@ -147,12 +155,12 @@ def response(names: tuple[str, ...], folder: Path) -> Response | None:
     return Response(flux, {"Ag": seen["current"]}, seen["temperature"], along_x, *rest)
 
 
-def fields_of(found: Transport, folder: Path) -> dict[str, Any]:
+def fields_of(equilibrium: Any, folder: Path) -> Numbers:
     """Columns of what the fields of each group did, and the errors that equilibrium predicts."""
     responses = {group: response(names, folder) for group, names in GROUPS.items()}
     done = {group: x for group, x in responses.items() if x is not None}
     times = [x.interval * x.temperature.numel() for x in done.values()]
-    fixed, raw = (float(read(found, name)) for name in ("corrected", "kappa"))
+    raw, _, fixed, *_ = values_of(equilibrium)
     predicted = [
         predicted_error(abs(float(x.field[0, 0])), raw if "raw" in group else fixed, x.volume, t)
         for (group, x), t in zip(done.items(), times, strict=True)
@@ -169,60 +177,51 @@ def fields_of(found: Transport, folder: Path) -> dict[str, Any]:
 # ---- the whole -----------------------------------------------------------------------------------------
 
 
-def records(found: Transport, told: dict[str, Any], fields: dict[str, Any]) -> dict[str, dict]:
-    """Conductivity at zero mass current and as it stands, h, and L of heat and silver, at GAUGE_LAG; under
-    the fields, and how many standard errors lie between both kinds at the paper's field.
+def records(equilibrium: Any, fields: Numbers) -> dict[str, dict]:
+    """Conductivities under the fields, lengths, and at the paper's field the difference from equilibrium at
+    zero mass current in standard errors.
     """
-    n, (temperature, scatter) = told["replicas"], told["temperature"]
-    L, errors = read(found, "coefficients"), read(found, "coefficient_errors")
-    out = {
-        "zero mass current": record(read(found, "corrected"), read(found, "corrected_error"), n, "W/m/K"),
-        "as it stands": record(read(found, "kappa"), read(found, "kappa_error"), n, "W/m/K"),
-        "h": record(read(found, "enthalpy"), read(found, "enthalpy_error"), n, "eV"),
-        "L_q1": record(L[0, 1], errors[0, 1], n, "W/m/K/eV"),
-        "L_11": record(L[1, 1], errors[1, 1], n, "W/m/K/eV^2"),
-        "temperature": record(temperature, scatter, n, "K"),
-        "length": record(n * told["length"] / (1000 * ps), None, n, "ns"),
-    }
+    n = len(equilibrium["correlations"])
+    _, _, corrected, error, *_ = values_of(equilibrium)
+    out = {"Green-Kubo, zero mass current": record(corrected, error, n, "W/m/K")}
+    out["Green-Kubo: length"] = record(n * float(equilibrium["length"]) / (1000 * ps), None, n, "ns")
     columns = ("names", "kappa", "error", "replicas", "time")
-    for name, kappa, error, replicas, ns in zip(*(fields[x] for x in columns), strict=True):
-        out[f"HNEMD at {name}"] = record(kappa, error, replicas, "W/m/K")
+    for name, kappa, own_error, replicas, ns in zip(*(fields[x] for x in columns), strict=True):
+        out[f"HNEMD at {name}"] = record(kappa, own_error, replicas, "W/m/K")
         out[f"HNEMD at {name}: length"] = record(ns, None, replicas, "ns")
     if "F and -F" in fields["names"]:
-        one, other = out["HNEMD at F and -F"], out["zero mass current"]
+        one, other = out["HNEMD at F and -F"], out["Green-Kubo, zero mass current"]
         z = (one["value"] - other["value"]) / np.hypot(one["sem"], other["sem"])
         out["HNEMD at F and -F less Green-Kubo, in errors"] = record(z, None, 1, "")
     return out
 
 
-def report(folder: Path, out: Path) -> None:
-    """Records, the integrals against their longest lag (every fifth), and a table of the fields."""
-    found, told = green_kubo_of(folder)
-    curves = {
-        name: [float(f"{x:.5g}") for x in getattr(found, name)[4::5].tolist()]
-        for name in ("kappa", "kappa_error", "corrected", "corrected_error")
-    }
-    curves["time"] = (found.time[4::5] / ps).tolist()
-    fields = fields_of(found, folder)
-    arrays = {"curves": curves, "fields": fields}
-    numbers = records(found, told, fields)
-    bookkit.save_result(out, numbers, seconds_of(folder), SEED, "cpu, 1 core, by LAMMPS", **arrays)
+def report(folder: Path, equilibrium: Any, out: Path) -> None:
+    """Records, a table of the fields, and running averages of the replicas at F and -F."""
+    told = told_of([np.load(path) for path in folder.glob("driven-*.npz")])
+    fields = fields_of(equilibrium, folder)
+    both = response(GROUPS["F and -F"], folder)
+    running = running_of(both, values_of(equilibrium)[2]) if both else {}
+    arrays = {"fields": fields, "running": running, "commits": told["commit"].split(", ")}
+    numbers = records(equilibrium, fields)
+    bookkit.save_result(out, numbers, told["seconds"], SEED, told["device"], **arrays)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("results/full/reference-conductivity.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/full/reference-hnemd.json"))
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True, parents=True)
     for b in range(EQUILIBRIUM):
         equilibrium(b, given.folder)
-        if b:
-            report(given.folder, given.out)
-    h = float(read(green_kubo_of(given.folder)[0], "enthalpy"))
+    path = given.folder / "equilibrium-reference.npz"
+    keep(path, gathered(given.folder))
+    found = np.load(path)
+    h = values_of(found)[4]
     for b in range(len(FIELDS)):
         driven(b, h, given.folder)
-        report(given.folder, given.out)
+        report(given.folder, found, given.out)
 
 
 if __name__ == "__main__":
