@@ -91,7 +91,7 @@ class VerletLists:
     potential sees few pairs beyond its cutoff.
     """
 
-    def __init__(self, cutoff: float, wide_skin: float = 1.5, narrow_skin: float = 0.3):
+    def __init__(self, cutoff: float, wide_skin: float = 2.0, narrow_skin: float = 0.3):
         self.cutoff, self.wide_skin, self.narrow_skin = cutoff, wide_skin, narrow_skin
         self.wide: Edges | None = None
         self.narrow: Edges | None = None

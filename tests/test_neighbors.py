@@ -168,4 +168,4 @@ def test_a_cell_wide_enough_for_one_image_is_searched_by_all_pairs(monkeypatch):
     assert searched == []
     assert pairs(fitting) >= expected(structures, 4.0)
     neighbors.VerletLists(4.5)(structures)
-    assert searched == [4.5 + 1.5]
+    assert searched == [4.5 + 2.0]
