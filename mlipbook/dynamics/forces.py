@@ -58,9 +58,12 @@ class CommitteeMean:
 
 
 class Unstable(RuntimeError):
-    """A run left its limits. trajectory: what was observed before; its state is the last good one."""
+    """A run left its limits. trajectory: what was observed before; its state is the last good one. replica:
+    the one to blame, None if no one is known.
+    """
 
     trajectory: Trajectory
+    replica: int | None = None
 
     @property
     def state(self) -> State:
@@ -97,8 +100,10 @@ def refuse_broken(state: State, start: State, limits: Limits, forces: CommitteeM
         outside = torch.nonzero(~((values >= smallest) & (values <= largest)))
         if len(outside):
             b = int(outside[0, 0])
-            raise Unstable(
+            stop = Unstable(
                 f"step {state.step}, replica {b}: {name} is {float(values[b]):.4g}, outside {smallest:.4g} "
                 f"to {largest:.4g}; label structures from here and train on them, shorten the time step, or "
                 "widen the limits"
             )
+            stop.replica = b
+            raise stop

@@ -6,7 +6,6 @@ potential the kernels that were compiled for it); what it showed and will show i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -44,10 +43,9 @@ def run(
             parts.append(simulation.run(state, end - state.step, observe, every, limits=limits))
             state = parts[-1].state
         except Unstable as stop:
-            named = re.search(r"replica (\d+)", str(stop))
-            if named is None:
+            b = stop.replica
+            if b is None:
                 raise
-            b = int(named[1])
             lasted[b] = False
             if not lasted.any() or stop.state.step == begun[b]:
                 raise
