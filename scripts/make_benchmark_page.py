@@ -44,8 +44,8 @@ DYNAMICS = """## Molecular dynamics
 
 `benchmark_dynamics.py`. A step of NPT with a network of the usual size (16/4, 20-20, float32) beside the bare
 call of `evaluate` with the neighbor lists of dynamics: what integrator and lists add. The goal, 1.15 times on
-a CPU, is met by 1,024 atoms in one box and missed by fewer. There short operations on a handful of numbers are
-left, whose code the force call has pushed out of the processor's caches, and the pick of near pairs.
+a CPU, is met by 1,024 atoms in one box and missed by fewer. There short operations on a handful of numbers
+are left, whose code the force call has pushed out of the processor's caches, and the pick of near pairs.
 On the GPU the call is replayed from a CUDA graph; launching its kernels one by one takes longer than all the
 rest of the step, and what is left of a step is Python's time, not the GPU's: take many replicas.
 """
