@@ -1,4 +1,4 @@
-"""Milliseconds per step of molecular dynamics (NPT), beside the bare force call and ASE's in the same run.
+"""Milliseconds per step of molecular dynamics, beside the bare force call and ASE's in the same run.
 
     python benchmarks/benchmark_dynamics.py [--device cuda] [--steps 200] [--out FILE.json]
 
@@ -6,7 +6,8 @@ The bare call is `evaluate`: once after each step for the state that it led to, 
 it used, which shows what integrator and lists add, and once for frames of the run with lists that end at the
 cutoff, the least there is. They take turns, so that they see the same load. Times are of the processor on a
 CPU (other programs count little), of the clock on a GPU, where the call is also replayed from a CUDA graph,
-as in a step; one thread; the network in float32. On a GPU also 1 to 64 replicas.
+as in a step; one thread; the network in float32. NPT, and the ratio to the bare call also for NVT and NVE.
+Throughput of batches up to 64 replicas on a GPU.
 """
 
 import argparse
@@ -34,6 +35,11 @@ TEMPERATURE, TIMESTEP, CUTOFF, SEED = 300.0, 2.9 * fs, 6.5, 0
 GOAL = 1.15  # times the bare call with the same list
 CASES = {"128 atoms": (4, 1), "128 atoms, 8 replicas": (4, 8), "1,024 atoms": (8, 1)}
 ROUNDS = 5
+ENSEMBLES: dict[str, Callable[[mb.ANNPotential], mb.dynamics.Simulation]] = {
+    "NPT": partial(mb.dynamics.NPT, timestep=TIMESTEP, temperature=TEMPERATURE),
+    "NVT": partial(mb.dynamics.NVT, timestep=TIMESTEP, temperature=TEMPERATURE),
+    "NVE": partial(mb.dynamics.NVE, timestep=TIMESTEP),
+}
 
 
 def sodium(cells: int) -> Atoms:
@@ -59,12 +65,18 @@ def seconds(function: Callable[[], object], device: str) -> float:
 
 
 def case(
-    potential: mb.ANNPotential, cells: int, replicas: int, device: str, steps: int, compare: bool = True
+    potential: mb.ANNPotential,
+    cells: int,
+    replicas: int,
+    device: str,
+    steps: int,
+    compare: bool = False,
+    ensemble: str = "NPT",
 ) -> dict[str, np.ndarray]:
-    """ms per step (or, to compare, call) of all replicas, in ROUNDS of `steps` of each kind."""
+    """ms per step and bare call (to compare, also of other kinds) of all replicas, in ROUNDS of `steps`."""
     structures = mb.Structures.from_ase([sodium(cells)] * replicas, device)
     state = mb.dynamics.thermalize(structures, TEMPERATURE, seed=SEED)
-    simulation = mb.dynamics.NPT(potential, TIMESTEP, TEMPERATURE)
+    simulation = ENSEMBLES[ensemble](potential)
     state = simulation.run(state, 200, progress=False).state  # atoms off their sites
     kinds = others(potential, simulation, state, steps) if compare else {}
     times: dict[str, list[float]] = {name: [] for name in ("a step", "bare call, same list", *kinds)}
@@ -76,7 +88,7 @@ def case(
             repeats = steps // n  # as many calls as steps
             total = sum(seconds(function, device) for _ in range(repeats))
             times[name].append(1e3 * total / (n * repeats))
-    return {name: np.array(values) for name, values in times.items() if compare or name == "a step"}
+    return {name: np.array(values) for name, values in times.items()}
 
 
 def in_turn(
@@ -164,14 +176,18 @@ def tabulated(name: str, times: dict[str, np.ndarray]) -> dict[str, dict]:
 
 
 def compared(potential: mb.ANNPotential, title: str, device: str, steps: int) -> dict[str, dict]:
-    """Records of a case."""
+    """Records of a case, in all ensembles."""
     cells, replicas = CASES[title]
-    return tabulated(title, case(potential, cells, replicas, device, steps))
+    found = tabulated(title, case(potential, cells, replicas, device, steps, compare=True))
+    for name in ("NVT", "NVE"):
+        times = case(potential, cells, replicas, device, steps, ensemble=name)
+        found |= tabulated(f"{title}, {name}", times)
+    return found
 
 
 def throughput(potential: mb.ANNPotential, replicas: int, device: str, steps: int) -> dict[str, dict]:
     """Atom-steps per second of a batch of 128 atoms; on a CPU the memory is soon the limit."""
-    times = case(potential, 4, replicas, device, steps, compare=False)["a step"]
+    times = case(potential, 4, replicas, device, steps)["a step"]
     rates = replicas * 128 / (times / 1e3)
     sem = 1.2533 * rates.std(ddof=1) / len(rates) ** 0.5
     print(f"{replicas:3} replicas of 128 atoms {np.median(rates):12.4g} ± {sem:.2g} atom-steps/s", flush=True)

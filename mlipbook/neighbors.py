@@ -66,14 +66,12 @@ class Edges:
             return False
         moves, room = structures.positions - old.positions, self.skin - skin
         if structures.cells is old.cells:  # at constant volume they are the same
-            return bool(2 * _largest_square(moves).sqrt() < room)
+            return 2 * _longest(moves) < room
         if not all(old.pbc):
-            return torch.equal(structures.cells, old.cells) and bool(2 * _largest_square(moves).sqrt() < room)
+            return torch.equal(structures.cells, old.cells) and 2 * _longest(moves) < room
         change = torch.bmm(old.inverse_cells, structures.cells - old.cells)  # D - 1
         moves = torch.baddbmm(moves, old.positions, change, alpha=-1)
-        squares = torch.stack([_largest_square(moves), change.square().sum((1, 2)).max()])
-        moved, strain = squares.sqrt().tolist()
-        return 2 * moved + strain * (self.cutoff + self.skin) < room
+        return 2 * _longest(moves) + _longest(change.flatten(1)) * (self.cutoff + self.skin) < room
 
     def narrowed(self, structures: Structures, skin: float) -> Edges:
         """The pairs of this list that are now within cutoff + skin, in the same order."""
@@ -196,14 +194,14 @@ def _table(
     )
 
 
-def _largest_square(vectors: Tensor) -> Tensor:
-    """The largest square of their lengths; norms take three times as long."""
-    return vectors.square().sum(-1).max()
+def _longest(vectors: Tensor) -> float:
+    """The length of the longest; norms take three times as long."""
+    return float((vectors * vectors).sum(-1).max()) ** 0.5
 
 
 def _picked(rows: Tensor, index: Tensor) -> Tensor:
     """rows[:, index] in a third of its time."""
-    return torch.stack([row.index_select(0, index) for row in rows])
+    return rows.gather(1, index.expand(len(rows), -1))
 
 
 def _nonzero(mask: Tensor) -> Tensor:

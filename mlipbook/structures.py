@@ -84,6 +84,12 @@ class Structures:
             vars(new).update(cells=cells)
         return new
 
+    def swollen(self, positions: Tensor, factor: Tensor | float) -> Structures:
+        """As `moved`, in cells whose edges are so many times as long; factor: a number, or (B, 1, 1)."""
+        new = self.moved(positions, factor * self.cells)
+        vars(new)["volumes"] = self.volumes * (factor if isinstance(factor, float) else factor.view(-1)) ** 3
+        return new
+
     def __len__(self) -> int:
         return self.positions.shape[0]
 

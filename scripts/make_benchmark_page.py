@@ -141,6 +141,16 @@ def step_table() -> str:
     return table(["ms", "a step", "bare call", "ratio", "ASE's step", "replayed call"], rows)
 
 
+def ensemble_table() -> str:
+    cpu, _ = records("benchmark-dynamics-cpu")
+    names = {"NPT": "", "NVT": ", NVT", "NVE": ", NVE"}
+    rows = [
+        [case, *(shown(cpu, f"{case}{name}: a step over bare call, same list") for name in names.values())]
+        for case in ("128 atoms", "128 atoms, 8 replicas", "1,024 atoms")
+    ]
+    return table(["a step over the bare call, core", *names], rows)
+
+
 def batch_table() -> str:
     cpu, _ = records("benchmark-dynamics-cpu")
     gpu, device = records("benchmark-dynamics-cuda")
@@ -155,7 +165,7 @@ def batch_table() -> str:
 def page() -> str:
     return "\n".join(
         [INTRODUCTION, POTENTIAL, potential_table(), LABELS, label_table(), DYNAMICS, step_table()]
-        + [batch_table(), FREE_ENERGY, free_energy_table(), HEAT, heat_table()]
+        + [ensemble_table(), batch_table(), FREE_ENERGY, free_energy_table(), HEAT, heat_table()]
     )
 
 

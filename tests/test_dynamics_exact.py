@@ -233,7 +233,7 @@ def test_reversed_momenta_lead_back_to_the_start(name, crystal):
 
 
 def reversed_momenta(state):
-    extended = {key: -x if key.startswith("p_") else x for key, x in state.extended.items()}
+    extended = {key: x if key == "xi" else -x for key, x in state.extended.items()}
     return replace(state, momenta=-state.momenta, extended=extended)
 
 

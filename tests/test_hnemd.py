@@ -77,7 +77,7 @@ def test_equal_shares_or_the_transposed_virial_would_do_other_work():
 def test_the_term_for_phase_space_is_there_for_unequal_masses_only():
     """It makes up for sum_i d/dp_i . F_i^ext = sum_i v_i . F, found here by differentiating the drive."""
     state = evaluated(AgSe())
-    kT = torch.full((1,), kB * 500.0, dtype=torch.float64)
+    kT = kB * 500.0
     extra = heat.HeatField(FIELD)(state, kT) - heat.HeatField(FIELD)(state, 0 * kT)
     share = 1 - state.masses / state.masses.mean()
     torch.testing.assert_close(extra[0], kT * share[:, None] * FIELD[0])
@@ -96,7 +96,7 @@ def test_the_term_for_phase_space_is_there_for_unequal_masses_only():
 
 
 def test_a_color_field_works_on_the_current_of_its_element():
-    state, kT = evaluated(AgSe()), torch.zeros(1, dtype=torch.float64)
+    state, kT = evaluated(AgSe()), 0.0
     forces = heat.ColorField(FIELD, "Ag")(state, kT)
     work = float((FIELD * current_of(state, "Ag")).sum())
     assert power(forces, state) == pytest.approx(work, rel=1e-12)
@@ -108,7 +108,7 @@ def test_energy_and_thermostat_grow_by_the_work_of_the_field(color):
     """H' of the thermostatted system changes by int F . (Omega J + kT sum v) dt: with an error of dt^2."""
     start, temperature, misses = evaluated(AgSe()), 500.0, []
     strong = 5 * FIELD
-    kT = torch.full((1,), kB * temperature, dtype=torch.float64)
+    kT = kB * temperature
     drive = heat.ColorField(strong, "Ag") if color else heat.HeatField(strong)
     for steps in (40, 80):
         method = heat.DrivenNoseHoover(50 * fs, 1, drive)

@@ -1,7 +1,10 @@
 """Nose-Hoover chains: thermostats that are thermostatted (Martyna, Klein, Tuckerman, JCP 97, 2635 (1992)).
 
-dp/dt = ... - p p_xi1/Q_1          dp_xi1/dt = sum p^2/m - n kT - p_xi1 p_xi2/Q_2
-dxi_k/dt = p_xik/Q_k               dp_xik/dt = p_xi(k-1)^2/Q_(k-1) - kT - p_xik p_xi(k+1)/Q_(k+1)
+With masses Q_1 = n kT time^2 of the first and kT time^2 of the others, and v_k = p_xik/Q_k, the rate of xi_k:
+
+    dp/dt = ... - v_1 p        dv_1/dt = (sum p^2/m / (n kT) - 1)/time^2 - v_1 v_2
+    dxi_k/dt = v_k             dv_2/dt = n v_1^2 - 1/time^2 - v_2 v_3
+                               dv_k/dt = v_(k-1)^2 - 1/time^2 - v_k v_(k+1)
 
 A few numbers per replica and many short operations: outside of PyTorch they take a fraction of the time, and
 no kernel launch for each on a GPU.
@@ -11,63 +14,55 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
+from math import e  # e**x is right for arrays, and leaves floats what they are
 
 from mlipbook.dynamics.state import Number, State
 
 
 @dataclass(frozen=True)
 class Chain:
-    """Thermostats of n momenta with a relaxation time (internal units): Q_1 = n kT time^2, others kT time^2.
+    """Thermostats of n momenta with a relaxation time (internal units).
 
-    xi and p_xi of a replica or of all: one number for each thermostat.
+    xi and v of a replica or of all: one number for each thermostat.
     """
 
     n: float
     time: float
 
-    def masses(self, kT: Number, length: int) -> list[Number]:
-        """Q of each thermostat."""
-        other = kT * self.time**2
-        return [self.n * other] + [other] * (length - 1)
-
     def flow(
-        self, xi: Sequence[Number], p_xi: Sequence[Number], twice_kinetic: Number, kT: Number, dt: float
+        self, xi: Sequence[Number], v: Sequence[Number], heat: Number, dt: float
     ) -> tuple[Number, list[Number], list[Number]]:
-        """The chain's own step dt: the factor on the n momenta, and the new xi and p_xi.
+        """The chain's own step dt: the factor on the n momenta, and the new xi and v.
 
-        twice_kinetic: sum p^2/m of these momenta. Kicks of dt/2 run from the chain's end to its head and,
+        heat: sum p^2/m / (n kT) of these momenta. Kicks of dt/2 run from the chain's end to its head and,
         after the scaling in the middle, back; each kick is damped by the next thermostat, at rest meanwhile,
         for dt/4 before and after.
         """
-        p, last = list(p_xi), len(p_xi) - 1
-        Q = self.masses(kT, last + 1)
+        v, last, base = list(v), len(v) - 1, self.time**-2
         damping: list[Number] = [1.0] * (last + 1)
 
-        def kick(k: int, twice_kinetic: Number) -> None:
-            force = p[k - 1] * p[k - 1] / Q[k - 1] - kT if k else twice_kinetic - self.n * kT
-            p[k] = (p[k] * damping[k] + dt / 2 * force) * damping[k]
+        def kick(k: int, heat: Number) -> None:
+            drive = base * heat if k == 0 else self.n * v[0] * v[0] if k == 1 else v[k - 1] * v[k - 1]
+            v[k] = (v[k] * damping[k] + dt / 2 * (drive - base)) * damping[k]
 
         for k in range(last, -1, -1):
             if k < last:
-                damping[k] = np.exp(-dt / 4 * p[k + 1] / Q[k + 1])
-            kick(k, twice_kinetic)
-        moves = [dt * momentum / mass for momentum, mass in zip(p, Q, strict=True)]
-        factor = np.exp(-moves[0])
-        scaled = twice_kinetic * factor**2
+                damping[k] = e ** (-dt / 4 * v[k + 1])
+            kick(k, heat)
+        factor = e ** (-dt * v[0])
+        xi = [x + dt * rate for x, rate in zip(xi, v, strict=True)]
         for k in range(last + 1):
-            kick(k, scaled)
-        return factor, [x + move for x, move in zip(xi, moves, strict=True)], p
+            kick(k, heat * factor * factor)
+        return factor, xi, v
 
-    def energy(self, xi: Sequence[Number], p_xi: Sequence[Number], kT: Number) -> Number:
-        """sum p_xi^2/2Q + kT (n xi_1 + xi_2 + ...), eV."""
-        kinetic = sum(p * p / (2 * Q) for p, Q in zip(p_xi, self.masses(kT, len(p_xi)), strict=True))
-        return kinetic + kT * (self.n * xi[0] + sum(xi[1:]))
+    def energy(self, xi: Sequence[Number], v: Sequence[Number], kT: Number) -> Number:
+        """sum Q v^2/2 + kT (n xi_1 + xi_2 + ...), eV."""
+        each = [kT * (self.time**2 * rate * rate / 2 + x) for x, rate in zip(xi, v, strict=True)]
+        return self.n * each[0] + sum(each[1:])
 
 
 def at_rest(state: State, chains: int, length: int) -> State:
-    """The state with its own xi and p_xi, (B, chains, length), if they are of this shape, or with zeros."""
+    """The state with its own xi and v_xi, (B, chains, length), if they are of this shape, or with zeros."""
     new = state.momenta.new_zeros(len(state), chains, length)
-    kept = {k: v for k, v in state.extended.items() if k not in ("xi", "p_xi") or v.shape == new.shape}
-    return replace(state, extended={"xi": new, "p_xi": new, **kept})
+    kept = {k: v for k, v in state.extended.items() if k not in ("xi", "v_xi") or v.shape == new.shape}
+    return replace(state, extended={"xi": new, "v_xi": new, **kept})

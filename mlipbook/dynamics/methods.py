@@ -7,9 +7,9 @@ up to oscillations of order timestep^2; chapter 6 derives them and shows what co
     r, p, m        structures, momenta, masses
     F, W           result.forces, result.virial = sum of r (x) F
     N_f            degrees_of_freedom
-    kT, P          (B,) target temperature (eV) and pressure (eV/A^3)
-    xi, p_xi       extended["xi"], ["p_xi"]           Nose-Hoover chains (module chains), of particles and box
-    p_eps, W_eps   extended["p_eps"] (B,)             momentum and mass of the logarithm of the box length
+    kT, P          target temperature (eV) and pressure (eV/A^3), numbers on the host
+    xi, v_xi       extended["xi"], ["v_xi"]           Nose-Hoover chains (module chains), of particles and box
+    v_eps, W_eps   extended["v_eps"] (B,)             rate and mass of the logarithm of the box length
 
 A method has begin(state, kT) -> state with its variables, step(state, forces, timestep, kT, pressure) ->
 state, invariant(state, kT, pressure) -> (B,) eV.
@@ -19,16 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import exp
+from math import e, exp
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.special import exprel
 from torch import Tensor
 
 from mlipbook.dynamics.chains import Chain, at_rest
-from mlipbook.dynamics.state import Number, State, from_host, noise, on_host, without_total
+from mlipbook.dynamics.state import Extended, Number, State, from_host, noise, on_host, without_total
 from mlipbook.potentials import Evaluation
 from mlipbook.structures import Structures
 
@@ -39,16 +37,16 @@ Forces = Callable[[Structures], Evaluation]
 class VelocityVerlet:
     """NVE. exp(iL dt) = kick(dt/2) drift(dt) kick(dt/2) (Swope et al., J. Chem. Phys. 76, 637 (1982))."""
 
-    def begin(self, state: State, kT: Tensor) -> State:
+    def begin(self, state: State, kT: Number) -> State:
         return state
 
-    def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
+    def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State:
         state = kicked(state, timestep / 2)
         state = drifted(state, timestep)
         state = kicked(state.updated(result=forces(state.structures)), timestep / 2)
         return state.updated(step=state.step + 1)
 
-    def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
+    def invariant(self, state: State, kT: Number, pressure: Number) -> Tensor:
         """Kinetic plus potential energy."""
         return state.twice_kinetic / 2 + state.potential_energy
 
@@ -64,27 +62,26 @@ class NoseHoover:
     time: float
     chain: int
 
-    def begin(self, state: State, kT: Tensor) -> State:
+    def begin(self, state: State, kT: Number) -> State:
         return at_rest(state, 1, self.chain)
 
-    def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
+    def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State:
         state = self.thermostat(state, timestep / 2, kT)
         state = VelocityVerlet().step(state, forces, timestep, kT, pressure)
         return self.thermostat(state, timestep / 2, kT)
 
-    def thermostat(self, state: State, dt: float, kT: Tensor) -> State:
-        (xi,), (p_xi,) = (on_host(state.extended[name]) for name in ("xi", "p_xi"))
+    def thermostat(self, state: State, dt: float, kT: Number) -> State:
+        box = state.numbers
+        (xi,), (v_xi,) = box["xi"], box["v_xi"]
         chain = Chain(state.degrees_of_freedom, self.time)
-        two_K = on_host(state.twice_kinetic)
-        factor, xi, p_xi = chain.flow(xi, p_xi, two_K, on_host(kT), dt)
-        extended = {"xi": from_host([xi], state), "p_xi": from_host([p_xi], state)}
-        return state.scaled(factor, two_K, extended={**state.extended, **extended})
+        factor, xi, v_xi = chain.flow(xi, v_xi, state.heat(kT), dt)
+        return state.scaled(factor, extended=Extended({**box, "xi": [xi], "v_xi": [v_xi]}, state))
 
-    def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
-        """H' = K + U + sum p_xi^2/2Q + N_f kT xi_1 + kT (xi_2 + ...)."""
-        (xi,), (p_xi,) = (on_host(state.extended[name]) for name in ("xi", "p_xi"))
-        heat = Chain(state.degrees_of_freedom, self.time).energy(xi, p_xi, on_host(kT))
-        return state.twice_kinetic / 2 + state.potential_energy + from_host(heat, state)
+    def invariant(self, state: State, kT: Number, pressure: Number) -> Tensor:
+        """H' = K + U + sum Q v_xi^2/2 + N_f kT xi_1 + kT (xi_2 + ...)."""
+        (xi,), (v_xi,) = state.numbers["xi"], state.numbers["v_xi"]
+        heat = Chain(state.degrees_of_freedom, self.time).energy(xi, v_xi, kT)
+        return state.twice_kinetic / 2 + state.potential_energy + from_host(heat, state.momenta)
 
 
 @dataclass(frozen=True)
@@ -99,14 +96,14 @@ class BAOAB:
     time: float
     fix_center: bool
 
-    def begin(self, state: State, kT: Tensor) -> State:
+    def begin(self, state: State, kT: Number) -> State:
         B, N = len(state), state.structures.n_atoms
         momenta = without_total(state.momenta, state.masses) if self.fix_center else state.momenta
         free = 3 * N - 3 * self.fix_center
         heat = state.extended.get("heat", state.momenta.new_zeros(B))
         return replace(state, momenta=momenta, degrees_of_freedom=free, extended={"heat": heat})
 
-    def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
+    def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State:
         state = kicked(state, timestep / 2, self.fix_center)
         before = state.velocities
         state = self.friction_and_noise(state, timestep, kT)
@@ -114,11 +111,11 @@ class BAOAB:
         state = kicked(state.updated(result=forces(state.structures)), timestep / 2, self.fix_center)
         return state.updated(step=state.step + 1)
 
-    def friction_and_noise(self, state: State, dt: float, kT: Tensor) -> State:
+    def friction_and_noise(self, state: State, dt: float, kT: Number) -> State:
         """p <- c p + sqrt((1 - c^2) m kT) noise, c = exp(-dt/time)."""
-        masses = state.masses
+        masses, [target] = state.masses, state.for_atoms(kT)
         c = exp(-dt / self.time)
-        width = ((1 - c**2) * kT[:, None, None] * masses[:, None]).sqrt()
+        width = ((1 - c**2) * target * masses[:, None]).sqrt()
         momenta = c * state.momenta + width * noise(state.seeds, state.step, state.structures)
         if self.fix_center:
             momenta = without_total(momenta, masses)
@@ -126,7 +123,7 @@ class BAOAB:
         heat = state.extended["heat"] + (after.twice_kinetic - state.twice_kinetic) / 2
         return after.updated(extended={**state.extended, "heat": heat})
 
-    def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
+    def invariant(self, state: State, kT: Number, pressure: Number) -> Tensor:
         """Energy minus the heat that came in through friction and noise."""
         return state.twice_kinetic / 2 + state.potential_energy - state.extended["heat"]
 
@@ -136,8 +133,8 @@ class MartynaTobiasKlein:
     """NPT with an isotropic box and chains on particles and box, in the explicit reversible factorization of
     Martyna, Tuckerman, Tobias, Klein, Mol. Phys. 87, 1117 (1996).
 
-        dr/dt = p/m + v r,    dp/dt = F - alpha v p,    dV/dt = 3 V v,    v = p_eps/W_eps
-        dp_eps/dt = alpha sum p^2/m + Tr W - 3 P V      (both momenta also damped by their chains)
+        dr/dt = p/m + v r,    dp/dt = F - alpha v p,    dV/dt = 3 V v,    v = v_eps
+        W_eps dv/dt = alpha sum p^2/m + Tr W - 3 P V    (p and v are also damped by their chains)
 
     alpha = 3(N + 1)/N_f. For N_f = 3N this is the textbook's 1 + 3/N_f. It makes the flow conserve
     exp(-H'/kT) dr dp dV, as its divergence 3N - alpha N_f + 3 vanishes; with a total momentum of zero
@@ -150,46 +147,44 @@ class MartynaTobiasKlein:
     barostat_time: float
     chain: int
 
-    def begin(self, state: State, kT: Tensor) -> State:
+    def begin(self, state: State, kT: Number) -> State:
         if not all(state.structures.pbc):
             raise ValueError(f"pbc {state.structures.pbc}: NPT needs structures periodic in all directions")
-        p_eps = state.extended.get("p_eps", state.momenta.new_zeros(len(state)))
+        v_eps = state.extended.get("v_eps", state.momenta.new_zeros(len(state)))
         state = at_rest(state, 2, self.chain)
-        return replace(state, extended={**state.extended, "p_eps": p_eps})
+        return replace(state, extended={**state.extended, "v_eps": v_eps})
 
-    def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
-        """Thermostats, box, momenta; positions; then back. Between the box's kicks p_eps stays as it is."""
-        half, kBT, P = timestep / 2, on_host(kT), on_host(pressure)
-        two_K, box = on_host(state.twice_kinetic), {name: on_host(x) for name, x in state.extended.items()}
-        factor, box = self.thermostats(state, box, two_K, half, kBT)
-        box["p_eps"] = box["p_eps"] + half * self.box_force(state, two_K * factor**2, P)
-        v = box["p_eps"] / self.box_mass(state, kBT)
+    def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State:
+        """Thermostats, box, momenta; positions; then back. Between the box's kicks v stays as it is."""
+        half, kick = timestep / 2, timestep / 2 / self.box_mass(state, kT)
+        factor, box = self.thermostats(state, state.numbers, half, kT)
+        v = box["v_eps"] + kick * self.box_force(state, state.two_K * factor**2, pressure)
         damping, growing = growth(-self.alpha(state) * v, half), growth(v, timestep)
         factors = factor * damping[0], *damping, *growing
-        first, scale, push, stretch, drift = (state.for_atoms(x) for x in factors)
+        first, scale, push, stretch, drift = state.for_atoms(*factors)
 
         old = state.structures
         momenta = first * state.momenta + push * state.evaluated.forces
-        positions = stretch * old.positions + drift * (momenta / state.masses.unsqueeze(-1))
-        structures = old.moved(positions, stretch * old.cells)
+        positions = stretch * old.positions + drift * (momenta / state.mass_column)
+        structures = old.swollen(positions, stretch)
         result = forces(structures)
         momenta = scale * momenta + push * result.forces
         state = state.updated(structures=structures, momenta=momenta, result=result, step=state.step + 1)
 
-        two_K = on_host(state.twice_kinetic)
-        box["p_eps"] = box["p_eps"] + half * self.box_force(state, two_K, P)
-        factor, box = self.thermostats(state, box, two_K, half, kBT)
-        return state.scaled(factor, two_K, extended={name: from_host(x, state) for name, x in box.items()})
+        box["v_eps"] = v + kick * self.box_force(state, state.two_K, pressure)
+        factor, box = self.thermostats(state, box, half, kT)
+        return state.scaled(factor, extended=Extended(box, state))
 
     def thermostats(
-        self, state: State, box: dict[str, Any], two_K: Number, dt: float, kT: Number
+        self, state: State, box: dict[str, Any], dt: float, kT: Number
     ) -> tuple[Number, dict[str, Any]]:
         """The flow of both chains: the factor on the atoms' momenta, and the extended variables after it."""
         of_atoms, of_box = self.chains(state)
-        p_eps, (xi, eta), (p_xi, p_eta) = box["p_eps"], box["xi"], box["p_xi"]
-        factor, xi, p_xi = of_atoms.flow(xi, p_xi, two_K, kT, dt)
-        brake, eta, p_eta = of_box.flow(eta, p_eta, p_eps * p_eps / self.box_mass(state, kT), kT, dt)
-        return factor, {"xi": [xi, eta], "p_xi": [p_xi, p_eta], "p_eps": brake * p_eps}
+        v_eps, (xi, eta), (v_xi, v_eta) = box["v_eps"], box["xi"], box["v_xi"]
+        heat = self.box_mass(state, 1.0) * v_eps * v_eps
+        factor, xi, v_xi = of_atoms.flow(xi, v_xi, state.heat(kT), dt)
+        brake, eta, v_eta = of_box.flow(eta, v_eta, heat / of_box.n, dt)
+        return factor, {"xi": [xi, eta], "v_xi": [v_xi, v_eta], "v_eps": brake * v_eps}
 
     def chains(self, state: State) -> tuple[Chain, Chain]:
         """Of the atoms and of the box."""
@@ -197,9 +192,7 @@ class MartynaTobiasKlein:
 
     def box_force(self, state: State, two_K: Number, P: Number) -> Number:
         """alpha sum p^2/m + Tr W - 3 P V."""
-        W = on_host(state.evaluated.virial)
-        trace = W[0][0] + W[1][1] + W[2][2]
-        return self.alpha(state) * two_K + trace - 3 * P * on_host(state.volume)
+        return self.alpha(state) * two_K + state.trace - 3 * P * on_host(state.volume)
 
     def alpha(self, state: State) -> float:
         return 3 * (state.structures.n_atoms + 1) / state.degrees_of_freedom
@@ -207,14 +200,13 @@ class MartynaTobiasKlein:
     def box_mass(self, state: State, kT: Number) -> Number:
         return (state.degrees_of_freedom + 3) * kT * self.barostat_time**2
 
-    def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor:
-        """H' = K + U + P V + p_eps^2/2W_eps + both chains."""
-        box, kBT = {name: on_host(x) for name, x in state.extended.items()}, on_host(kT)
-        energy = box["p_eps"] * box["p_eps"] / (2 * self.box_mass(state, kBT))
-        for chain, xi, p_xi in zip(self.chains(state), box["xi"], box["p_xi"], strict=True):
-            energy = energy + chain.energy(xi, p_xi, kBT)
-        own = state.twice_kinetic / 2 + state.potential_energy
-        return own + pressure * state.volume + from_host(energy, state)
+    def invariant(self, state: State, kT: Number, pressure: Number) -> Tensor:
+        """H' = K + U + P V + W_eps v_eps^2/2 + both chains."""
+        box = state.numbers
+        energy = pressure * on_host(state.volume) + self.box_mass(state, kT) * box["v_eps"] ** 2 / 2
+        for chain, xi, v_xi in zip(self.chains(state), box["xi"], box["v_xi"], strict=True):
+            energy = energy + chain.energy(xi, v_xi, kT)
+        return state.twice_kinetic / 2 + state.potential_energy + from_host(energy, state.momenta)
 
 
 # ---- flows -------------------------------------------------------------------------------------------
@@ -239,5 +231,9 @@ def moved(state: State, velocities: Tensor, dt: float) -> State:
 
 
 def growth(rate: Number, dt: float) -> tuple[Number, Number]:
-    """Factors of y and f in the flow of dy/dt = rate y + f: exp(x) and dt (exp(x) - 1)/x, x = rate dt."""
-    return np.exp(rate * dt), dt * exprel(rate * dt)
+    """Factors of y and f in the flow of dy/dt = rate y + f: exp(x) and dt (exp(x) - 1)/x, x = rate dt.
+
+    The latter is exp(x/2) sinh(x/2)/(x/2), of which the series takes four terms: x is about 0.001.
+    """
+    root, q = e ** (rate * dt / 2), (rate * dt / 2) ** 2
+    return root * root, dt * root * (1 + q / 6 * (1 + q / 20 * (1 + q / 42)))

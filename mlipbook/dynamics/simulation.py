@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -14,22 +15,22 @@ from tqdm import tqdm
 from mlipbook.checkpoint import digest
 from mlipbook.dynamics.forces import CommitteeMean, Limits, Potential, Unstable, refuse_broken
 from mlipbook.dynamics.methods import Forces, VelocityVerlet
-from mlipbook.dynamics.state import Numbers, State, per_replica
+from mlipbook.dynamics.state import Number, Numbers, State, on_host, per_replica
 from mlipbook.dynamics.store import Store, tensors_of
 from mlipbook.dynamics.trajectory import Recorder, Trajectory, joined
 from mlipbook.units import kB, ps
 
 Observables = Mapping[str, Callable[[State], Tensor]]
-Target = Callable[[int], Tensor]  # step -> (B,)
+Target = Callable[[int], Number]  # of a step
 FOREVER = 2**62  # a step after the end of any ramp
 
 
 class Method(Protocol):
     """What a simulation knows of an integrator (module methods)."""
 
-    def begin(self, state: State, kT: Tensor) -> State: ...
-    def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State: ...
-    def invariant(self, state: State, kT: Tensor, pressure: Tensor) -> Tensor: ...
+    def begin(self, state: State, kT: Number) -> State: ...
+    def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State: ...
+    def invariant(self, state: State, kT: Number, pressure: Number) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ class Simulation:
         self, state: State, until: int, forces: Forces, kT: Target, pressure: Target
     ) -> Iterator[State]:
         """The states after each step."""
-        state = replace(state, result=forces(state.structures))  # afresh: all that is derived, too
+        structures = replace(state.structures)  # afresh: all that is derived, too
+        state = replace(state, structures=structures, result=forces(structures))
         while state.step < until:
             try:
                 state = self.method.step(state, forces, self.timestep, kT(state.step), pressure(state.step))
@@ -137,18 +139,20 @@ class Simulation:
             yield state
 
     def targets(self, state: State) -> tuple[Target, Target]:
-        """kT (eV) and pressure (eV/A^3) as functions of the step, each (B,); ramps begin at this state."""
+        """kT (eV) and pressure (eV/A^3) as functions of the step; ramps begin at this state."""
 
         def target(schedule: Numbers | Ramp, name: str, unit: float = 1.0) -> Target:
             if not isinstance(schedule, Ramp):
-                constant = unit * per_replica(schedule, state.structures, name)
+                constant = on_host(unit * per_replica(schedule, state.structures, name))
                 return lambda step: constant
-            return lambda step: unit * per_replica(schedule(step - state.step), state.structures, name)
+            return lambda step: on_host(
+                unit * per_replica(schedule(step - state.step), state.structures, name)
+            )
 
         kT, pressure = target(self.temperature, "temperature", kB), target(self.pressure, "pressure")
-        ends = torch.cat([kT(state.step), kT(FOREVER)]) / kB
+        ends = np.ravel([kT(state.step), kT(FOREVER)]) / kB
         if not isinstance(self.method, VelocityVerlet) and not bool((ends > 0).all()):
-            raise ValueError(f"temperature {ends.unique().tolist()} K: thermostats need positive ones")
+            raise ValueError(f"temperature {np.unique(ends).tolist()} K: thermostats need positive ones")
         return kT, pressure
 
     def identity(self, start: State, kT: Target, pressure: Target, intervals: str) -> dict[str, str]:
@@ -159,8 +163,8 @@ class Simulation:
         steps = (start.step, start.step + 1, FOREVER)  # a straight line and where it ends
         return {
             "integrator": f"{self.method}, timestep {self.timestep}",
-            "temperature": str([(kT(step) / kB).tolist() for step in steps]),
-            "pressure": str([pressure(step).tolist() for step in steps]),
+            "temperature": str([np.ravel(kT(step) / kB).tolist() for step in steps]),
+            "pressure": str([np.ravel(pressure(step)).tolist() for step in steps]),
             "start": digest(tensors_of(start)),
             "potential": f"{type(self.potential).__name__} {digest(weights)[:16]}, which gives the start "
             f"{energy:.6g} eV and {force:.4f} eV/A",

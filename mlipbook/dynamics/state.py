@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from mlipbook.units import kB
 
 Numbers = float | Sequence[float] | np.ndarray | Tensor  # one for all replicas, or one each
 Number = float | np.ndarray  # of each replica, (B,); a float for a single one
+DERIVED = {"momenta": ("velocities", "twice_kinetic", "two_K"), "result": ("trace",)}  # properties of a State
 START = 2**63  # step of the noise that draws the first velocities; no run gets there
 
 
@@ -48,27 +49,29 @@ class State:
     def updated(self, **changes: Any) -> State:
         """The same replicas with other values.
 
-        As dataclasses.replace, but quick, for every step, and what is derived from momenta is kept with them.
+        As dataclasses.replace, but quick, for every step, and what is derived from a value is kept with it.
         """
         new = object.__new__(State)
         vars(new).update(vars(self))
-        if "momenta" in changes:
-            for derived in ("velocities", "twice_kinetic"):
+        for name in changes:
+            for derived in DERIVED.get(name, ()):
                 vars(new).pop(derived, None)
         vars(new).update(changes)
         return new
 
-    def scaled(self, factor: Number, two_K: Number, **changes: Any) -> State:
-        """With the momenta of each replica times a factor. two_K: their sum of p^2/m before."""
-        new = self.updated(momenta=self.for_atoms(factor) * self.momenta, **changes)
-        vars(new)["twice_kinetic"] = from_host(two_K * factor**2, self)
+    def scaled(self, factor: Number, **changes: Any) -> State:
+        """With the momenta of each replica times a factor."""
+        [scale] = self.for_atoms(factor)
+        new = self.updated(momenta=scale * self.momenta, **changes)
+        vars(new)["two_K"] = self.two_K * factor**2
         return new
 
-    def for_atoms(self, number: Number) -> Tensor | float:
-        """A number of each replica as (B, 1, 1) beside its atoms; of a single one a float is quicker."""
+    def for_atoms(self, *numbers: Number) -> Sequence[Any]:
+        """Numbers of each replica as (B, 1, 1) beside its atoms; of a single one floats are quicker."""
         if len(self) == 1:
-            return float(number)
-        return torch.as_tensor(number, device=self.momenta.device)[:, None, None]
+            return numbers
+        device = self.momenta.device
+        return [torch.from_numpy(number).to(device).view(-1, 1, 1) for number in numbers]
 
     @property
     def evaluated(self) -> Evaluation:
@@ -78,14 +81,42 @@ class State:
         return self.result
 
     @cached_property
+    def mass_column(self) -> Tensor:
+        """(N, 1), to divide momenta by."""
+        return self.masses.unsqueeze(-1)
+
+    @cached_property
     def velocities(self) -> Tensor:
         """(B, N, 3) angstrom per internal time unit."""
-        return self.momenta / self.masses.unsqueeze(-1)
+        return self.momenta / self.mass_column
 
     @cached_property
     def twice_kinetic(self) -> Tensor:
         """Sum of p^2/m, (B,) eV."""
         return (self.momenta * self.velocities).sum((1, 2))
+
+    @cached_property
+    def two_K(self) -> Number:
+        """The same on the host."""
+        return on_host(self.twice_kinetic)
+
+    def heat(self, kT: Number) -> Number:
+        """Sum of p^2/m over N_f kT, on the host."""
+        return self.two_K / (self.degrees_of_freedom * kT)
+
+    @cached_property
+    def trace(self) -> Number:
+        """Of the total virial, eV, on the host."""
+        W = on_host(self.evaluated.virial)
+        return W[0][0] + W[1][1] + W[2][2]
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The extended variables on the host."""
+        own = self.extended
+        if isinstance(own, Extended):
+            return dict(own.numbers)
+        return {name: on_host(x) for name, x in own.items()}
 
     @property
     def temperature(self) -> Tensor:
@@ -115,6 +146,24 @@ class State:
     def pressure(self) -> Tensor:
         """A third of the trace of the pressure tensor, (B,) eV/A^3."""
         return self.pressure_tensor.diagonal(dim1=-2, dim2=-1).mean(-1)
+
+
+class Extended(Mapping[str, Tensor]):
+    """Variables of thermostat and barostat that stay on the host, as `numbers` (see `on_host`), where each
+    step works with them; who looks one up gets a tensor (B, ...).
+    """
+
+    def __init__(self, numbers: dict[str, Any], state: State):
+        self.numbers, self.like = numbers, state.momenta
+
+    def __getitem__(self, name: str) -> Tensor:
+        return from_host(self.numbers[name], self.like)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
 
 
 def thermalize(
@@ -183,14 +232,14 @@ def on_host(values: Tensor) -> Any:
     """Values (B, ...) for arithmetic outside of PyTorch: an array (..., B), or, of a single replica, lists of
     floats, ten times as quick as arrays of one.
     """
-    return values.tolist()[0] if len(values) == 1 else np.moveaxis(values.cpu().numpy(), 0, -1)
+    return values.tolist()[0] if len(values) == 1 else values.movedim(0, -1).cpu().numpy()
 
 
-def from_host(numbers: Any, state: State) -> Tensor:
-    """The way back: (B, ...) on the state's device."""
+def from_host(numbers: Any, like: Tensor) -> Tensor:
+    """The way back: (B, ...), of as many replicas and on the device of a tensor (B, ...)."""
     array = np.array(numbers)
-    array = array[None] if len(state) == 1 else np.moveaxis(array, -1, 0)
-    return torch.as_tensor(array, device=state.momenta.device)
+    array = array[None] if len(like) == 1 else np.moveaxis(array, -1, 0)
+    return torch.as_tensor(array, device=like.device)
 
 
 def per_replica(values: Numbers, structures: Structures, name: str) -> Tensor:

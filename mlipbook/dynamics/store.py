@@ -20,7 +20,7 @@ from mlipbook.dynamics.state import State
 from mlipbook.dynamics.trajectory import Trajectory, write_extxyz
 from mlipbook.structures import Structures
 
-KIND, VERSION = "part of a trajectory", 1
+KIND, VERSION = "part of a trajectory", 2
 SERIES = ("time", "frame_time", "positions", "cells")
 
 

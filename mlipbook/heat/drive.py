@@ -21,12 +21,12 @@ from ase.data import atomic_numbers
 from torch import Tensor, nn
 
 from mlipbook.dynamics.methods import Forces, NoseHoover, drifted
-from mlipbook.dynamics.state import State, without_total
+from mlipbook.dynamics.state import Number, State, without_total
 from mlipbook.neighbors import Edges
 from mlipbook.potentials import Evaluation
 from mlipbook.structures import Structures
 
-Drive = Callable[[State, Tensor], Tensor]  # state, kT (B,) -> forces (B, N, 3) eV/A
+Drive = Callable[[State, Number], Tensor]  # state, kT -> forces (B, N, 3) eV/A
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,13 @@ class HeatField:
     field: Tensor
     definition: str = "I"
 
-    def __call__(self, state: State, kT: Tensor) -> Tensor:
+    def __call__(self, state: State, kT: Number) -> Tensor:
         energies = state.evaluated.energies + state.momenta.square().sum(-1) / (2 * state.masses)
         virial = torch.einsum("biac,ba->bic", state.evaluated.virials, self.field)  # W_i^T F, not W_i F
         coupled = energies[..., None] * self.field[:, None] + virial
-        share = 1 - state.masses / state.masses.mean()
-        return without_total(coupled, state.masses) + (
-            kT[:, None, None] * share[:, None] * self.field[:, None]
-        )
+        [target] = state.for_atoms(kT)
+        share = target * (1 - state.masses / state.masses.mean())[:, None]
+        return without_total(coupled, state.masses) + share * self.field[:, None]
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class ColorField:
     field: Tensor
     element: str
 
-    def __call__(self, state: State, kT: Tensor) -> Tensor:
+    def __call__(self, state: State, kT: Number) -> Tensor:
         own = (state.structures.species == atomic_numbers[self.element]).to(self.field)
         return without_total(own[:, None] * self.field[:, None], state.masses)
 
@@ -75,7 +74,7 @@ class DrivenNoseHoover(NoseHoover):
                 f"a chain of {self.chain} thermostats misses its temperature under dissipation; use 1"
             )
 
-    def step(self, state: State, forces: Forces, timestep: float, kT: Tensor, pressure: Tensor) -> State:
+    def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State:
         self.refuse_other_virials(forces)
         state = self.thermostat(state, timestep / 2, kT)
         state = drifted(self.kicked(state, timestep / 2, kT), timestep)
@@ -94,7 +93,7 @@ class DrivenNoseHoover(NoseHoover):
                 f"Booked(potential, {wanted!r})"
             )
 
-    def kicked(self, state: State, dt: float, kT: Tensor) -> State:
+    def kicked(self, state: State, dt: float, kT: Number) -> State:
         """p <- p + (F + F^ext) dt, F^ext at the momenta in the middle of the kick (one correction)."""
         forces = state.evaluated.forces
         middle = replace(state, momenta=state.momenta + dt / 2 * (forces + self.drive(state, kT)))
