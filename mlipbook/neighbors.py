@@ -77,7 +77,8 @@ class Edges:
         """The pairs of this list that are now within cutoff + skin, in the same order."""
         near = self.real & (self._vectors(structures).square().sum(0) < (self.cutoff + skin) ** 2)
         kept = _nonzero(near)
-        neighbor, shifts = self.neighbor.flatten()[kept], _picked(self.shifts.flatten(1), kept)
+        neighbor = self.neighbor.flatten().index_select(0, kept)
+        shifts = _picked(self.shifts.flatten(1), kept)
         return _table(near.sum(-1), neighbor, shifts, self.cutoff, skin, structures)
 
 

@@ -38,21 +38,25 @@ class Chain:
         after the scaling in the middle, back; each kick is damped by the next thermostat, at rest meanwhile,
         for dt/4 before and after.
         """
-        v, last, base = list(v), len(v) - 1, self.time**-2
-        damping: list[Number] = [1.0] * (last + 1)
+        v, last, half, base = list(v), len(v) - 1, dt / 2, self.time**-2
+        damping: list[Number] = [1.0] * last
 
         def kick(k: int, heat: Number) -> None:
             drive = base * heat if k == 0 else self.n * v[0] * v[0] if k == 1 else v[k - 1] * v[k - 1]
-            v[k] = (v[k] * damping[k] + dt / 2 * (drive - base)) * damping[k]
+            if k == last:
+                v[k] = v[k] + half * (drive - base)
+            else:
+                v[k] = (v[k] * damping[k] + half * (drive - base)) * damping[k]
 
         for k in range(last, -1, -1):
             if k < last:
-                damping[k] = e ** (-dt / 4 * v[k + 1])
+                damping[k] = e ** (-half / 2 * v[k + 1])
             kick(k, heat)
         factor = e ** (-dt * v[0])
         xi = [x + dt * rate for x, rate in zip(xi, v, strict=True)]
+        heat = heat * factor * factor
         for k in range(last + 1):
-            kick(k, heat * factor * factor)
+            kick(k, heat)
         return factor, xi, v
 
     def energy(self, xi: Sequence[Number], v: Sequence[Number], kT: Number) -> Number:

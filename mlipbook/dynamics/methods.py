@@ -156,7 +156,7 @@ class MartynaTobiasKlein:
 
     def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State:
         """Thermostats, box, momenta; positions; then back. Between the box's kicks v stays as it is."""
-        half, kick = timestep / 2, timestep / 2 / self.box_mass(state, kT)
+        half, kick = timestep / 2, timestep / 2 / self.box_mass(state) / kT
         factor, box = self.thermostats(state, state.numbers, half, kT)
         v = box["v_eps"] + kick * self.box_force(state, state.two_K * factor**2, pressure)
         damping, growing = growth(-self.alpha(state) * v, half), growth(v, timestep)
@@ -181,9 +181,9 @@ class MartynaTobiasKlein:
         """The flow of both chains: the factor on the atoms' momenta, and the extended variables after it."""
         of_atoms, of_box = self.chains(state)
         v_eps, (xi, eta), (v_xi, v_eta) = box["v_eps"], box["xi"], box["v_xi"]
-        heat = self.box_mass(state, 1.0) * v_eps * v_eps
+        heat = self.box_mass(state) / of_box.n * v_eps * v_eps
         factor, xi, v_xi = of_atoms.flow(xi, v_xi, state.heat(kT), dt)
-        brake, eta, v_eta = of_box.flow(eta, v_eta, heat / of_box.n, dt)
+        brake, eta, v_eta = of_box.flow(eta, v_eta, heat, dt)
         return factor, {"xi": [xi, eta], "v_xi": [v_xi, v_eta], "v_eps": brake * v_eps}
 
     def chains(self, state: State) -> tuple[Chain, Chain]:
@@ -197,13 +197,14 @@ class MartynaTobiasKlein:
     def alpha(self, state: State) -> float:
         return 3 * (state.structures.n_atoms + 1) / state.degrees_of_freedom
 
-    def box_mass(self, state: State, kT: Number) -> Number:
-        return (state.degrees_of_freedom + 3) * kT * self.barostat_time**2
+    def box_mass(self, state: State) -> float:
+        """W_eps/kT."""
+        return (state.degrees_of_freedom + 3) * self.barostat_time**2
 
     def invariant(self, state: State, kT: Number, pressure: Number) -> Tensor:
         """H' = K + U + P V + W_eps v_eps^2/2 + both chains."""
         box = state.numbers
-        energy = pressure * on_host(state.volume) + self.box_mass(state, kT) * box["v_eps"] ** 2 / 2
+        energy = pressure * on_host(state.volume) + self.box_mass(state) * kT * box["v_eps"] ** 2 / 2
         for chain, xi, v_xi in zip(self.chains(state), box["xi"], box["v_xi"], strict=True):
             energy = energy + chain.energy(xi, v_xi, kT)
         return state.twice_kinetic / 2 + state.potential_energy + from_host(energy, state.momenta)
@@ -233,7 +234,8 @@ def moved(state: State, velocities: Tensor, dt: float) -> State:
 def growth(rate: Number, dt: float) -> tuple[Number, Number]:
     """Factors of y and f in the flow of dy/dt = rate y + f: exp(x) and dt (exp(x) - 1)/x, x = rate dt.
 
-    The latter is exp(x/2) sinh(x/2)/(x/2), of which the series takes four terms: x is about 0.001.
+    The latter is exp(x/2) sinh(x/2)/(x/2), of which the series takes three terms: x is about 0.001.
     """
-    root, q = e ** (rate * dt / 2), (rate * dt / 2) ** 2
-    return root * root, dt * root * (1 + q / 6 * (1 + q / 20 * (1 + q / 42)))
+    y = dt / 2 * rate
+    root, q = e**y, y * y
+    return root * root, dt * root * (1 + q / 6 * (1 + q / 20))
