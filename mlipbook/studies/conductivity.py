@@ -63,6 +63,7 @@ REFERENCE_FIELDS = {  # field/FIELD, share of h taken off: linear response, sign
     "raw, F": (1.0, 0.0),
     "raw, F/4": (0.25, 0.0),
 }
+MANY = 5000  # steps that take long enough on a CPU for the minutes of compilation to pay
 FRAMES, INTERVAL = 50, 0.2 * ps  # labeled ones of each of six trajectories
 
 
@@ -102,13 +103,15 @@ def start(folder: Path, copies: int, seed: int, device: str, own: slice = slice(
 
 
 @cache
-def potential_of(model: str, folder: Path, device: str) -> Any:
-    """The "reference", or all "students" in single precision, each with replicas of its own."""
+def potential_of(model: str, folder: Path, device: str, steps: int) -> Any:
+    """The "reference", or all "students" in single precision, each with replicas of its own. Compiled on a
+    GPU, and on a CPU for many steps.
+    """
     if model == "reference":
         found: Any = AgSe().to(device)
     else:
         found = MemberPerReplica(load(folder / "potentials.npz").float().to(device))
-    return compiled(found) if device != "cpu" else found
+    return compiled(found) if device != "cpu" or steps > MANY else found
 
 
 # ---- in equilibrium ------------------------------------------------------------------------------------
@@ -142,7 +145,7 @@ def equilibrium(
 
 def correlations(potential: Any, state: State, steps: int, folder: Path) -> dict[str, Any]:
     """`equilibrium` of many models, with the reference's flux; without the series, which would be large."""
-    reference = potential_of("reference", folder, str(state.momenta.device))
+    reference = potential_of("reference", folder, str(state.momenta.device), steps)
     found = equilibrium(potential, state, steps, folder, reference)
     return {name: value for name, value in found.items() if name not in ("flux", "current")}
 
@@ -248,7 +251,8 @@ def part(name: str, folder: Path, steps: int, device: str, own: slice) -> dict[s
     """One of the RUNS from some of the starts."""
     model, copies, job = RUNS[name]
     began, seed = time.perf_counter(), 1000 * (1 + list(RUNS).index(name)) + copies * own.start
-    result = job(potential_of(model, folder, device), start(folder, copies, seed, device, own), steps, folder)
+    state = start(folder, copies, seed, device, own)
+    result = job(potential_of(model, folder, device, steps), state, steps, folder)
     for number, time_of_break in result["broken"].tolist():
         of = f"{MODELS[int(number) * len(MODELS) // len(result['lasted'])]}, " if model == "students" else ""
         print(f"{name}: {of}replica {number:.0f} broke after {time_of_break:.2f} ps and is left out")
