@@ -9,6 +9,7 @@ and shapes stay fixed while atoms move.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -69,9 +70,14 @@ class Edges:
             return 2 * _longest(moves) < room
         if not all(old.pbc):
             return torch.equal(structures.cells, old.cells) and 2 * _longest(moves) < room
-        change = torch.bmm(old.inverse_cells, structures.cells - old.cells)  # D - 1
+        change = torch.baddbmm(self._ones, old.inverse_cells, structures.cells, beta=-1)  # D - 1
         moves = torch.baddbmm(moves, old.positions, change, alpha=-1)
         return 2 * _longest(moves) + _longest(change.flatten(1)) * (self.cutoff + self.skin) < room
+
+    @cached_property
+    def _ones(self) -> Tensor:
+        """A unit matrix for each structure."""
+        return torch.eye(3).to(self.built_for.cells).expand_as(self.built_for.cells)
 
     def narrowed(self, structures: Structures, skin: float) -> Edges:
         """The pairs of this list that are now within cutoff + skin, in the same order."""

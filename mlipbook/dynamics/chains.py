@@ -38,26 +38,27 @@ class Chain:
         after the scaling in the middle, back; each kick is damped by the next thermostat, at rest meanwhile,
         for dt/4 before and after.
         """
-        v, last, half, base = list(v), len(v) - 1, dt / 2, self.time**-2
+        v, last, half = list(v), len(v) - 1, dt / 2
         damping: list[Number] = [1.0] * last
-
-        def kick(k: int, heat: Number) -> None:
-            drive = base * heat if k == 0 else self.n * v[0] * v[0] if k == 1 else v[k - 1] * v[k - 1]
-            if k == last:
-                v[k] = v[k] + half * (drive - base)
-            else:
-                v[k] = (v[k] * damping[k] + half * (drive - base)) * damping[k]
-
         for k in range(last, -1, -1):
             if k < last:
                 damping[k] = e ** (-half / 2 * v[k + 1])
-            kick(k, heat)
+            self.kick(v, k, damping, heat, half)
         factor = e ** (-dt * v[0])
         xi = [x + dt * rate for x, rate in zip(xi, v, strict=True)]
         heat = heat * factor * factor
         for k in range(last + 1):
-            kick(k, heat)
+            self.kick(v, k, damping, heat, half)
         return factor, xi, v
+
+    def kick(self, v: list[Number], k: int, damping: list[Number], heat: Number, dt: float) -> None:
+        """v_k, damped for dt/2 before and after (the last one is not), by what it sees less what it wants."""
+        base = self.time**-2
+        drive = base * heat if k == 0 else self.n * v[0] * v[0] if k == 1 else v[k - 1] * v[k - 1]
+        if k == len(damping):
+            v[k] = v[k] + dt * (drive - base)
+        else:
+            v[k] = (v[k] * damping[k] + dt * (drive - base)) * damping[k]
 
     def energy(self, xi: Sequence[Number], v: Sequence[Number], kT: Number) -> Number:
         """sum Q v^2/2 + kT (n xi_1 + xi_2 + ...), eV."""
