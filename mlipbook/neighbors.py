@@ -9,7 +9,7 @@ and shapes stay fixed while atoms move.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 
 import numpy as np
 import torch
@@ -70,14 +70,9 @@ class Edges:
             return 2 * _longest(moves) < room
         if not all(old.pbc):
             return torch.equal(structures.cells, old.cells) and 2 * _longest(moves) < room
-        change = torch.baddbmm(self._ones, old.inverse_cells, structures.cells, beta=-1)  # D - 1
+        change = torch.baddbmm(_unit(old.cells.device), old.inverse_cells, structures.cells, beta=-1)  # D - 1
         moves = torch.baddbmm(moves, old.positions, change, alpha=-1)
         return 2 * _longest(moves) + _longest(change.flatten(1)) * (self.cutoff + self.skin) < room
-
-    @cached_property
-    def _ones(self) -> Tensor:
-        """A unit matrix for each structure."""
-        return torch.eye(3).to(self.built_for.cells).expand_as(self.built_for.cells)
 
     def narrowed(self, structures: Structures, skin: float) -> Edges:
         """The pairs of this list that are now within cutoff + skin, in the same order."""
@@ -204,6 +199,11 @@ def _table(
 def _longest(vectors: Tensor) -> float:
     """The length of the longest; norms take three times as long."""
     return float((vectors * vectors).sum(-1).max()) ** 0.5
+
+
+@cache
+def _unit(device: torch.device) -> Tensor:
+    return torch.eye(3, dtype=torch.float64, device=device)
 
 
 def _picked(rows: Tensor, index: Tensor) -> Tensor:

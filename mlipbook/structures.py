@@ -87,6 +87,8 @@ class Structures:
     def swollen(self, positions: Tensor, factor: Tensor | float) -> Structures:
         """As `moved`, in cells whose edges are so many times as long; factor: a number, or (B, 1, 1)."""
         new = self.moved(positions, factor * self.cells)
+        if "inverse_cells" in vars(self):
+            vars(new)["inverse_cells"] = self.inverse_cells / factor
         vars(new)["volumes"] = self.volumes * (factor if isinstance(factor, float) else factor.view(-1)) ** 3
         return new
 

@@ -13,14 +13,14 @@ no kernel launch for each on a GPU.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import e  # e**x is right for arrays, and leaves floats what they are
+from typing import NamedTuple
 
 from mlipbook.dynamics.state import Number, State
 
 
-@dataclass(frozen=True)
-class Chain:
+class Chain(NamedTuple):
     """Thermostats of n momenta with a relaxation time (internal units).
 
     xi and v of a replica or of all: one number for each thermostat.
