@@ -44,6 +44,17 @@ def test_moved_structures_have_their_own_volumes_and_are_checked_by_the_next_sea
             mb.neighbors.build(broken, 3.0)
 
 
+@pytest.mark.parametrize("factor", [1.1, torch.tensor([1.1, 0.9], dtype=torch.float64).view(2, 1, 1)])
+def test_what_swollen_structures_take_over_is_what_they_would_find(factor):
+    old = mb.Structures.from_ase([scattered("AgSe", SKEW, seed=seed) for seed in (0, 1)])
+    assert old.inverse_cells.shape == (2, 3, 3)  # known, so that it is taken over
+    new = old.swollen(factor * old.positions, factor)
+    afresh = replace(new)
+    assert torch.equal(new.cells, factor * old.cells) and "inverse_cells" in vars(new)
+    torch.testing.assert_close(new.volumes, afresh.volumes, rtol=1e-14, atol=0)
+    torch.testing.assert_close(new.inverse_cells, afresh.inverse_cells, rtol=1e-13, atol=1e-16)
+
+
 def test_frames_of_one_batch_agree():
     na = bulk("Na", cubic=True)
     with pytest.raises(ValueError, match=r"structure 1 \(Na\d*, pbc \[True, True, True\]\) has other atoms"):
