@@ -159,8 +159,25 @@ def test_the_flux_of_the_reference_is_taken_along_the_trajectories_of_the_fits(s
     assert readings.paired(same, 2)["less J_ref"]["I"]["kappa"] == pytest.approx([0.0, 0.0], abs=1e-9)
 
 
+def test_where_ions_collide_the_flux_of_the_reference_is_not_read(short, tmp_path):
+    """Two replicas more, along one of which it explodes: its own types are read there, and it is not."""
+    state = thermalize(mb.Structures.from_ase(small(8)), 500.0, seed=3)
+    found = study.equilibrium(MemberPerReplica(tiny(2)), state, 48, tmp_path, AgSe())
+    found["correlations"] = found["correlations"].numpy().copy()
+    before = readings.paired(found, 2)
+    found["correlations"][1, :, :, 3] *= 100
+    found["correlations"][1, :, 3, :] *= 100
+    assert [list(own) for own in readings.undisturbed(found, 2)] == [[0, 2, 3], [4, 5, 6, 7]]
+    after = readings.paired(found, 2)
+    assert after["less I"] == before["less I"]
+    value, error = readings.less(found, np.array([0, 2, 3]), "I", "J_ref")
+    assert after["less J_ref"]["I"]["kappa"][0] == pytest.approx(float(value[readings.lag_of(found)]))
+    assert after["less J_ref"]["I"]["kappa"][1] == before["less J_ref"]["I"]["kappa"][1]
+
+
 def test_runs_without_the_flux_of_the_reference_say_so():
-    found = np.load(STORED / "ag2se" / "equilibrium-students.npz")
+    found = dict(np.load(STORED / "ag2se" / "equilibrium-students.npz"))
+    found["correlations"] = found["correlations"][..., :3, :3]
     assert readings.fluxes_of(found) == study.DEFINITIONS
     assert list(readings.paired(found, len(study.MODELS))) == ["less I"]
     with pytest.raises(ValueError, match="kept I, II, Ag, not all of J_ref"):

@@ -32,6 +32,7 @@ SHARES = {  # of the channels in each flux
     "J_ref": (0.0, 0.0, 0.0, 1.0),
 }
 GAUGE_LAG = 2 * ps  # where integrals are read
+COLLISION = 10.0  # times the median variance of J_ref
 READINGS = ("as trained", "matched energies", "gauge fixed", "zero mass current")
 Numbers = dict[str, Any]
 Replicas = np.ndarray | slice
@@ -50,6 +51,14 @@ def replicas_of(found: Any, models: int) -> list[np.ndarray]:
     total = len(found["correlations"]) if "correlations" in found else found["flux"].shape[1]
     lasted = found["lasted"] if "lasted" in found else np.ones(total, dtype=bool)
     return [own[lasted[own]] for own in np.arange(total).reshape(models, -1)]
+
+
+def undisturbed(found: Any, models: int) -> list[np.ndarray]:
+    """Those of each model along which J_ref has about the variance that it has along most. Where a fit lets
+    ions come closer than the reference ever would, a collision is all that is seen of the reference's flux.
+    """
+    variance = np.asarray(found["correlations"][:, 0, -1, -1])
+    return [own[variance[own] < COLLISION * np.median(variance)] for own in replicas_of(found, models)]
 
 
 def samples(found: Any, replicas: Replicas, fluxes: Sequence[str], gauge: float = 0.0) -> Tensor:
@@ -124,9 +133,10 @@ def readings_of(found: Any, models: int, shifts: np.ndarray) -> dict[str, dict[s
 
     shifts: of `to_match`; the flux of the reference needs none.
     """
-    at, parts = lag_of(found), replicas_of(found, models)
+    at = lag_of(found)
     out: dict[str, dict[str, Numbers]] = {name: {} for name in READINGS}
     for X in fluxes_of(found):
+        parts = undisturbed(found, models) if X == "J_ref" else replicas_of(found, models)
         trained = [integrals(found, own, X) for own in parts]
         moved = 0 * shifts if X == "J_ref" else shifts
         matched = [integrals(found, own, X, c) for own, c in zip(parts, moved, strict=True)]
@@ -145,8 +155,9 @@ def paired(found: Any, models: int) -> dict[str, dict[str, Numbers]]:
     out: dict[str, dict[str, Numbers]] = {}
     for other in [name for name in ("I", "J_ref") if name in fluxes_of(found)]:
         out[f"less {other}"] = {}
+        parts = undisturbed(found, models) if other == "J_ref" else replicas_of(found, models)
         for X in [name for name in DEFINITIONS if name != other]:
-            each = [less(found, own, X, other) for own in replicas_of(found, models)]
+            each = [less(found, own, X, other) for own in parts]
             out[f"less {other}"][X] = as_lists([(x[at], error[at]) for x, error in each])
     return out
 

@@ -27,6 +27,7 @@ from mlipbook.studies.conductivity_readings import (
     MODELS,
     Numbers,
     enthalpies,
+    fluxes_of,
     integrals,
     onsager_of,
     paired,
@@ -34,6 +35,7 @@ from mlipbook.studies.conductivity_readings import (
     replicas_of,
     response,
     to_match,
+    undisturbed,
 )
 from mlipbook.studies.conductivity_records import records_of, records_of_fields
 from mlipbook.units import GPa, meV, ps
@@ -166,6 +168,10 @@ def equilibrium_part(own: Any, students: Any, energies: Numbers) -> Numbers:
     lags = torch.arange(1, own["correlations"].shape[1], 5)
     curves["time"] = rounded(lags * float(own["interval"]) / ps)
     temperature = [float(students["temperature"][part].mean()) for part in replicas_of(students, len(MODELS))]
+    collisions = {}
+    if "J_ref" in fluxes_of(students):
+        each = zip(replicas_of(students, len(MODELS)), undisturbed(students, len(MODELS)), strict=True)
+        collisions = {"collisions": [len(own) - len(left) for own, left in each]}
     lengths = {"reference, Green-Kubo": run_of(own, 1), "a fit, Green-Kubo": run_of(students, len(MODELS))}
     return {
         "readings": readings,
@@ -175,6 +181,7 @@ def equilibrium_part(own: Any, students: Any, energies: Numbers) -> Numbers:
         "green_kubo": curves,
         "temperature": {"reference": float(own["temperature"].mean()), "students": temperature},
         "lengths": lengths,
+        **collisions,
     }
 
 
