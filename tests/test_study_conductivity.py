@@ -160,7 +160,7 @@ def test_the_flux_of_the_reference_is_taken_along_the_trajectories_of_the_fits(s
 
 
 def test_where_ions_collide_the_flux_of_the_reference_is_not_read(short, tmp_path):
-    """The reference as its own fit: flux I is its own, but for one replica, along which the latter explodes."""
+    """The reference as its own fit: flux I is its own, but along one replica, where the latter explodes."""
     state = thermalize(mb.Structures.from_ase(small(8)), 500.0, seed=3)
     found = study.equilibrium(AgSe(), state, 48, tmp_path, AgSe())
     found["correlations"] = found["correlations"].numpy().copy()
