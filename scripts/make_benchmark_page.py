@@ -43,12 +43,16 @@ it had converged, bounds stand. What was not measured has a dash.
 DYNAMICS = """## Molecular dynamics
 
 `benchmark_dynamics.py`. A step of NPT with a network of the usual size (16/4, 20-20, float32) beside the bare
-call of `evaluate` with the neighbor lists of dynamics: what integrator and lists add. The goal, 1.15 times on
-a CPU, is met by 1,024 atoms in one box and missed by fewer. There short operations on a handful of numbers
-are left, whose code the force call has pushed out of the processor's caches, and the pick of near pairs.
+call of `evaluate` with the neighbor lists of dynamics: what integrator and lists add. The goal on a CPU, 1.15
+times, is met by {met}.
+What is left are short operations on a handful of numbers, whose code the force call has pushed out of the
+processor's caches, and the pick of near pairs.
 On the GPU the call is replayed from a CUDA graph; launching its kernels one by one takes longer than all the
 rest of the step, and what is left of a step is Python's time, not the GPU's: take many replicas.
 """
+CASES = ("128 atoms", "128 atoms, 8 replicas", "1,024 atoms")
+ENSEMBLES = {"NPT": "", "NVT": ", NVT", "NVE": ", NVE"}
+GOAL = 1.15
 HEAT = """## Heat transport
 
 `benchmark_heat.py`. A step of HNEMD of 384 ions of Ag2Se with the reference potential beside the bare call of
@@ -133,7 +137,7 @@ def step_table() -> str:
     cpu, _ = records("benchmark-dynamics-cpu")
     gpu, device = records("benchmark-dynamics-cuda")
     rows = []
-    for case in ("128 atoms", "128 atoms, 8 replicas", "1,024 atoms"):
+    for case in CASES:
         keys = ["a step", "bare call, same list", "a step over bare call, same list", "a step of ASE"]
         rows.append([f"{case}, core", *(shown(cpu, f"{case}: {key}") for key in keys), "-"])
         on_gpu = [shown(gpu, f"{case}: {key}") for key in [*keys, "replayed call"]]
@@ -141,14 +145,26 @@ def step_table() -> str:
     return table(["ms", "a step", "bare call", "ratio", "ASE's step", "replayed call"], rows)
 
 
+def ratio_key(case: str, ensemble: str) -> str:
+    return f"{case}{ENSEMBLES[ensemble]}: a step over bare call, same list"
+
+
 def ensemble_table() -> str:
     cpu, _ = records("benchmark-dynamics-cpu")
-    names = {"NPT": "", "NVT": ", NVT", "NVE": ", NVE"}
-    rows = [
-        [case, *(shown(cpu, f"{case}{name}: a step over bare call, same list") for name in names.values())]
-        for case in ("128 atoms", "128 atoms, 8 replicas", "1,024 atoms")
+    rows = [[case, *(shown(cpu, ratio_key(case, name)) for name in ENSEMBLES)] for case in CASES]
+    return table(["a step over the bare call, core", *ENSEMBLES], rows)
+
+
+def met() -> str:
+    """Which cases of dynamics meet the goal, in words."""
+    cpu, _ = records("benchmark-dynamics-cpu")
+    missed = [
+        f"{name} of {case}"
+        for case in CASES
+        for name in ENSEMBLES
+        if cpu[ratio_key(case, name)]["value"] > GOAL
     ]
-    return table(["a step over the bare call, core", *names], rows)
+    return f"all but {' and '.join(missed)}" if missed else "all"
 
 
 def batch_table() -> str:
@@ -164,7 +180,8 @@ def batch_table() -> str:
 
 def page() -> str:
     return "\n".join(
-        [INTRODUCTION, POTENTIAL, potential_table(), LABELS, label_table(), DYNAMICS, step_table()]
+        [INTRODUCTION, POTENTIAL, potential_table(), LABELS, label_table()]
+        + [DYNAMICS.format(met=met()), step_table()]
         + [ensemble_table(), batch_table(), FREE_ENERGY, free_energy_table(), HEAT, heat_table()]
     )
 

@@ -192,7 +192,8 @@ class MartynaTobiasKlein:
 
     def box_force(self, state: State, two_K: Number, P: Number) -> Number:
         """alpha sum p^2/m + Tr W - 3 P V."""
-        return self.alpha(state) * two_K + state.trace - 3 * P * on_host(state.volume)
+        trace, V = state.trace_and_volume
+        return self.alpha(state) * two_K + trace - 3 * P * V
 
     def alpha(self, state: State) -> float:
         return 3 * (state.structures.n_atoms + 1) / state.degrees_of_freedom

@@ -19,7 +19,11 @@ from mlipbook.units import kB
 
 Numbers = float | Sequence[float] | np.ndarray | Tensor  # one for all replicas, or one each
 Number = float | np.ndarray  # of each replica, (B,); a float for a single one
-DERIVED = {"momenta": ("velocities", "twice_kinetic", "two_K"), "result": ("trace",)}  # properties of a State
+DERIVED = {  # properties of a State that go with its values
+    "momenta": ("velocities", "twice_kinetic", "two_K"),
+    "structures": ("trace_and_volume",),
+    "result": ("trace_and_volume",),
+}
 START = 2**63  # step of the noise that draws the first velocities; no run gets there
 
 
@@ -105,10 +109,10 @@ class State:
         return self.two_K / (self.degrees_of_freedom * kT)
 
     @cached_property
-    def trace(self) -> Number:
-        """Of the total virial, eV, on the host."""
+    def trace_and_volume(self) -> tuple[Number, Number]:
+        """Of the total virial, eV, and A^3, on the host."""
         W = on_host(self.evaluated.virial)
-        return W[0][0] + W[1][1] + W[2][2]
+        return W[0][0] + W[1][1] + W[2][2], on_host(self.volume)
 
     @property
     def numbers(self) -> dict[str, Any]:
