@@ -164,7 +164,7 @@ def met() -> str:
         for name in ENSEMBLES
         if cpu[ratio_key(case, name)]["value"] > GOAL
     ]
-    return f"all but {' and '.join(missed)}" if missed else "all"
+    return f"all but {' and '.join(missed)}" if missed else "all cases"
 
 
 def batch_table() -> str:
