@@ -356,6 +356,15 @@ def test_broken_run_stops_with_its_last_good_state(case, tmp_path):
     torch.testing.assert_close(saved.cells, good.structures.cells, rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_thermostats_that_explode_stop_a_run_as_unstable(replicas):
+    """Numbers of a single replica are floats, whose powers overflow with an error of their own."""
+    start = dynamics.thermalize(CRYSTAL, [60.0] * replicas, seed=1)
+    rates = torch.full((replicas, 2, 3), -1e6, dtype=torch.float64)
+    with pytest.raises(dynamics.Unstable), np.errstate(all="ignore"):
+        simulation("NPT").run(replace(start, extended={"v_xi": rates}), 20, progress=False)
+
+
 def test_atoms_on_top_of_each_other_stop_a_run_as_unstable():
     """What the neighbor list refuses in the middle of a step, too, names the replica."""
     start = dynamics.thermalize(CRYSTAL, [30.0] * 2, seed=3)

@@ -134,7 +134,7 @@ class Simulation:
         while state.step < until:
             try:
                 state = self.method.step(state, forces, self.timestep, kT(state.step), pressure(state.step))
-            except ValueError as error:  # positions that are not finite, atoms on top of each other
+            except (ValueError, OverflowError) as error:  # not finite, atoms on top of each other
                 raise Unstable(f"step {state.step + 1}: {error}") from error
             yield state
 
