@@ -139,9 +139,14 @@ class ANNPotential(EdgePotential):
     def atomic_energies(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
         """eps_i, (A,) eV, or (members, A)."""
         features = self.descriptor.features(vectors, center_species, neighbor_species)
-        energies = self.network_energies(features, center_species) + self.reference_energy(center_species)
+        energies = self.from_features(features, center_species)
         if self.repulsion is not None:
             energies = energies + self.repulsion.atomic_energies(vectors, center_species, neighbor_species)
+        return energies
+
+    def from_features(self, features: Tensor, species: Tensor) -> Tensor:
+        """eps_i without repulsion, (A,) or (members, A) eV, from features (A, F) or (members, A, F)."""
+        energies = self.network_energies(features, species) + self.reference_energy(species)
         return energies[0] if self.members == 1 else energies
 
     def network_energies(self, features: Tensor, species: Tensor) -> Tensor:
@@ -207,16 +212,20 @@ class MemberPerReplica(EdgePotential):
             )
 
     def atomic_energies(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
-        M, potential = self.committee.members, self.committee
-        features = potential.descriptor.features(vectors, center_species, neighbor_species)
-        shares = features.view(M, -1, features.shape[-1])
-        energies = potential.network_energies(shares, center_species.view(M, -1)[0]).flatten()
-        energies = energies + potential.reference_energy(center_species)
-        if potential.repulsion is not None:
-            energies = energies + potential.repulsion.atomic_energies(
-                vectors, center_species, neighbor_species
-            )
+        descriptor, repulsion = self.committee.descriptor, self.committee.repulsion
+        energies = self.from_features(
+            descriptor.features(vectors, center_species, neighbor_species), center_species
+        )
+        if repulsion is not None:
+            energies = energies + repulsion.atomic_energies(vectors, center_species, neighbor_species)
         return energies
+
+    def from_features(self, features: Tensor, species: Tensor) -> Tensor:
+        """eps_i without repulsion, (A,) eV, from features (A, F)."""
+        M = self.committee.members
+        shares = features.view(M, -1, features.shape[-1])
+        energies = self.committee.network_energies(shares, species.view(M, -1)[0]).flatten()
+        return energies + self.committee.reference_energy(species)
 
 
 def _restore(arrays: dict, metadata: dict) -> ANNPotential:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,20 +96,8 @@ class EdgePotential(nn.Module):
         Raises ValueError for unknown species, definitions, overlapping atoms, lists that are too short.
         Warns CloserThanTrained if a pair is closer than in the training set, or of a kind never met there.
         """
-        if definition not in DEFINITIONS:
-            raise ValueError(
-                f"definition {definition!r}: the atomic virial is one of {', '.join(DEFINITIONS)}"
-            )
         recorded = being_recorded(structures.positions)
-        if not recorded:
-            self.check(structures)
-        if edges is None:
-            edges = neighbors.build(structures, self.cutoff)
-        elif edges.cutoff < self.cutoff:
-            raise ValueError(
-                f"the neighbor list reaches {edges.cutoff} A, the potential {self.cutoff} A; build it with "
-                "the potential's cutoff"
-            )
+        edges = list_for(self, structures, definition, edges)
         species = edges.species(structures)
         vectors = edges.vectors(structures).to(self.dtype).requires_grad_()
         if self.shortest and not recorded:
@@ -124,6 +113,22 @@ class EdgePotential(nn.Module):
             virials.view(*shape, 3, 3),
             structures.volumes if any(structures.pbc) else torch.zeros_like(structures.volumes),
         )
+
+
+def list_for(potential: Any, structures: Structures, definition: str, edges: Edges | None) -> Edges:
+    """The neighbor list given, or a new one; ValueError for what `evaluate` refuses."""
+    if definition not in DEFINITIONS:
+        raise ValueError(f"definition {definition!r}: the atomic virial is one of {', '.join(DEFINITIONS)}")
+    if not being_recorded(structures.positions):
+        potential.check(structures)
+    if edges is None:
+        return neighbors.build(structures, potential.cutoff)
+    if edges.cutoff < potential.cutoff:
+        raise ValueError(
+            f"the neighbor list reaches {edges.cutoff} A, the potential {potential.cutoff} A; build it with "
+            "the potential's cutoff"
+        )
+    return edges
 
 
 def edge_gradients(energies: Tensor, vectors: Tensor) -> Tensor:

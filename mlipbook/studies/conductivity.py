@@ -39,6 +39,7 @@ from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.heat import Booked, Shifted, without_enthalpy
 from mlipbook.heat.green_kubo import correlation
 from mlipbook.heat.hnemd import current_of, flux_of, observables, under_field
+from mlipbook.native import Native
 from mlipbook.potentials import AgSe, shortest_distances
 from mlipbook.recording import compiled
 from mlipbook.structures import Structures
@@ -63,7 +64,7 @@ REFERENCE_FIELDS = {  # field/FIELD, share of h taken off: linear response, sign
     "raw, F": (1.0, 0.0),
     "raw, F/4": (0.25, 0.0),
 }
-MANY = 5000  # steps that take long enough on a CPU for the minutes of compilation to pay
+MANY = 2000  # steps that take long enough on a CPU for the seconds of compilation to pay
 FRAMES, INTERVAL = 50, 0.2 * ps  # labeled ones of each of six trajectories
 
 
@@ -104,14 +105,14 @@ def start(folder: Path, copies: int, seed: int, device: str, own: slice = slice(
 
 @cache
 def potential_of(model: str, folder: Path, device: str, steps: int) -> Any:
-    """The "reference", or all "students" in single precision, each with replicas of its own. Compiled on a
-    GPU, and on a CPU for many steps.
+    """The "reference", compiled for many steps, or all "students" in single precision, each with replicas of
+    its own, compiled on a GPU and native on a CPU.
     """
     if model == "reference":
         found: Any = AgSe().to(device)
-    else:
-        found = MemberPerReplica(load(folder / "potentials.npz").float().to(device))
-    return compiled(found) if device != "cpu" or steps > MANY else found
+        return compiled(found) if device != "cpu" or steps > MANY else found
+    students = MemberPerReplica(load(folder / "potentials.npz").float().to(device))
+    return compiled(students) if device != "cpu" else Native(students)
 
 
 # ---- in equilibrium ------------------------------------------------------------------------------------
@@ -229,12 +230,15 @@ RUNS: dict[str, tuple[str, int, Callable[..., dict[str, Any]]]] = {  # model, co
 }
 
 
-def run(name: str, folder: Path, steps: int, device: str = "cpu", parts: int = 1) -> None:
+def run(
+    name: str, folder: Path, steps: int, device: str = "cpu", parts: int = 1, replicas: int | None = None
+) -> None:
     """Do one of the RUNS and keep what it returns, unless its file is there.
 
     parts: shares of the starts that run one after another; each is kept when it is done, until all are.
+    replicas: of each model; as many starts are used (default: all).
     """
-    path, starts = folder / f"{name}.npz", len(np.load(folder / "starts.npz")["positions"])
+    path, starts = folder / f"{name}.npz", len(np.load(folder / "starts.npz")["positions"][:replicas])
     if path.exists():
         return
     shares = [slice(*ends) for ends in pairwise(np.linspace(0, starts, parts + 1).astype(int).tolist())]
@@ -283,6 +287,7 @@ def main() -> None:
     first.add_argument("--replicas", type=int, default=24, help="of each model")
     then.add_argument("names", nargs="*", choices=[[], *RUNS], default=[])
     then.add_argument("--steps", type=int, default=16_800, help="of each replica, 5 fs")
+    then.add_argument("--replicas", type=int, help="of each model (default: one from each start)")
     then.add_argument("--parts", type=int, default=1, help="shares of the replicas, one after another")
     for command in (first, then):
         command.add_argument("--folder", type=Path, required=True)
@@ -293,7 +298,7 @@ def main() -> None:
         prepare(given.folder, given.replicas, given.epochs, given.device)
         return
     for name in given.names or RUNS:
-        run(name, given.folder, given.steps, given.device, given.parts)
+        run(name, given.folder, given.steps, given.device, given.parts, given.replicas)
 
 
 if __name__ == "__main__":

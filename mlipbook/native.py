@@ -1,0 +1,173 @@
+"""The force call of an ANN potential on a CPU as two loops over atoms, in C (native.c).
+
+PyTorch makes one array over all edges for every order of every polynomial; here each atom's neighbors stay in
+the first cache from distance to force. What is computed, and its names, are those of module `descriptors`:
+first the features G of every atom; the networks, in PyTorch, turn them into energies and slopes dE/dG; then
+the chain rule, by hand,
+
+    dE/dA_lm = A_lm sum_n c_nl dE/dGa_n      dE/dM_mp = sum_l Q_lmp dE/dA_lm
+    dE/de_m = f sum_p dE/dM_mp T_p(z)        dE/d(f T_p) = sum_m dE/dM_mp e_m        and so on
+
+leads from slopes to edge gradients g, and from these to forces and virials as everywhere (module
+`potentials.edge`). Needs a C compiler (`cc`, or what the environment variable CC names); two seconds of
+compilation for each shape of descriptor in each process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import subprocess
+import tempfile
+from dataclasses import replace
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase.data import atomic_numbers
+from torch import Tensor
+
+from mlipbook.ann import ANNPotential, MemberPerReplica
+from mlipbook.neighbors import Edges
+from mlipbook.potentials import Evaluation
+from mlipbook.potentials.close_pairs import report_close_pairs, species_pair
+from mlipbook.potentials.edge import list_for
+from mlipbook.structures import Structures
+
+SOURCE = Path(__file__).with_name("native.c")
+FLAGS = ["-O3", "-march=native", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS += ["-fno-signed-zeros", "-fassociative-math", "-freciprocal-math"]  # sums of many at a time
+REALS = {torch.float32: "float", torch.float64: "double"}
+SHARES = {"I": (1.0, 0.0), "II": (0.0, 1.0), "III": (0.5, 0.5)}  # of an edge's virial: neighbor, center
+
+
+class Input(ctypes.Structure):
+    """`Input` of native.c."""
+
+    counts = ("atoms", "of_a_structure", "columns", "elements")
+    cutoffs = ("radial_cutoff", "angular_cutoff")
+    arrays = ("x", "cells", "shifts", "neighbor", "counts", "z", "weights", "known", "legendre", "harmonics")
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in counts),
+        *((name, ctypes.c_double) for name in cutoffs),
+        *((name, ctypes.c_void_p) for name in arrays),
+    ]
+
+
+@cache
+def library(real: str, radial: int, angular: int, sets: int) -> ctypes.CDLL:
+    """native.c, compiled. Raises RuntimeError without a compiler, or with what it says."""
+    compiler = os.environ.get("CC", "cc")
+    wide = ["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else []
+    shape = [f"-Dreal={real}", f"-DR={radial}", f"-DP={angular}", f"-DSETS={sets}"]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "native.so"
+        command = [compiler, *FLAGS, *wide, *shape, "-o", str(file), str(SOURCE), "-lm"]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = getattr(error, "stderr", "") or error
+            raise RuntimeError(
+                f"{compiler} could not compile {SOURCE.name} ({said}); install a C compiler, or name one in "
+                "the environment variable CC, or use the potential as it is"
+            ) from error
+        found = ctypes.CDLL(str(file))
+    pointer = ctypes.c_void_p
+    found.features.argtypes = [pointer, pointer]
+    found.gradients.argtypes = [pointer, pointer, ctypes.c_double, ctypes.c_double, pointer, pointer]
+    return found
+
+
+class Native:
+    """An ANN potential, or one with a member per replica, with a faster `evaluate` for structures on a CPU.
+
+    Results are those of the potential but for rounding: distances in float64, features, slopes and edge
+    gradients in the potential's dtype, sums over edges in float64. Raises TypeError for other potentials,
+    RuntimeError if native.c cannot be compiled.
+    """
+
+    def __init__(self, potential: ANNPotential | MemberPerReplica):
+        committee = getattr(potential, "committee", potential)
+        if not isinstance(committee, ANNPotential):
+            raise TypeError(f"{type(potential).__name__}: native force calls are those of ANN potentials")
+        self.potential, self.descriptor, self.repulsion = potential, committee.descriptor, committee.repulsion
+        self.cutoff, self.shortest = potential.cutoff, potential.shortest
+        self.members = getattr(potential, "members", 1)
+        d = self.descriptor
+        sets = 1 + (len(d.species) > 1)
+        self.dtype = potential.dtype
+        self.library = library(REALS[self.dtype], d.radial_order + 1, d.angular_order + 1, sets)
+        tables = {"weights": d.weights, "legendre": d.legendre, "harmonics": d.harmonics}
+        self.tables = {name: table.double().numpy() for name, table in tables.items()}
+        self.tables["known"] = self.known_distances() ** 2
+
+    def known_distances(self) -> np.ndarray:
+        """Distances (Z, Z) below which `with_close_pairs` has something to do."""
+        known = np.full(self.descriptor.weights.shape, self.repulsion.cutoff if self.repulsion else 0.0)
+        numbers = [atomic_numbers[symbol] for symbol in self.descriptor.species]
+        if self.shortest:
+            for a, b in product(numbers, repeat=2):
+                known[a, b] = max(known[a, b], self.shortest.get(species_pair(a, b), self.cutoff))
+        return known
+
+    def evaluate(
+        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+    ) -> Evaluation:
+        """As of the potential: arguments, units, errors and warnings."""
+        edges = list_for(self.potential, structures, definition, edges)
+        arrays = self.arrays(structures, edges)
+        given = self.given(arrays, structures)
+        G = torch.zeros(len(arrays["x"]), self.descriptor.n_features, dtype=self.dtype)
+        closer = self.library.features(ctypes.byref(given), G.data_ptr())
+        energies, slopes = self.energies(G, torch.from_numpy(arrays["z"]))
+        shape = (*energies.shape[:-1], len(structures), structures.n_atoms)
+        forces, virials = (torch.zeros(*shape, *more, dtype=torch.float64) for more in ((3,), (3, 3)))
+        for dG, F, W in zip(*(x.view(self.members, -1) for x in (slopes, forces, virials)), strict=True):
+            sums = (F.data_ptr(), W.data_ptr())
+            self.library.gradients(ctypes.byref(given), dG.data_ptr(), *SHARES[definition], *sums)
+        volumes = structures.volumes if any(structures.pbc) else torch.zeros_like(structures.volumes)
+        result = Evaluation(energies.double().view(shape), forces, virials, volumes)
+        return self.with_close_pairs(result, structures, definition, edges) if closer else result
+
+    def arrays(self, structures: Structures, edges: Edges) -> dict[str, np.ndarray]:
+        """What native.c reads: where neighbors are, and tables."""
+        tensors = {
+            "x": structures.positions.reshape(-1, 3),
+            "cells": structures.cells,
+            "shifts": edges.shifts,
+            "neighbor": edges.neighbor,
+            "counts": edges.real.sum(-1),
+            "z": structures.species.repeat(len(structures)),
+        }
+        return {**{name: x.contiguous().numpy() for name, x in tensors.items()}, **self.tables}
+
+    def given(self, arrays: dict[str, np.ndarray], structures: Structures) -> Input:
+        columns, elements = arrays["neighbor"].shape[1], len(arrays["weights"])
+        counts = (len(arrays["x"]), structures.n_atoms, columns, elements)
+        cutoffs = (self.descriptor.radial_cutoff, self.descriptor.angular_cutoff)
+        return Input(*counts, *cutoffs, *(arrays[name].ctypes.data for name in Input.arrays))
+
+    def energies(self, G: Tensor, species: Tensor) -> tuple[Tensor, Tensor]:
+        """Atomic energies (A,), or (members, A), and their slopes dE/dG (..., A, F)."""
+        if self.members > 1:
+            G = G.expand(self.members, *G.shape)
+        with torch.enable_grad():
+            G = G.detach().requires_grad_()
+            energies = self.potential.from_features(G, species)
+            [slopes] = torch.autograd.grad(energies.sum(), G)
+        return energies.detach(), slopes.contiguous()
+
+    def with_close_pairs(
+        self, result: Evaluation, structures: Structures, definition: str, edges: Edges
+    ) -> Evaluation:
+        """The rare case: a warning for pairs closer than trained, and the repulsion under the networks."""
+        if self.shortest:
+            report_close_pairs(edges.vectors(structures), edges, structures, self.shortest)
+        if self.repulsion is None:
+            return result
+        more = self.repulsion.evaluate(structures, definition, edges)
+        names = ("energies", "forces", "virials")
+        return replace(result, **{name: getattr(result, name) + getattr(more, name) for name in names})
