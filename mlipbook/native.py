@@ -20,6 +20,7 @@ import os
 import platform
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -37,48 +38,51 @@ from mlipbook.potentials.close_pairs import report_close_pairs, species_pair
 from mlipbook.potentials.edge import list_for
 from mlipbook.structures import Structures
 
-SOURCE = Path(__file__).with_name("native.c")
 FLAGS = ["-O3", "-march=native", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math"]
 FLAGS += ["-fno-signed-zeros", "-fassociative-math", "-freciprocal-math"]  # sums of many at a time
 REALS = {torch.float32: "float", torch.float64: "double"}
 SHARES = {"I": (1.0, 0.0), "II": (0.0, 1.0), "III": (0.5, 0.5)}  # of an edge's virial: neighbor, center
 
 
-class Input(ctypes.Structure):
-    """`Input` of native.c."""
-
-    counts = ("atoms", "of_a_structure", "columns", "elements")
-    cutoffs = ("radial_cutoff", "angular_cutoff")
-    arrays = ("x", "cells", "shifts", "neighbor", "counts", "z", "weights", "known", "legendre", "harmonics")
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in counts),
-        *((name, ctypes.c_double) for name in cutoffs),
-        *((name, ctypes.c_void_p) for name in arrays),
-    ]
-
-
 @cache
-def library(real: str, radial: int, angular: int, sets: int) -> ctypes.CDLL:
-    """native.c, compiled. Raises RuntimeError without a compiler, or with what it says."""
+def library(source: str, *defined: str) -> ctypes.CDLL:
+    """A C file of this folder, compiled with macros NAME=value. Raises RuntimeError if the compiler is not
+    there, or fails, with what it says.
+    """
     compiler = os.environ.get("CC", "cc")
     wide = ["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else []
-    shape = [f"-Dreal={real}", f"-DR={radial}", f"-DP={angular}", f"-DSETS={sets}"]
+    macros = [f"-D{each}" for each in defined]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "native.so"
-        command = [compiler, *FLAGS, *wide, *shape, "-o", str(file), str(SOURCE), "-lm"]
+        path = Path(__file__).with_name(source)
+        command = [compiler, *FLAGS, *wide, *macros, "-o", str(file), str(path), "-lm"]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
         except (OSError, subprocess.CalledProcessError) as error:
             said = getattr(error, "stderr", "") or error
             raise RuntimeError(
-                f"{compiler} could not compile {SOURCE.name} ({said}); install a C compiler, or name one in "
-                "the environment variable CC, or use the potential as it is"
+                f"{compiler} could not compile {source} ({said}); install a C compiler, or name one in the "
+                "environment variable CC, or use the potential as it is"
             ) from error
-        found = ctypes.CDLL(str(file))
-    pointer = ctypes.c_void_p
-    found.features.argtypes = [pointer, pointer]
-    found.gradients.argtypes = [pointer, pointer, ctypes.c_double, ctypes.c_double, pointer, pointer]
-    return found
+        return ctypes.CDLL(str(file))
+
+
+def described(
+    name: str, integers: Sequence[str], doubles: Sequence[str], arrays: Sequence[str]
+) -> type[ctypes.Structure]:
+    """A C struct of 64-bit integers, doubles and pointers to arrays, in this order."""
+    kinds = ((integers, ctypes.c_int64), (doubles, ctypes.c_double), (arrays, ctypes.c_void_p))
+    fields = [(field, kind) for names, kind in kinds for field in names]
+    return type(name, (ctypes.Structure,), {"_fields_": fields})
+
+
+ARRAYS = ("x", "cells", "shifts", "neighbor", "counts", "z", "weights", "known", "legendre", "harmonics")
+Input = described(
+    "Input",
+    integers=("atoms", "of_a_structure", "columns", "elements"),
+    doubles=("radial_cutoff", "angular_cutoff"),
+    arrays=ARRAYS,
+)
 
 
 class Native:
@@ -99,7 +103,8 @@ class Native:
         d = self.descriptor
         sets = 1 + (len(d.species) > 1)
         self.dtype = potential.dtype
-        self.library = library(REALS[self.dtype], d.radial_order + 1, d.angular_order + 1, sets)
+        shape = (f"R={d.radial_order + 1}", f"P={d.angular_order + 1}", f"SETS={sets}")
+        self.library = library("native.c", f"real={REALS[self.dtype]}", *shape)
         tables = {"weights": d.weights, "legendre": d.legendre, "harmonics": d.harmonics}
         self.tables = {name: table.double().numpy() for name, table in tables.items()}
         self.tables["known"] = self.known_distances() ** 2
@@ -121,13 +126,13 @@ class Native:
         arrays = self.arrays(structures, edges)
         given = self.given(arrays, structures)
         G = torch.zeros(len(arrays["x"]), self.descriptor.n_features, dtype=self.dtype)
-        closer = self.library.features(ctypes.byref(given), G.data_ptr())
+        closer = self.library.features(ctypes.byref(given), pointer(G))
         energies, slopes = self.energies(G, torch.from_numpy(arrays["z"]))
         shape = (*energies.shape[:-1], len(structures), structures.n_atoms)
         forces, virials = (torch.zeros(*shape, *more, dtype=torch.float64) for more in ((3,), (3, 3)))
         for dG, F, W in zip(*(x.view(self.members, -1) for x in (slopes, forces, virials)), strict=True):
-            sums = (F.data_ptr(), W.data_ptr())
-            self.library.gradients(ctypes.byref(given), dG.data_ptr(), *SHARES[definition], *sums)
+            shares = map(ctypes.c_double, SHARES[definition])
+            self.library.gradients(ctypes.byref(given), pointer(dG), *shares, pointer(F), pointer(W))
         volumes = structures.volumes if any(structures.pbc) else torch.zeros_like(structures.volumes)
         result = Evaluation(energies.double().view(shape), forces, virials, volumes)
         return self.with_close_pairs(result, structures, definition, edges) if closer else result
@@ -144,11 +149,11 @@ class Native:
         }
         return {**{name: x.contiguous().numpy() for name, x in tensors.items()}, **self.tables}
 
-    def given(self, arrays: dict[str, np.ndarray], structures: Structures) -> Input:
+    def given(self, arrays: dict[str, np.ndarray], structures: Structures) -> ctypes.Structure:
         columns, elements = arrays["neighbor"].shape[1], len(arrays["weights"])
         counts = (len(arrays["x"]), structures.n_atoms, columns, elements)
         cutoffs = (self.descriptor.radial_cutoff, self.descriptor.angular_cutoff)
-        return Input(*counts, *cutoffs, *(arrays[name].ctypes.data for name in Input.arrays))
+        return Input(*counts, *cutoffs, *(arrays[name].ctypes.data for name in ARRAYS))
 
     def energies(self, G: Tensor, species: Tensor) -> tuple[Tensor, Tensor]:
         """Atomic energies (A,), or (members, A), and their slopes dE/dG (..., A, F)."""
@@ -171,3 +176,7 @@ class Native:
         more = self.repulsion.evaluate(structures, definition, edges)
         names = ("energies", "forces", "virials")
         return replace(result, **{name: getattr(result, name) + getattr(more, name) for name in names})
+
+
+def pointer(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())

@@ -120,16 +120,20 @@ def build(structures: Structures, cutoff: float, skin: float = 0.0) -> Edges:
     structures.refuse_broken()
     reach = cutoff + skin
     few = structures.n_atoms <= ALL_PAIRS_LIMIT[structures.positions.device.type]
-    one_image = not any(structures.pbc) or (
-        all(structures.pbc) and bool((_heights(structures) >= 2 * reach).all())
-    )
-    if one_image and few:
+    if one_image(structures, reach) and few:
         center, neighbor, shifts, distances = _all_pairs(structures, reach)
     else:
         center, neighbor, shifts, distances = _linked_cells(structures, reach)
     _refuse_overlaps(center, neighbor, distances, structures.n_atoms)
     counts = torch.bincount(center, minlength=len(structures) * structures.n_atoms)
     return _table(counts, neighbor, shifts, cutoff, skin, structures)
+
+
+def one_image(structures: Structures, reach: float) -> bool:
+    """Whether no atom has several images of another within reach (angstrom)."""
+    if not any(structures.pbc):
+        return True
+    return all(structures.pbc) and bool((_heights(structures) >= 2 * reach).all())
 
 
 def _heights(structures: Structures) -> Tensor:

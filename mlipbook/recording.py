@@ -111,19 +111,9 @@ def padded(edges: Edges, columns: int) -> Edges:
 def compiled(potential: Any) -> Any:
     """A potential with the same parameters whose atomic energies are compiled to a few large kernels.
 
-    On a GPU several times faster than a kernel for each operation, after a minute of compilation; on a CPU,
-    with a C++ compiler, a third less time after up to four minutes, for neighbor tables of any width.
+    On a GPU several times faster than a kernel for each operation, after a minute of compilation; on a CPU see
+    `native` and `native_pairs`.
     """
     faster = copy(potential)
-    of_fixed_shapes = torch.compile(potential.atomic_energies, dynamic=False)
-    of_any_width = torch.compile(potential.atomic_energies)
-
-    def atomic_energies(vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
-        if vectors.is_cuda:
-            return of_fixed_shapes(vectors, center_species, neighbor_species)
-        torch._dynamo.maybe_mark_dynamic(vectors, 2)  # tables are not padded on a CPU
-        torch._dynamo.maybe_mark_dynamic(neighbor_species, 1)
-        return of_any_width(vectors, center_species, neighbor_species)
-
-    faster.atomic_energies = atomic_energies
+    faster.atomic_energies = torch.compile(potential.atomic_energies, dynamic=False)
     return faster

@@ -40,6 +40,7 @@ from mlipbook.heat import Booked, Shifted, without_enthalpy
 from mlipbook.heat.green_kubo import correlation
 from mlipbook.heat.hnemd import current_of, flux_of, observables, under_field
 from mlipbook.native import Native
+from mlipbook.native_pairs import NativePairs
 from mlipbook.potentials import AgSe, shortest_distances
 from mlipbook.recording import compiled
 from mlipbook.structures import Structures
@@ -64,7 +65,6 @@ REFERENCE_FIELDS = {  # field/FIELD, share of h taken off: linear response, sign
     "raw, F": (1.0, 0.0),
     "raw, F/4": (0.25, 0.0),
 }
-MANY = 2000  # steps that take long enough on a CPU for the seconds of compilation to pay
 FRAMES, INTERVAL = 50, 0.2 * ps  # labeled ones of each of six trajectories
 
 
@@ -104,13 +104,11 @@ def start(folder: Path, copies: int, seed: int, device: str, own: slice = slice(
 
 
 @cache
-def potential_of(model: str, folder: Path, device: str, steps: int) -> Any:
-    """The "reference", compiled for many steps, or all "students" in single precision, each with replicas of
-    its own, compiled on a GPU and native on a CPU.
-    """
+def potential_of(model: str, folder: Path, device: str) -> Any:
+    """The "reference", or all "students" in single precision, each with replicas of its own; compiled."""
     if model == "reference":
-        found: Any = AgSe().to(device)
-        return compiled(found) if device != "cpu" or steps > MANY else found
+        reference = AgSe().to(device)
+        return compiled(reference) if device != "cpu" else NativePairs(reference, ("Ag", "Se"))
     students = MemberPerReplica(load(folder / "potentials.npz").float().to(device))
     return compiled(students) if device != "cpu" else Native(students)
 
@@ -133,8 +131,7 @@ def equilibrium(
         "temperature": lambda s: s.temperature,
     }
     if reference is not None:
-        other = CommitteeMean(Booked(reference, "I"))
-        observe["J_ref"] = lambda s: flux_of(replace(s, result=other(s.structures)))
+        observe["J_ref"] = lambda s: flux_of(replace(s, result=reference.evaluate(s.structures)))
     seen, rest = settled(NVE(Booked(potential, "I"), TIMESTEP), state, steps, observe)
     interval = SAMPLE * TIMESTEP
     together = torch.stack([seen[name] for name in CHANNELS if name in seen], -1)  # (T, B, 3, q)
@@ -146,7 +143,7 @@ def equilibrium(
 
 def correlations(potential: Any, state: State, steps: int, folder: Path) -> dict[str, Any]:
     """`equilibrium` of many models, with the reference's flux; without the series, which would be large."""
-    reference = potential_of("reference", folder, str(state.momenta.device), steps)
+    reference = potential_of("reference", folder, str(state.momenta.device))
     found = equilibrium(potential, state, steps, folder, reference)
     return {name: value for name, value in found.items() if name not in ("flux", "current")}
 
@@ -256,7 +253,7 @@ def part(name: str, folder: Path, steps: int, device: str, own: slice) -> dict[s
     model, copies, job = RUNS[name]
     began, seed = time.perf_counter(), 1000 * (1 + list(RUNS).index(name)) + copies * own.start
     state = start(folder, copies, seed, device, own)
-    result = job(potential_of(model, folder, device, steps), state, steps, folder)
+    result = job(potential_of(model, folder, device), state, steps, folder)
     for number, time_of_break in result["broken"].tolist():
         of = f"{MODELS[int(number) * len(MODELS) // len(result['lasted'])]}, " if model == "students" else ""
         print(f"{name}: {of}replica {number:.0f} broke after {time_of_break:.2f} ps and is left out")
