@@ -111,8 +111,8 @@ def padded(edges: Edges, columns: int) -> Edges:
 def compiled(potential: Any) -> Any:
     """A potential with the same parameters whose atomic energies are compiled to a few large kernels.
 
-    On a GPU several times faster than a kernel for each operation, after a minute of compilation; on a CPU see
-    `native` and `native_pairs`.
+    On a GPU several times faster than a kernel for each operation, after a minute of compilation; for a CPU
+    see `native`, `native_pairs`.
     """
     faster = copy(potential)
     faster.atomic_energies = torch.compile(potential.atomic_energies, dynamic=False)
