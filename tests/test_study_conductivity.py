@@ -14,7 +14,7 @@ from conftest import ann
 import mlipbook as mb
 from mlipbook.ann import MemberPerReplica
 from mlipbook.dynamics import thermalize
-from mlipbook.heat import green_kubo
+from mlipbook.heat import green_kubo, predicted_error
 from mlipbook.potentials import AgSe
 from mlipbook.studies import conductivity as study
 from mlipbook.studies import conductivity_readings as readings
@@ -318,15 +318,19 @@ def test_runs_of_all_fits_and_under_a_color_field_do_what_they_say(tmp_path, mon
     if "students" in name:
         h, _ = readings.enthalpies(np.load(tmp_path / "equilibrium-students.npz"), models, "II")
         assert found["h"] == pytest.approx(h.numpy())
-    told = report.driven_part({name: found}, {})
+    told = report.driven_part({name: found}, {"gauge fixed": {"kappa": 0.26}})
+    if "students" in name:
+        time = 11 * study.TIMESTEP
+        expected = predicted_error(study.FIELD, 0.26, float(found["volume"]), time)
+        assert told[name]["predicted_error"] == pytest.approx([expected] * models, rel=1e-6)
     assert len(told[name]["silver"]) == models and told["lengths"][name]["replicas"] == 1
     assert len(told[name]["kappa"]) == (models if "students" in name else 0)  # a color field has no kappa
 
 
 def test_one_more_reading_under_a_field():
-    """Of the definitions that were run; the reference's is the mean of F and -F."""
+    """Of the definitions that were run, beside the reference's long run."""
     fits = {"kappa": [0.2, 0.3], "error": [0.01, 0.02], "across": [0.0, 0.0]}
-    driven = {"fields": {"kappa": [0.2, 0.3, 0.9], "error": [0.03, 0.04, 0.9]}, "heat-students-II": fits}
-    readings_under, reference = report.under_a_field(driven)
+    long = {"HNEMD at F and -F": {"value": 0.25, "sem": 0.025}}
+    readings_under, reference = report.under_a_field({"heat-students-II": fits}, long)
     assert readings_under == {"II": {"kappa": [0.2, 0.3], "error": [0.01, 0.02]}}
-    assert reference["kappa"] == pytest.approx(0.25) and reference["error"] == pytest.approx(0.025)
+    assert reference == {"kappa": 0.25, "error": 0.025}

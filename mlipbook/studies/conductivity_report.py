@@ -6,6 +6,7 @@ python -m mlipbook.studies.conductivity_report --folder F
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -124,15 +125,20 @@ def fields_of(found: Any, reference: Numbers) -> tuple[Numbers, Numbers]:
         reference["gauge fixed" if share else "as trained"]["kappa"] for _, share in REFERENCE_FIELDS.values()
     ]
     table["predicted_error"] = [
-        predicted_error(abs(F), kappa, x.volume, length(x) * x.flux.shape[1])
-        for F, kappa, x in zip(table["field"], equilibrium, each, strict=True)
+        error
+        for kappa, x in zip(equilibrium, each, strict=True)
+        for error in predicted_errors([x], kappa)
     ]
     return table, running_of(each[0], equilibrium[0])
 
 
-def length(found: Response) -> float:
-    """Of each replica, internal time."""
-    return found.interval * found.flux.shape[0]
+def predicted_errors(each: list[Response], kappa: float) -> list[float]:
+    """Of the conductivities that these runs give, if it is kappa."""
+    fields = [abs(float(x.field[0, 0])) for x in each]
+    times = [x.interval * x.temperature.numel() for x in each]
+    return [
+        predicted_error(F, kappa, x.volume, t) for F, x, t in zip(fields, each, times, strict=True)
+    ]
 
 
 def running_of(found: Response, equilibrium: float) -> Numbers:
@@ -195,17 +201,22 @@ def driven_part(runs: Numbers, reference: Numbers) -> Numbers:
             out["lengths"]["reference, HNEMD, each field"] = run_of(found, len(REFERENCE_FIELDS))
         elif kind != "equilibrium":
             copies, color = RUNS[name][1], "Ag" if kind == "color" else None
-            out[name] = columns_of([response(found, part, color) for part in replicas_of(found, copies)])
+            each = [response(found, part, color) for part in replicas_of(found, copies)]
+            out[name] = columns_of(each)
+            if kind == "heat":
+                out[name]["predicted_error"] = predicted_errors(each, reference["gauge fixed"]["kappa"])
             out["lengths"][name] = run_of(found, copies)
     return out
 
 
-def under_a_field(driven: Numbers) -> tuple[Numbers, Numbers]:
-    """One more reading: definition -> kappa and error of the fits, and the reference's, mean of F and -F."""
+def under_a_field(driven: Numbers, long: Numbers) -> tuple[Numbers, Numbers]:
+    """One more reading: definition -> kappa and error of the fits; and of the reference, from records of
+    `reference_conductivity`.
+    """
     fits = {X: driven.get(f"heat-students-{X}") for X in DEFINITIONS}
-    table = driven["fields"]
-    own = {"kappa": sum(table["kappa"][:2]) / 2, "error": float(np.hypot(*table["error"][:2])) / 2}
-    return {X: {key: x[key] for key in own} for X, x in fits.items() if x}, own
+    own = long["HNEMD at F and -F"]
+    kept = {X: {key: x[key] for key in ("kappa", "error")} for X, x in fits.items() if x}
+    return kept, {"kappa": own["value"], "error": own["sem"]}
 
 
 def run_of(found: Any, models: int) -> Numbers:
@@ -229,8 +240,9 @@ def main() -> None:
     found = equilibrium_part(runs["equilibrium-reference"], runs["equilibrium-students"], energies)
     driven = driven_part(runs, found["reference"])
     found["lengths"] |= driven.pop("lengths")
-    if "fields" in driven and any(f"heat-students-{X}" in runs for X in DEFINITIONS):
-        found["readings"]["under a field"], found["reference"]["under a field"] = under_a_field(driven)
+    if any(f"heat-students-{X}" in runs for X in DEFINITIONS):
+        long = json.loads(bookkit.full_file("reference-hnemd.json").read_text())["records"]
+        found["readings"]["under a field"], found["reference"]["under a field"] = under_a_field(driven, long)
     records = records_of(errors, found["readings"], found["reference"], found["enthalpy"])
     if "fields" in driven:
         records |= records_of_fields(driven["fields"], found["lengths"])
