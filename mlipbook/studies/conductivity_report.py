@@ -247,6 +247,7 @@ def main() -> None:
     if "fields" in driven:
         records |= records_of_fields(driven["fields"], found["lengths"])
     arrays = {"models": MODELS, "errors": errors, "atomic_energies": energies, **found, **driven}
+    arrays["broken"] = {name: len(x["broken"]) for name, x in runs.items() if "broken" in x}
     arrays["commits"] = sorted({str(x["commit"]) for x in runs.values()})
     device = ", ".join(sorted({str(x["device"]) for x in runs.values()}))
     seconds = sum(float(x["seconds"]) for x in runs.values())
