@@ -11,6 +11,8 @@
 
 #define LANES 32
 #define EACH for (int k = 0; k < LANES; k++)
+#define CLOSE 1         /* told of pairs: closer than known, */
+#define REPELLED 2      /* within the repulsion's cutoff */
 #define SERIES 11       /* terms of sin and cos between -pi/2 and pi/2: exact in double precision */
 #define E (2 * P - 1)   /* functions e_m */
 #define F (R + P)       /* features of a set */
@@ -19,10 +21,10 @@ typedef real row[LANES];
 
 typedef struct { /* of all atoms */
     int64_t atoms, of_a_structure, columns, elements;
-    double radial_cutoff, angular_cutoff;
+    double radial_cutoff, angular_cutoff, repulsion_cutoff;
     const double *x, *cells, *shifts;     /* (A, 3), (B, 3, 3), (3, A, K) */
     const int64_t *neighbor, *counts, *z; /* (A, K), (A), (A) */
-    const double *weights, *known;        /* (Z, Z): of species; squared distances to tell */
+    const double *weights, *known;        /* (Z, Z): of species; squared distances, CLOSE below */
     const double *legendre, *harmonics;   /* c_nl, Q_mlp */
 } Input;
 
@@ -41,7 +43,7 @@ static int around(const Input *in, int64_t i, Atom *a) {
     const double *h = in->cells + 9 * (i / in->of_a_structure), *x = in->x + 3 * i;
     const int64_t *neighbor = in->neighbor + i * in->columns, own = in->z[i] * in->elements;
     const double *S[3], reach = fmax(in->radial_cutoff, in->angular_cutoff);
-    int n = 0, closer = 0;
+    int n = 0, told = 0;
     for (int c = 0; c < 3; c++) S[c] = in->shifts + (c * in->atoms + i) * in->columns;
     for (int k = 0; k < in->counts[i]; k++) {
         const double *y = in->x + 3 * neighbor[k];
@@ -55,7 +57,8 @@ static int around(const Input *in, int64_t i, Atom *a) {
             for (int c = 0; c < 3; c++) a->r[3 * (n / LANES) + c][n % LANES] = r[c];
             a->w[n / LANES][n % LANES] = in->weights[other];
             a->index[n] = neighbor[k];
-            closer |= square < in->known[other];
+            if (square < in->known[other]) told |= CLOSE;
+            if (square < in->repulsion_cutoff * in->repulsion_cutoff) told |= REPELLED;
             n++;
         }
     }
@@ -65,7 +68,7 @@ static int around(const Input *in, int64_t i, Atom *a) {
         a->index[n] = i;
     }
     a->blocks = n / LANES;
-    return closer;
+    return told;
 }
 
 static void directions(const row *r, row *u, real *d, real *t, real cutoff) {
@@ -122,9 +125,9 @@ static void sums(const Atom *atom, const row *a, int A, const row *b, int B, rea
     EACH S[1] += weighted[k];
 }
 
-/* All that both loops need of an atom; whether a pair is closer than known. */
+/* All that both loops need of an atom; what is to be told of its pairs. */
 static int describe(const Input *in, int64_t i, Atom *a) {
-    const int closer = around(in, i, a);
+    const int told = around(in, i, a);
     for (int n = 0; n < a->blocks; n++) {
         directions(a->r + 3 * n, a->u + 3 * n, a->d[n], a->t[n], in->radial_cutoff);
         cutoff_function(a->d[n], in->radial_cutoff, a->fr + 2 * n);
@@ -143,7 +146,7 @@ static int describe(const Input *in, int64_t i, Atom *a) {
                 for (int p = 0; p < P; p++) a->A[s][m][l] += in->harmonics[(m * P + l) * P + p] * M[p][s];
             }
     }
-    return closer;
+    return told;
 }
 
 static Atom room(const Input *in) {
@@ -165,12 +168,12 @@ static void leave(Atom a) {
     free(a.r);
 }
 
-/* Fill G (A, SETS, F); whether any pair is closer than known. */
+/* Fill G (A, SETS, F); what is to be told of pairs. */
 int features(const Input *in, real *G) {
-    int any_closer = 0;
+    int told = 0;
     Atom a = room(in);
     for (int64_t i = 0; i < in->atoms; i++, G += SETS * F) {
-        any_closer |= describe(in, i, &a);
+        told |= describe(in, i, &a);
         for (int m = 0; m < R; m++) {
             real S[2];
             sums(&a, a.fr, 2, a.Tr + m, R, S);
@@ -194,7 +197,7 @@ int features(const Input *in, real *G) {
         }
     }
     leave(a);
-    return any_closer;
+    return told;
 }
 
 /* dM = dE/dM_mp from slopes q (SETS, F) of an atom's features */

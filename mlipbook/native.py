@@ -41,6 +41,7 @@ from mlipbook.structures import Structures
 FLAGS = ["-O3", "-march=native", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math"]
 FLAGS += ["-fno-signed-zeros", "-fassociative-math", "-freciprocal-math"]  # sums of many at a time
 REALS = {torch.float32: "float", torch.float64: "double"}
+CLOSE, REPELLED = 1, 2  # what native.c tells of pairs
 SHARES = {"I": (1.0, 0.0), "II": (0.0, 1.0), "III": (0.5, 0.5)}  # of an edge's virial: neighbor, center
 
 
@@ -80,7 +81,7 @@ ARRAYS = ("x", "cells", "shifts", "neighbor", "counts", "z", "weights", "known",
 Input = described(
     "Input",
     integers=("atoms", "of_a_structure", "columns", "elements"),
-    doubles=("radial_cutoff", "angular_cutoff"),
+    doubles=("radial_cutoff", "angular_cutoff", "repulsion_cutoff"),
     arrays=ARRAYS,
 )
 
@@ -110,12 +111,12 @@ class Native:
         self.tables["known"] = self.known_distances() ** 2
 
     def known_distances(self) -> np.ndarray:
-        """Distances (Z, Z) below which `with_close_pairs` has something to do."""
-        known = np.full(self.descriptor.weights.shape, self.repulsion.cutoff if self.repulsion else 0.0)
+        """The shortest trained distances of pairs of elements, (Z, Z) angstrom."""
+        known = np.zeros(self.descriptor.weights.shape)
         numbers = [atomic_numbers[symbol] for symbol in self.descriptor.species]
         if self.shortest:
             for a, b in product(numbers, repeat=2):
-                known[a, b] = max(known[a, b], self.shortest.get(species_pair(a, b), self.cutoff))
+                known[a, b] = self.shortest.get(species_pair(a, b), self.cutoff)
         return known
 
     def evaluate(
@@ -126,7 +127,7 @@ class Native:
         arrays = self.arrays(structures, edges)
         given = self.given(arrays, structures)
         G = torch.zeros(len(arrays["x"]), self.descriptor.n_features, dtype=self.dtype)
-        closer = self.library.features(ctypes.byref(given), pointer(G))
+        told = self.library.features(ctypes.byref(given), pointer(G))
         energies, slopes = self.energies(G, torch.from_numpy(arrays["z"]))
         shape = (*energies.shape[:-1], len(structures), structures.n_atoms)
         forces, virials = (torch.zeros(*shape, *more, dtype=torch.float64) for more in ((3,), (3, 3)))
@@ -135,7 +136,11 @@ class Native:
             self.library.gradients(ctypes.byref(given), pointer(dG), *shares, pointer(F), pointer(W))
         volumes = structures.volumes if any(structures.pbc) else torch.zeros_like(structures.volumes)
         result = Evaluation(energies.double().view(shape), forces, virials, volumes)
-        return self.with_close_pairs(result, structures, definition, edges) if closer else result
+        if told & CLOSE and self.shortest:
+            report_close_pairs(edges.vectors(structures), edges, structures, self.shortest)
+        if told & REPELLED and self.repulsion is not None:
+            return added(result, self.repulsion.evaluate(structures, definition, edges))
+        return result
 
     def arrays(self, structures: Structures, edges: Edges) -> dict[str, np.ndarray]:
         """What native.c reads: where neighbors are, and tables."""
@@ -152,7 +157,8 @@ class Native:
     def given(self, arrays: dict[str, np.ndarray], structures: Structures) -> ctypes.Structure:
         columns, elements = arrays["neighbor"].shape[1], len(arrays["weights"])
         counts = (len(arrays["x"]), structures.n_atoms, columns, elements)
-        cutoffs = (self.descriptor.radial_cutoff, self.descriptor.angular_cutoff)
+        repulsion = self.repulsion.cutoff if self.repulsion else 0.0
+        cutoffs = (self.descriptor.radial_cutoff, self.descriptor.angular_cutoff, repulsion)
         return Input(*counts, *cutoffs, *(arrays[name].ctypes.data for name in ARRAYS))
 
     def energies(self, G: Tensor, species: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,17 +171,11 @@ class Native:
             [slopes] = torch.autograd.grad(energies.sum(), G)
         return energies.detach(), slopes.contiguous()
 
-    def with_close_pairs(
-        self, result: Evaluation, structures: Structures, definition: str, edges: Edges
-    ) -> Evaluation:
-        """The rare case: a warning for pairs closer than trained, and the repulsion under the networks."""
-        if self.shortest:
-            report_close_pairs(edges.vectors(structures), edges, structures, self.shortest)
-        if self.repulsion is None:
-            return result
-        more = self.repulsion.evaluate(structures, definition, edges)
-        names = ("energies", "forces", "virials")
-        return replace(result, **{name: getattr(result, name) + getattr(more, name) for name in names})
+
+def added(one: Evaluation, other: Evaluation) -> Evaluation:
+    """The sum of two potentials."""
+    names = ("energies", "forces", "virials")
+    return replace(one, **{name: getattr(one, name) + getattr(other, name) for name in names})
 
 
 def pointer(tensor: Tensor) -> ctypes.c_void_p:
