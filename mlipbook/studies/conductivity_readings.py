@@ -32,7 +32,7 @@ SHARES = {  # of the channels in each flux
     "J_ref": (0.0, 0.0, 0.0, 1.0),
 }
 GAUGE_LAG = 2 * ps  # where integrals are read
-COLLISION = 10.0  # times the median variance of J_ref
+COLLISION = 5.0  # robust standard deviations of J_ref's variance over all replicas, above the median
 READINGS = ("as trained", "matched energies", "gauge fixed", "zero mass current")
 Numbers = dict[str, Any]
 Replicas = np.ndarray | slice
@@ -55,10 +55,12 @@ def replicas_of(found: Any, models: int) -> list[np.ndarray]:
 
 def undisturbed(found: Any, models: int) -> list[np.ndarray]:
     """Those of each model along which J_ref has about the variance that it has along most. Where a fit lets
-    ions come closer than the reference ever would, a collision is all that is seen of the reference's flux.
+    ions come closer than the reference ever would, a collision is what is seen of the reference's flux.
     """
-    variance = np.asarray(found["correlations"][:, 0, -1, -1])
-    return [own[variance[own] < COLLISION * np.median(variance)] for own in replicas_of(found, models)]
+    variance = np.asarray(found["correlations"][:, 0, -1, -1], dtype=float)
+    above = variance - np.median(variance)
+    spread = 1.4826 * np.median(abs(above))  # of normal numbers the standard deviation
+    return [own[above[own] < COLLISION * spread] for own in replicas_of(found, models)]
 
 
 def samples(found: Any, replicas: Replicas, fluxes: Sequence[str], gauge: float = 0.0) -> Tensor:
