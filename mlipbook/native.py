@@ -38,8 +38,9 @@ from mlipbook.potentials.close_pairs import report_close_pairs, species_pair
 from mlipbook.potentials.edge import list_for
 from mlipbook.structures import Structures
 
-FLAGS = ["-O3", "-march=native", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS = ["-O3", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math"]
 FLAGS += ["-fno-signed-zeros", "-fassociative-math", "-freciprocal-math"]  # sums of many at a time
+FLAGS += {"x86_64": ["-march=native", "-mprefer-vector-width=512"]}.get(platform.machine(), ["-mcpu=native"])
 REALS = {torch.float32: "float", torch.float64: "double"}
 CLOSE, REPELLED = 1, 2  # what native.c tells of pairs
 SHARES = {"I": (1.0, 0.0), "II": (0.0, 1.0), "III": (0.5, 0.5)}  # of an edge's virial: neighbor, center
@@ -51,12 +52,11 @@ def library(source: str, *defined: str) -> ctypes.CDLL:
     there, or fails, with what it says.
     """
     compiler = os.environ.get("CC", "cc")
-    wide = ["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else []
     macros = [f"-D{each}" for each in defined]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "native.so"
         path = Path(__file__).with_name(source)
-        command = [compiler, *FLAGS, *wide, *macros, "-o", str(file), str(path), "-lm"]
+        command = [compiler, *FLAGS, *macros, "-o", str(file), str(path), "-lm"]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
         except (OSError, subprocess.CalledProcessError) as error:
