@@ -139,7 +139,8 @@ class Native:
         if told & CLOSE and self.shortest:
             report_close_pairs(edges.vectors(structures), edges, structures, self.shortest)
         if told & REPELLED and self.repulsion is not None:
-            return added(result, self.repulsion.evaluate(structures, definition, edges))
+            near = edges.narrowed(structures, self.repulsion.cutoff - edges.cutoff)  # few pairs
+            return added(result, self.repulsion.evaluate(structures, definition, near))
         return result
 
     def arrays(self, structures: Structures, edges: Edges) -> dict[str, np.ndarray]:
