@@ -143,13 +143,12 @@ def network(steps: int) -> dict[str, dict]:
     potential.shortest = {}  # these states are not to be judged
     native, state = Native(potential), liquid_silver(AgSe(), BATCH, "cpu")
     edges = VerletLists(potential.cutoff)(state.structures)
-    n = steps // BATCH
     kinds: Kinds = {
         "call in PyTorch": (lambda: potential.evaluate(state.structures, "I", edges), 1),
         "native call": (lambda: native.evaluate(state.structures, "I", edges), 1),
-        "a step of HNEMD, native": (driven(native, state, n), n),
+        "a step of HNEMD, native": (driven(native, state, steps), steps),
     }
-    times = {name: t / BATCH for name, t in rounds(kinds, "cpu", n).items()}
+    times = {name: t / BATCH for name, t in rounds(kinds, "cpu", steps).items()}
     records = {f"384 ions, network: {name}": record(values, "ms") for name, values in times.items()}
     call, c, step = times.values()
     records["384 ions, network: PyTorch over native call"] = record(call / c, "")

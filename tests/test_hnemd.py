@@ -95,6 +95,14 @@ def test_the_term_for_phase_space_is_there_for_unequal_masses_only():
     assert torch.equal(heat.HeatField(FIELD)(equal, kT), heat.HeatField(FIELD)(equal, 0 * kT))
 
 
+@pytest.mark.parametrize("drive", [heat.HeatField(FIELD), heat.ColorField(FIELD, "Ag")])
+def test_what_other_momenta_change_is_the_difference_of_two_drives(drive):
+    state, kT = evaluated(AgSe()), 0.04
+    other = 1.3 * state.momenta.flip(-1)
+    expected = drive(replace(state, momenta=other), kT) - drive(state, kT)
+    torch.testing.assert_close(drive.change(state, other), expected, rtol=0, atol=1e-15)
+
+
 def test_a_color_field_works_on_the_current_of_its_element():
     state, kT = evaluated(AgSe()), 0.0
     forces = heat.ColorField(FIELD, "Ag")(state, kT)

@@ -12,9 +12,8 @@ Cummings, Mol. Phys. 61, 367 (1987); Mandadapu, Jones, Papadopoulos, J. Chem. Ph
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from ase.data import atomic_numbers
@@ -26,7 +25,14 @@ from mlipbook.neighbors import Edges
 from mlipbook.potentials import Evaluation
 from mlipbook.structures import Structures
 
-Drive = Callable[[State, Number], Tensor]  # state, kT -> forces (B, N, 3) eV/A
+
+class Drive(Protocol):
+    """state, kT -> forces (B, N, 3) eV/A; and how they change with momenta."""
+
+    def __call__(self, state: State, kT: Number) -> Tensor: ...
+
+    def change(self, state: State, momenta: Tensor) -> Tensor: ...
+
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,11 @@ class HeatField:
         share = target * (1 - state.masses / state.masses.mean())[:, None]
         return without_total(coupled, state.masses) + share * self.field[:, None]
 
+    def change(self, state: State, momenta: Tensor) -> Tensor:
+        """What other momenta (B, N, 3) add to the force: kinetic energies are all that they change."""
+        more = (momenta.square() - state.momenta.square()).sum(-1) / (2 * state.masses)
+        return without_total(more[..., None] * self.field[:, None], state.masses)
+
 
 @dataclass(frozen=True)
 class ColorField:
@@ -55,6 +66,10 @@ class ColorField:
     def __call__(self, state: State, kT: Number) -> Tensor:
         own = (state.structures.species == atomic_numbers[self.element]).to(self.field)
         return without_total(own[:, None] * self.field[:, None], state.masses)
+
+    def change(self, state: State, momenta: Tensor) -> Tensor:
+        """None: the force does not depend on momenta."""
+        return torch.zeros_like(momenta)
 
 
 @dataclass(frozen=True)
@@ -78,9 +93,9 @@ class DrivenNoseHoover(NoseHoover):
         self.refuse_other_virials(forces)
         state = self.thermostat(state, timestep / 2, kT)
         state = drifted(self.kicked(state, timestep / 2, kT), timestep)
-        state = self.kicked(replace(state, result=forces(state.structures)), timestep / 2, kT)
+        state = self.kicked(state.updated(result=forces(state.structures)), timestep / 2, kT)
         state = self.thermostat(state, timestep / 2, kT)
-        return replace(state, step=state.step + 1)
+        return state.updated(step=state.step + 1)
 
     def refuse_other_virials(self, forces: Forces) -> None:
         """Dynamics asks potentials for virials II; only a `Booked` one answers with those of the drive."""
@@ -95,9 +110,9 @@ class DrivenNoseHoover(NoseHoover):
 
     def kicked(self, state: State, dt: float, kT: Number) -> State:
         """p <- p + (F + F^ext) dt, F^ext at the momenta in the middle of the kick (one correction)."""
-        forces = state.evaluated.forces
-        middle = replace(state, momenta=state.momenta + dt / 2 * (forces + self.drive(state, kT)))
-        return replace(state, momenta=state.momenta + dt * (forces + self.drive(middle, kT)))
+        forces = state.evaluated.forces + self.drive(state, kT)
+        middle = state.momenta + dt / 2 * forces
+        return state.updated(momenta=state.momenta + dt * (forces + self.drive.change(state, middle)))
 
 
 class Booked(nn.Module):
