@@ -100,7 +100,8 @@ class VerletLists:
         if self.narrow is None or not self.narrow.cover(structures):
             if self.wide is None or not self.wide.cover(structures, self.narrow_skin):
                 self.wide = build(structures, self.cutoff, self.widest(structures))
-            self.narrow = self.wide.narrowed(structures, self.narrow_skin)
+            tight = self.wide.skin < 2 * self.narrow_skin  # to pick from it would not pay
+            self.narrow = self.wide if tight else self.wide.narrowed(structures, self.narrow_skin)
         return self.narrow
 
     def widest(self, structures: Structures) -> float:

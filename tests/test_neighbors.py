@@ -1,5 +1,7 @@
 """Neighbor tables against ASE's search, and the promise that a kept table misses no pair."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -169,3 +171,18 @@ def test_a_cell_wide_enough_for_one_image_is_searched_by_all_pairs(monkeypatch):
     assert pairs(fitting) >= expected(structures, 4.0)
     neighbors.VerletLists(4.5)(structures)
     assert searched == [4.5 + 2.0]
+
+
+def test_a_list_with_little_room_is_kept_whole_and_holds_all_pairs_while_atoms_move(monkeypatch):
+    """9.3 A wide: 0.45 A of skin fit beside 4.2 A, too few to pick from."""
+    built = []
+    build = neighbors.build
+    monkeypatch.setattr(neighbors, "build", lambda *given: built.append(given) or build(*given))
+    structures, lists = CASES["one species"], neighbors.VerletLists(4.2)
+    step = 0.04 * torch.randn(structures.positions.shape, generator=torch.Generator().manual_seed(0)).double()
+    kept = []
+    for n in range(12):
+        later = replace(structures, positions=structures.positions + n * step)
+        assert pairs(lists(later)) >= expected(later, 4.2)
+        kept.append(lists(later) is lists.wide)
+    assert all(kept) and 1 < len(built) < 12
