@@ -35,7 +35,7 @@ from mlipbook.ann import ANNPotential, MemberPerReplica
 from mlipbook.neighbors import Edges
 from mlipbook.potentials import Evaluation
 from mlipbook.potentials.close_pairs import report_close_pairs, species_pair
-from mlipbook.potentials.edge import list_for
+from mlipbook.potentials.edge import list_for, volumes_of
 from mlipbook.structures import Structures
 
 FLAGS = ["-O3", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math"]
@@ -134,8 +134,7 @@ class Native:
         for dG, F, W in zip(*(x.view(self.members, -1) for x in (slopes, forces, virials)), strict=True):
             shares = map(ctypes.c_double, SHARES[definition])
             self.library.gradients(ctypes.byref(given), pointer(dG), *shares, pointer(F), pointer(W))
-        volumes = structures.volumes if any(structures.pbc) else torch.zeros_like(structures.volumes)
-        result = Evaluation(energies.double().view(shape), forces, virials, volumes)
+        result = Evaluation(energies.double().view(shape), forces, virials, volumes_of(structures))
         if told & CLOSE and self.shortest:
             report_close_pairs(edges.vectors(structures), edges, structures, self.shortest)
         if told & REPELLED and self.repulsion is not None:

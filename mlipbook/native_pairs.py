@@ -18,6 +18,7 @@ from torch import Tensor
 from mlipbook.native import described, library, pointer
 from mlipbook.neighbors import Edges, one_image
 from mlipbook.potentials import EdgePotential, Evaluation
+from mlipbook.potentials.edge import volumes_of
 from mlipbook.structures import Structures
 
 START, KNOTS = 1.0, 40_000  # A; closer pairs are left to the potential
@@ -72,8 +73,7 @@ class NativePairs:
         sums = (energies, forces, virials)
         if self.library.pairs(ctypes.byref(given), *map(pointer, sums)):
             return self.potential.evaluate(structures, definition, edges)
-        volumes = structures.volumes if any(structures.pbc) else torch.zeros_like(structures.volumes)
-        return Evaluation(energies, forces, virials, volumes)
+        return Evaluation(energies, forces, virials, volumes_of(structures))
 
     def check(self, structures: Structures) -> None:
         """Raise ValueError naming the first atom that was not tabulated."""

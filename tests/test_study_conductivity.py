@@ -310,9 +310,9 @@ def test_stored_runs_of_the_fits_under_the_field_are_long_and_behave(X):
     assert length["replicas"] * length["ps"] > 500
     predicted = np.array(found["predicted_error"])
     ratio = np.sqrt(np.mean(np.square(found["error"]))) / predicted.mean()
-    assert 0.7 < ratio < 1.4
+    assert 0.7 < ratio < 1.4  # 120 replicas tell an error to some 7 %; the predicted one is for small fields
     across = np.array(found["across"]) / found["across_error"]
-    assert abs(across.mean()) < 4 / len(across) ** 0.5 and abs(across).max() < 4.5
+    assert abs(across.mean()) < 4 / len(across) ** 0.5 and abs(across).max() < 4
     assert found["temperature"] == pytest.approx(np.full(10, 500.0), abs=0.5)
 
 

@@ -34,7 +34,6 @@ class Drive(Protocol):
     def change(self, state: State, momenta: Tensor) -> Tensor: ...
 
 
-
 @dataclass(frozen=True)
 class HeatField:
     """field: (B, 3), 1/A, on the flux of a definition; the state's virials must be of that one (`Booked`)."""

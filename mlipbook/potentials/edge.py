@@ -111,7 +111,7 @@ class EdgePotential(nn.Module):
             energies.detach().double().view(shape),
             forces.view(*shape, 3),
             virials.view(*shape, 3, 3),
-            structures.volumes if any(structures.pbc) else torch.zeros_like(structures.volumes),
+            volumes_of(structures),
         )
 
 
@@ -129,6 +129,11 @@ def list_for(potential: Any, structures: Structures, definition: str, edges: Edg
             "the potential's cutoff"
         )
     return edges
+
+
+def volumes_of(structures: Structures) -> Tensor:
+    """(B,) A^3; zeros without a cell."""
+    return structures.volumes if any(structures.pbc) else torch.zeros_like(structures.volumes)
 
 
 def edge_gradients(energies: Tensor, vectors: Tensor) -> Tensor:

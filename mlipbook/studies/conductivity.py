@@ -1,56 +1,50 @@
 """Thermal conductivity of alpha-Ag2Se by its reference and by ten potentials fitted to it (Fig. 3): the runs.
 
-Five EF-fits and five EFP-fits, paired by their starting weights, learn the reference potential; then all ten
-run at once, one batch of replicas for all. Equilibrium runs give Green-Kubo integrals and the heat h that a
-current of silver carries; with h taken off the atomic energies, HNEMD gives the conductivity by each of the
-three definitions, and a color field L_11. Replicas that break are left out, and named by the run's file.
-`conductivity_readings` says what the runs mean, `conductivity_report` makes results/full/conductivity.json.
+Five EF-fits and five EFP-fits, paired by their starting weights, have learned the reference potential
+(`conductivity_fits`); all ten run at once, one batch of replicas for all. Equilibrium runs give Green-Kubo
+integrals and the heat h that a current of silver carries; with h taken off the atomic energies, HNEMD gives
+the conductivity by each of the three definitions, and a color field L_11. Replicas that break are left out,
+and named by the run's file. `conductivity_readings` says what the runs mean, `conductivity_report` makes
+results/full/conductivity.json.
 
-    python -m mlipbook.studies.conductivity prepare --folder F --device cuda
-    python -m mlipbook.studies.conductivity run equilibrium-students heat-students-I --folder F --device cuda
-    python -m mlipbook.studies.conductivity run equilibrium-students --folder F --steps 9000 --parts 12
+    python -m mlipbook.studies.conductivity prepare --folder F
+    python -m mlipbook.studies.conductivity run equilibrium-students --folder F --steps 4800 --replicas 12
+    python -m mlipbook.studies.conductivity run heat-students-I --folder F --steps 9040 --replicas 12
 
+made what is stored of the fits, on a CPU with --parts 12 (and color-students with 6000 steps of 2 replicas).
 Whatever is in the folder already is not made again. Without names, `run` makes all of RUNS; in parts it takes
-some replicas of each model after the others, for a CPU and for runs that may be cut off.
+some replicas of each model after the others, for a CPU and for runs that may be cut off. With --device cuda
+all replicas fit in one batch.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 import torch
-from ase import Atoms
 from torch import Tensor
 
-from mlipbook import bookkit, neighbors
-from mlipbook.ann import MemberPerReplica, load
-from mlipbook.archive import replacing
-from mlipbook.dynamics import NVE, Limits, Simulation, State, thermalize
+from mlipbook import bookkit
+from mlipbook.dynamics import NVE, Limits, Simulation, State
 from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.heat import Booked, Shifted, without_enthalpy
 from mlipbook.heat.green_kubo import correlation
 from mlipbook.heat.hnemd import current_of, flux_of, observables, under_field
-from mlipbook.native import Native
-from mlipbook.native_pairs import NativePairs
-from mlipbook.potentials import AgSe, shortest_distances
-from mlipbook.recording import compiled
-from mlipbook.structures import Structures
-from mlipbook.studies import cost_weights, lasting
-from mlipbook.studies.conductivity_readings import CHANNELS, DEFINITIONS, MEMBERS, MODELS, enthalpies
+from mlipbook.studies import lasting
+from mlipbook.studies.conductivity_fits import keep, potential_of, prepare, start
+from mlipbook.studies.conductivity_readings import CHANNELS, DEFINITIONS, MODELS, enthalpies
 from mlipbook.studies.replica_parts import joined
-from mlipbook.studies.silver_selenide import TEMPERATURE, crystal, equilibrated, labeled, split
+from mlipbook.studies.silver_selenide import TEMPERATURE
 from mlipbook.units import bohr, fs, ps
 
-COSTS = [(1.0, 1.0, 0.0), (1.0, 1.0, 1.0)]  # p_U, p_F, p_W of EF and EFP
 TIMESTEP, SAMPLE = 5 * fs, 3  # steps between samples
 SETTLE, LAG = 3 * ps, 5 * ps  # left out; longest lag of Green-Kubo
 CLOSER = 0.8  # than the closest pair of the training set: there the fixed repulsion is 28 kT, and rises
@@ -65,52 +59,6 @@ REFERENCE_FIELDS = {  # field/FIELD, share of h taken off: linear response, sign
     "raw, F": (1.0, 0.0),
     "raw, F/4": (0.25, 0.0),
 }
-FRAMES, INTERVAL = 50, 0.2 * ps  # labeled ones of each of six trajectories
-
-
-# ---- potentials and starts -----------------------------------------------------------------------------
-
-
-def prepare(folder: Path, replicas: int, epochs: int, device: str = "cpu") -> None:
-    """Labeled frames (*.xyz), a committee of all MODELS (potentials.npz), melted crystals (starts.npz)."""
-    parts = [folder / f"{name}.xyz" for name in ("train", "valid", "test")]
-    if not parts[-1].exists():
-        for path, frames in zip(parts, split(labeled(equilibrated(6), FRAMES, INTERVAL)), strict=True):
-            ase.io.write(path, frames)
-    if not (folder / "potentials.npz").exists():
-        learn, valid = (list(ase.io.iread(path)) for path in parts[:2])
-        options: dict[str, Any] = {"members": MEMBERS, "epochs": epochs, "device": device}
-        committee, _ = cost_weights.fit_map(COSTS, learn, valid, repulsion=closest(learn), **options)
-        committee.cpu().save(folder / "potentials.npz")
-    if not (folder / "starts.npz").exists():
-        melted = equilibrated(replicas, seed=100, device=device)
-        keep(folder / "starts.npz", {"positions": melted.structures.positions})
-
-
-def closest(frames: Sequence[Atoms]) -> float:
-    """The shortest distance of any two atoms, A: what a network says below it was never learned."""
-    structures = Structures.from_ase(frames)
-    edges = neighbors.build(structures, cost_weights.CUTOFF)
-    return min(shortest_distances(edges.vectors(structures), edges, structures).values())
-
-
-def start(folder: Path, copies: int, seed: int, device: str, own: slice = slice(None)) -> State:
-    """All starts, or some, as often as there are models, with new velocities."""
-    positions = torch.as_tensor(np.load(folder / "starts.npz")["positions"][own]).repeat(copies, 1, 1)
-    one = Structures.from_ase(crystal())
-    cells = one.cells.expand(len(positions), 3, 3).contiguous()
-    structures = replace(one, positions=positions, cells=cells).to(device)
-    return thermalize(structures, TEMPERATURE, seed)
-
-
-@cache
-def potential_of(model: str, folder: Path, device: str) -> Any:
-    """The "reference", or all "students" in single precision, each with replicas of its own; compiled."""
-    if model == "reference":
-        reference = AgSe().to(device)
-        return compiled(reference) if device != "cpu" else NativePairs(reference, ("Ag", "Se"))
-    students = MemberPerReplica(load(folder / "potentials.npz").float().to(device))
-    return compiled(students) if device != "cpu" else Native(students)
 
 
 # ---- in equilibrium ------------------------------------------------------------------------------------
@@ -264,16 +212,6 @@ def part(name: str, folder: Path, steps: int, device: str, own: slice) -> dict[s
         "device": used,
         "commit": bookkit.results.COMMIT,
     }
-
-
-def keep(path: Path, arrays: dict[str, Any]) -> None:
-    """Write an npz, complete or not at all; series in single precision."""
-    plain = {k: v.numpy(force=True) if isinstance(v, Tensor) else np.asarray(v) for k, v in arrays.items()}
-    small: dict[str, Any] = {
-        k: np.float32(v) if v.ndim > 1 and k != "positions" else v for k, v in plain.items()
-    }
-    with replacing(path) as file:
-        np.savez_compressed(file, **small)
 
 
 def main() -> None:

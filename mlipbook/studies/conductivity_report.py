@@ -124,20 +124,15 @@ def fields_of(found: Any, reference: Numbers) -> tuple[Numbers, Numbers]:
     equilibrium = [
         reference["gauge fixed" if share else "as trained"]["kappa"] for _, share in REFERENCE_FIELDS.values()
     ]
-    table["predicted_error"] = [
-        error
-        for kappa, x in zip(equilibrium, each, strict=True)
-        for error in predicted_errors([x], kappa)
-    ]
+    table["predicted_error"] = predicted_errors(each, equilibrium)
     return table, running_of(each[0], equilibrium[0])
 
 
-def predicted_errors(each: list[Response], kappa: float) -> list[float]:
-    """Of the conductivities that these runs give, if it is kappa."""
-    fields = [abs(float(x.field[0, 0])) for x in each]
-    times = [x.interval * x.temperature.numel() for x in each]
+def predicted_errors(each: list[Response], kappas: list[float]) -> list[float]:
+    """Of the conductivities that these runs give, if they are kappas; W/m/K."""
     return [
-        predicted_error(F, kappa, x.volume, t) for F, x, t in zip(fields, each, times, strict=True)
+        predicted_error(abs(float(x.field[0, 0])), kappa, x.volume, x.interval * x.temperature.numel())
+        for x, kappa in zip(each, kappas, strict=True)
     ]
 
 
@@ -204,7 +199,8 @@ def driven_part(runs: Numbers, reference: Numbers) -> Numbers:
             each = [response(found, part, color) for part in replicas_of(found, copies)]
             out[name] = columns_of(each)
             if kind == "heat":
-                out[name]["predicted_error"] = predicted_errors(each, reference["gauge fixed"]["kappa"])
+                kappas = [reference["gauge fixed"]["kappa"]] * copies
+                out[name]["predicted_error"] = predicted_errors(each, kappas)
             out["lengths"][name] = run_of(found, copies)
     return out
 
