@@ -24,12 +24,12 @@ from torch import Tensor
 
 import mlipbook as mb
 from mlipbook.bookkit import save_result
-from mlipbook.cost import Cost
-from mlipbook.derivative_cache import Batch, make_batches, normalize, prepare, prepare_all
 from mlipbook.descriptors import chebyshev_series, cutoff_function, with_weights
 from mlipbook.neighbors import Edges
 from mlipbook.potentials import scatter
-from mlipbook.training import adam_epoch, make_learners
+from mlipbook.training.cost import Cost
+from mlipbook.training.derivatives import Batch, make_batches, normalize, prepare, prepare_all
+from mlipbook.training.fitting import adam_epoch, make_learners
 
 CUTOFF, HIDDEN, MEMBERS, SEED = 6.5, (20, 20), 5, 0
 GOALS = {  # ms on one core

@@ -27,8 +27,8 @@ from ase.md.nose_hoover_chain import IsotropicMTKNPT
 import mlipbook as mb
 from mlipbook.bookkit import save_result
 from mlipbook.dynamics.forces import CommitteeMean
+from mlipbook.fast.graphs import fastest
 from mlipbook.neighbors import VerletLists
-from mlipbook.recording import fastest
 from mlipbook.units import fs
 
 TEMPERATURE, TIMESTEP, CUTOFF, SEED = 300.0, 2.9 * fs, 6.5, 0

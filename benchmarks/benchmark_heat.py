@@ -27,14 +27,14 @@ import torch
 import mlipbook as mb
 from mlipbook import bookkit
 from mlipbook.bookkit import save_result
+from mlipbook.fast.graphs import fastest
+from mlipbook.fast.networks import Native
+from mlipbook.fast.pairs import NativePairs
 from mlipbook.heat import Booked, hnemd
-from mlipbook.native import Native
-from mlipbook.native_pairs import NativePairs
+from mlipbook.lammps import table as lammps_table
 from mlipbook.neighbors import VerletLists
 from mlipbook.potentials import AgSe, EdgePotential
-from mlipbook.recording import fastest
-from mlipbook.studies import lammps_table
-from mlipbook.studies.silver_selenide import TEMPERATURE, TIMESTEP, crystal
+from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE, TIMESTEP, crystal
 from mlipbook.units import bohr
 
 SEED, ROUNDS = 0, 5

@@ -22,13 +22,13 @@ from mlipbook import (
     units,
 )
 from mlipbook.accuracy import ErrorTable, errors, predict
-from mlipbook.ann import ANNPotential, load
 from mlipbook.calculator import Calculator
-from mlipbook.cost import Cost
 from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials import Evaluation
+from mlipbook.potentials.ann import ANNPotential, load
 from mlipbook.structures import Structures
-from mlipbook.training import History, fit
+from mlipbook.training.cost import Cost
+from mlipbook.training.fitting import History, fit
 
 __version__ = "0.1.0"
 __all__ = [

@@ -10,9 +10,9 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from mlipbook.derivative_cache import VOIGT, labels_of
 from mlipbook.potentials import EdgePotential, Mixture
 from mlipbook.structures import Structures
+from mlipbook.training.derivatives import VOIGT, labels_of
 from mlipbook.units import GPa, meV
 
 UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa", "pressure": "GPa"}

@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from mlipbook import bookkit, datasets
-from mlipbook.studies.active_learning import rmse
+from mlipbook.studies.exploration.active_learning import rmse
 from mlipbook.units import GPa, meV
 
 RESULTS = Path(__file__).parents[1] / "results" / "full"

@@ -14,7 +14,7 @@ from ase.build import bulk
 
 from mlipbook import Structures, bookkit, load, observables
 from mlipbook.dynamics import NPT, Limits, Ramp, Trajectory, thermalize
-from mlipbook.studies import hysteresis
+from mlipbook.studies.melting import runs as hysteresis
 from mlipbook.units import fs
 
 HEATING = 300.0, 540.0  # K

@@ -13,8 +13,8 @@ from ase import Atoms
 from mlipbook import archive, datasets, plotting
 from mlipbook.bookkit.records import format_value
 from mlipbook.bookkit.results import REPOSITORY
-from mlipbook.studies.first_principles_md import SAMPLE, TIMESTEP
-from mlipbook.studies.k_points import MELTING
+from mlipbook.studies.exploration.first_principles import SAMPLE, TIMESTEP
+from mlipbook.studies.k_points.labels import MELTING
 from mlipbook.units import GPa, meV
 
 ROOT = Path(__file__).parents[1]
@@ -211,7 +211,7 @@ def corrections() -> str:
 How few frames are enough for energy and pressure: the difference between two settings on cubic cells, and
 what is left of it in frames that a linear correction has not seen (root mean squares; after ± the standard
 deviation over draws of the frames). Last, a committee trained on labels at Gamma, tested on labels with 4 k
-points, without and with a correction (`mlipbook.studies.k_point_correction`):
+points, without and with a correction (`mlipbook.studies.k_points.correction`):
 
 {table}
 """
@@ -243,7 +243,7 @@ the training; what the potential has wrong in them it has wrong in large cells, 
 compares the labels. Trained on Gamma, it should be about Gamma minus 4k ([above](#k-point-differences));
 trained on 4k and corrected, about zero: so it is, to {apart:.1f} meV/atom. The pressures differ by more than
 their standard errors, which know nothing of the volumes: small cells scatter in them, large ones do not
-(`mlipbook.studies.k_point_correction`):
+(`mlipbook.studies.k_points.correction`):
 
 {table}
 """
@@ -296,7 +296,7 @@ Outcome of the stop rule, the largest spread of forces in new dynamics against t
 {rounds}
 
 By the rule the first round would have been the last. It stops too early: in the solid the force error is
-{ratio} times the spread. `mlipbook.studies.active_learning` and `strained_cells` computed these numbers.
+{ratio} times the spread. `exploration.active_learning` and `k_points.strained_cells` computed these numbers.
 """
 
 

@@ -100,14 +100,14 @@ SETS = {
         "Gamma",
         "128 atoms, triclinic where strained. Molecular dynamics at ambient pressure, or in cells whose six "
         "strain components are uniform in +-3 %, by a committee of five EFP-fits to na-gamma and the frames "
-        "of earlier rounds (mlipbook.studies.active_learning, first digit of the name: the round); of each "
+        "of earlier rounds (exploration.active_learning, first digit of the name: the round); of each "
         "trajectory the frames of largest spread of the committee's forces (forces_spread_meV_A), at least "
         f"0.7 ps apart. kind: solid, liquid, supercooled, strained solid, strained liquid. {PHASE}",
         "Drawn in each round before training: all kinds in a row, in random order within a kind; of twelve "
         "in this row one goes to test and one to validate, so that a kind of few frames may have none. "
         "Frames of one trajectory, at least 0.7 ps apart, fall into different parts",
         "the stress of strained cells at one k point holds an error of the mesh, of several GPa times the "
-        "shear strain, that no local potential can learn (mlipbook.studies.strained_cells): train stress on "
+        "shear strain, that no local potential can learn (k_points.strained_cells): train stress on "
         "cubic frames, or take those in na-4k; few frames of hot liquid; no pair below 2.3 A; strains below "
         "3 %; no surfaces, defects, other crystals",
     ),

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from mlipbook.potentials import AgSe
-from mlipbook.studies import superionic
-from mlipbook.studies.silver_selenide import TEMPERATURE
+from mlipbook.studies.conductivity import superionic
+from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE
 from mlipbook.units import ps
 
 TARGET = Path(__file__).parents[1] / "book" / "animations" / "ch11_silver.json"

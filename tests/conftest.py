@@ -6,6 +6,7 @@ import torch
 from ase import Atoms
 
 import mlipbook as mb
+from mlipbook.potentials import EdgePotential, PairPotential
 
 torch.set_num_threads(1)
 
@@ -107,3 +108,25 @@ def derivative(energy, change, directions: torch.Tensor, step: float = 1e-4) -> 
     """
     up, down, up2, down2 = (energy(change(s * step * directions)) for s in (1, -1, 2, -2))
     return (8 * (up - down) - (up2 - down2)) / (12 * step)
+
+
+class AsymmetricPairs(EdgePotential):
+    """u(r) split 0.8 to silver and 0.2 to selenium: the same forces as the half split."""
+
+    def __init__(self, pairs: PairPotential, share: float):
+        super().__init__()
+        self.pairs, self.share, self.cutoff = pairs, share, pairs.cutoff
+
+    def atomic_energies(self, vectors, center_species, neighbor_species):
+        r = vectors.square().sum(0).sqrt()
+        u = torch.where(r < self.cutoff, self.pairs.energy(r, center_species[:, None], neighbor_species), 0.0)
+        share = 0.5 + (self.share - 0.5) * torch.sign(center_species[:, None] - neighbor_species)
+        return (share * u).sum(-1)
+
+
+TETRAHEDRAL = [(0.5, 0, 0.25), (0.5, 0, 0.75), (0, 0.5, 0.25), (0, 0.5, 0.75)]
+
+
+def crystal(edge: float = 4.993) -> Atoms:
+    sites = [(0, 0, 0), (0.5, 0.5, 0.5), *TETRAHEDRAL]
+    return Atoms("Se2Ag4", scaled_positions=sites, cell=[edge] * 3, pbc=True)

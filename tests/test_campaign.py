@@ -94,7 +94,7 @@ def test_failed_jobs_do_not_stop_the_others(tmp_path, executor):
     results = caught.value.results
     assert [r["square"] for r in results if not isinstance(r, campaign.Failure)] == [0, 1, 9, 16, 25]
     assert results[2].job["x"] == 2 and results[2].error == "RuntimeError: x = 2 is bad"
-    assert 'in square\n' in results[2].traceback
+    assert "in square\n" in results[2].traceback
     assert "1 of 6 jobs failed" in str(caught.value) and "RuntimeError: x = 2 is bad" in str(caught.value)
     with pytest.raises(campaign.CampaignError):
         campaign.run(square, jobs(log, bad=2), executor, tmp_path / "store")

@@ -13,7 +13,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlipbook import datasets
-from mlipbook.studies import strained_cells
+from mlipbook.studies.k_points import strained_cells
 from mlipbook.units import GPa, Ry, bohr
 
 ROOT = Path(__file__).parents[1]

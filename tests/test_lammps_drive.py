@@ -8,10 +8,11 @@ import torch
 
 from mlipbook import heat
 from mlipbook.dynamics import thermalize
+from mlipbook.lammps import drive as lammps_drive
+from mlipbook.lammps import table as lammps_table
 from mlipbook.potentials import AgSe
 from mlipbook.structures import Structures
-from mlipbook.studies import lammps_drive, lammps_table
-from mlipbook.studies.silver_selenide import crystal
+from mlipbook.studies.conductivity.silver_selenide import crystal
 from mlipbook.units import fs, kB, ps
 
 FIELD, TEMPERATURE, TIMESTEP = 0.02, 500.0, 5 * fs

@@ -73,7 +73,9 @@ def test_no_page_loads_anything_from_elsewhere():
 
 def test_a_page_that_does_load_from_elsewhere_would_be_found():
     parser = Loads()
-    parser.feed('<script src="//cdn.example/x.js"></script><script>import("https://cdn.example/y.js")</script>')
+    parser.feed(
+        '<script src="//cdn.example/x.js"></script><script>import("https://cdn.example/y.js")</script>'
+    )
     parser.feed('<a href="https://example.org">a link is allowed</a><img src="data:image/png;base64,AA==">')
     assert parser.found == ["<script> //cdn.example/x.js", "script text https://cdn.example/y.js"]
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from mlipbook.dynamics.state import State
+from mlipbook.fast.graphs import fastest
 from mlipbook.neighbors import Edges, VerletLists
 from mlipbook.potentials import Evaluation
-from mlipbook.recording import fastest
 from mlipbook.structures import Structures
 
 if TYPE_CHECKING:

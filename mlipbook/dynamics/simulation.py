@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mlipbook.checkpoint import digest
 from mlipbook.dynamics.forces import CommitteeMean, Limits, Potential, Unstable, refuse_broken
 from mlipbook.dynamics.methods import Forces, VelocityVerlet
 from mlipbook.dynamics.state import Number, Numbers, State, on_host, per_replica
 from mlipbook.dynamics.store import Store, tensors_of
 from mlipbook.dynamics.trajectory import Recorder, Trajectory, joined
+from mlipbook.training.checkpoint import digest
 from mlipbook.units import kB, ps
 
 Observables = Mapping[str, Callable[[State], Tensor]]

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from mlipbook import neighbors
+from mlipbook.fast.graphs import being_recorded
 from mlipbook.neighbors import Edges
 from mlipbook.potentials.close_pairs import report_close_pairs
-from mlipbook.recording import being_recorded
 from mlipbook.structures import Structures
 
 DEFINITIONS = ("I", "II", "III")

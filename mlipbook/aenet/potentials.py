@@ -1,0 +1,232 @@
+"""Potentials of aenet in, potentials for aenet out.
+
+    potential = read({"Ag": "Ag.nn", "Se": "Se.nn"})     energies, forces, virials as aenet computes them
+    write(potential, folder)                             Ag.nn and Se.nn, byte for byte if nothing changed
+    descriptor(read_setup(path) for path in files)       the features alone
+
+aenet: N. Artrith, A. Urban, Comput. Mater. Sci. 114, 135 (2016); Chebyshev descriptors: N. Artrith, A. Urban,
+G. Ceder, Phys. Rev. B 96, 014112 (2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import mlipbook
+from mlipbook.aenet.files import FilePath, Setup, read_setup, read_xsf, write_setup, write_xsf
+from mlipbook.aenet.network import (
+    ACTIVATIONS,
+    NetworkFile,
+    read_network,
+    value_offsets,
+    weight_offsets,
+    write_network,
+)
+from mlipbook.descriptors import Chebyshev
+from mlipbook.potentials.ann import ANNPotential
+
+__all__ = [
+    "NetworkFile",
+    "Setup",
+    "descriptor",
+    "read",
+    "read_network",
+    "read_setup",
+    "read_xsf",
+    "write",
+    "write_network",
+    "write_setup",
+    "write_xsf",
+]
+
+R_MIN = 0.75  # A; it only sizes aenet's neighbor arrays, so it must lie below any distance that occurs
+
+
+def descriptor(setups: Iterable[Setup]) -> Chebyshev:
+    """The descriptor that one setup per element describes; each keeps its order of neighbors (weights).
+
+    Raises ValueError if cutoffs or orders differ between elements, an element is missing from an
+    environment, or an environment lists an element without a setup; and for several elements with
+    radial_cutoff < angular_cutoff, where aenet 2.0.4 computes the weighted angular features wrongly.
+    """
+    by_element = {setup.element: setup for setup in setups}
+    first = next(iter(by_element.values()))
+    numbers = [
+        (s.radial_cutoff, s.radial_order, s.angular_cutoff, s.angular_order) for s in by_element.values()
+    ]
+    for element, setup, own in zip(by_element, by_element.values(), numbers, strict=True):
+        if own != numbers[0]:
+            raise ValueError(
+                f"setup of {element}: radial cutoff and order, angular cutoff and order {own} differ from "
+                f"{first.element}'s {numbers[0]}; use networks that were made with the same"
+            )
+        missing = [e for e in by_element if e not in setup.environment]
+        extra = [e for e in setup.environment if e not in by_element]
+        if missing:
+            raise ValueError(
+                f"setup of {element}: {missing[0]} is missing from its ENV {setup.environment}, "
+                f"so that {missing[0]} neighbors would have no weight; train it with {missing[0]} in ENV"
+            )
+        if extra:
+            raise ValueError(
+                f"setup of {element}: its environment lists {extra[0]}; give the file of {extra[0]}, too"
+            )
+    if len(by_element) > 1 and first.radial_cutoff < first.angular_cutoff:
+        raise ValueError(
+            f"radial cutoff {first.radial_cutoff} A < angular cutoff {first.angular_cutoff} A with several "
+            "species: aenet 2.0.4 computes the weighted angular features of such setups wrongly, and trains "
+            "its networks on them; retrain with radial_Rc >= angular_Rc"
+        )
+    environments = {element: setup.environment for element, setup in by_element.items()}
+    return Chebyshev(tuple(by_element), *numbers[0], environments=environments)
+
+
+def read(files: Mapping[str, FilePath]) -> ANNPotential:
+    """The potential of aenet's networks, {element: path of its binary .nn file}.
+
+    The files stay with it as `potential.aenet`, {element: NetworkFile}; what `save` writes and `member`
+    copies is without them. Raises ValueError naming file and record if one is damaged, belongs to another
+    element, or does not go with the others (see `descriptor`).
+    """
+    if not files:
+        raise ValueError('no files: give {element: path}, such as {"Na": "Na.nn"}')
+    networks = {element: read_network(path) for element, path in files.items()}
+    first_path, first = next(iter(files.values())), next(iter(networks.values()))
+    for (element, path), network in zip(files.items(), networks.values(), strict=True):
+        if network.element != element:
+            raise ValueError(f"{path}: the network is that of {network.element}, not of {element}")
+        for name in ("energy_scale", "energy_shift"):
+            if getattr(network, name) != getattr(first, name):
+                raise ValueError(
+                    f"{path}: {name} {getattr(network, name)} differs from {getattr(first, name)} of "
+                    f"{first_path}: the networks were trained on different sets; use those of one training"
+                )
+    potential = ANNPotential(
+        descriptor(network.setup for network in networks.values()),
+        hidden={element: network.n_nodes[1:-1].tolist() for element, network in networks.items()},
+        activation={element: _activations(network) for element, network in networks.items()},
+    )
+    for element, network in networks.items():
+        module: Any = potential.networks[element]
+        for weight, matrix in zip(module.weights, network.matrices, strict=True):
+            weight.data = torch.as_tensor(np.ascontiguousarray(matrix))[None]
+        module.mean = torch.as_tensor(network.feature_mean)
+        module.mean_square = torch.as_tensor(network.feature_mean_square)
+        potential.reference_energies[element] = _atomic_energy(network)
+    potential.energy_scale.fill_(first.energy_scale)
+    potential.energy_shift.fill_(first.energy_shift)
+    potential.aenet = networks  # type: ignore[assignment]
+    return potential
+
+
+def write(potential: ANNPotential, folder: FilePath, member: int = 0) -> list[Path]:
+    """Write <element>.nn for each element, of one member, into a folder; returns the paths.
+
+    A potential that `read` made keeps all records that it does not use, so that an unchanged one gives the
+    same bytes. Of a potential trained here aenet uses the weights, the normalization and the descriptor; what
+    it stores beside them is filled in: r_min 0.75 A, minimum and maximum of the features as mean -+ standard
+    deviation, numbers of atoms and structures 0, energies -1 to 1 with mean 0.
+
+    Raises ValueError for what aenet has no place for: a short-range repulsion, a radial cutoff below the
+    angular one with several species.
+    """
+    if potential.repulsion is not None:
+        raise ValueError(
+            "the potential has a short-range repulsion under its network, which a .nn file cannot hold; "
+            "train one with repulsion=None"
+        )
+    if not 0 <= member < potential.members:
+        raise ValueError(f"member {member}: the potential has members 0 to {potential.members - 1}")
+    kept = getattr(potential, "aenet", {})
+    files = {
+        element: _updated(kept.get(element) or _blank(potential, element), potential, element, member)
+        for element in potential.networks
+    }
+    descriptor(network.setup for network in files.values())  # refuses what aenet would compute otherwise
+    for element, network in files.items():
+        write_network(Path(folder) / f"{element}.nn", network)
+    return [Path(folder) / f"{element}.nn" for element in files]
+
+
+def _activations(network: NetworkFile) -> list[str]:
+    return [ACTIVATIONS[code] for code in network.activations[:-1]]
+
+
+def _atomic_energy(network: NetworkFile) -> float:
+    return float(network.atomic_energies[network.types.index(network.element)])
+
+
+def _updated(file: NetworkFile, potential: ANNPotential, element: str, member: int) -> NetworkFile:
+    """The file with what the potential holds now."""
+    module: Any = potential.networks[element]
+    matrices = [weight.detach()[member].double().cpu().numpy() for weight in module.weights]
+    energies = zip(file.types, file.atomic_energies, strict=True)
+    return replace(
+        file,
+        weights=np.concatenate([matrix.flatten(order="F") for matrix in matrices]),
+        feature_mean=module.mean.double().cpu().numpy(),
+        feature_mean_square=module.mean_square.double().cpu().numpy(),
+        energy_scale=potential.energy_scale.item(),
+        energy_shift=potential.energy_shift.item(),
+        atomic_energies=np.array([potential.reference_energies.get(t, energy) for t, energy in energies]),
+    )
+
+
+def _blank(potential: ANNPotential, element: str) -> NetworkFile:
+    """The records of a network that was not read from a file."""
+    module: Any = potential.networks[element]
+    features = potential.descriptor
+    n_nodes = np.array(module.sizes)
+    parameters = np.zeros((4, features.n_features))
+    parameters[:, 0] = (
+        features.radial_cutoff,
+        features.radial_order,
+        features.angular_cutoff,
+        features.angular_order,
+    )
+    mean, mean_square = module.mean.double().cpu().numpy(), module.mean_square.double().cpu().numpy()
+    deviation = np.sqrt(np.clip(mean_square - mean**2, 0, None))
+    return NetworkFile(
+        n_layers=len(n_nodes),
+        n_nodes_max=n_nodes.max(),
+        n_weights=weight_offsets(n_nodes)[-1],
+        n_values=n_nodes.sum() + len(n_nodes) - 1,
+        n_nodes=n_nodes,
+        activations=np.array([ACTIVATIONS.index(name) for name in (*module.activations, "linear")]),
+        weight_offsets=weight_offsets(n_nodes),
+        value_offsets=value_offsets(n_nodes),
+        weights=np.zeros(weight_offsets(n_nodes)[-1]),
+        description=f"trained with mlipbook {mlipbook.__version__}$$",
+        element=element,
+        n_environment=len(features.environments[element]),
+        environment=features.environments[element],
+        r_min=R_MIN,
+        r_max=features.cutoff,
+        descriptor="Chebyshev",
+        n_features=features.n_features,
+        n_parameters=4,
+        feature_kinds=np.zeros(features.n_features),
+        feature_parameters=parameters,
+        feature_environments=np.zeros((2, features.n_features)),
+        n_evaluated=0,
+        feature_min=mean - deviation,
+        feature_max=mean + deviation,
+        feature_mean=mean,
+        feature_mean_square=mean_square,
+        training_set="",
+        normalized=1,
+        energy_scale=1.0,
+        energy_shift=0.0,
+        n_types=len(features.species),
+        types=features.species,
+        atomic_energies=np.zeros(len(features.species)),
+        n_atoms=0,
+        n_structures=0,
+        energy_range=np.array([-1.0, 1.0, 0.0]),
+    )

@@ -1,0 +1,1 @@
+"""Our potentials in LAMMPS, as an independent code."""

@@ -1,0 +1,1 @@
+"""An exact test that tells barostats apart (chapter 6)."""

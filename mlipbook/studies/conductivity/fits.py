@@ -1,0 +1,84 @@
+"""The ten potentials of `conductivity`: labeled frames, a committee, and crystals whose silver is melted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from mlipbook import neighbors
+from mlipbook.archive import replacing
+from mlipbook.dynamics import State, thermalize
+from mlipbook.fast.graphs import compiled
+from mlipbook.fast.networks import Native
+from mlipbook.fast.pairs import NativePairs
+from mlipbook.potentials import AgSe, shortest_distances
+from mlipbook.potentials.ann import MemberPerReplica, load
+from mlipbook.structures import Structures
+from mlipbook.studies.conductivity.readings import MEMBERS
+from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE, crystal, equilibrated, labeled, split
+from mlipbook.studies.stress import cost_weights
+from mlipbook.units import ps
+
+COSTS = [(1.0, 1.0, 0.0), (1.0, 1.0, 1.0)]  # p_U, p_F, p_W of EF and EFP
+FRAMES, INTERVAL = 50, 0.2 * ps  # labeled ones of each of six trajectories
+
+
+def prepare(folder: Path, replicas: int, epochs: int, device: str = "cpu") -> None:
+    """Labeled frames (*.xyz), a committee of all MODELS (potentials.npz), melted crystals (starts.npz)."""
+    parts = [folder / f"{name}.xyz" for name in ("train", "valid", "test")]
+    if not parts[-1].exists():
+        for path, frames in zip(parts, split(labeled(equilibrated(6), FRAMES, INTERVAL)), strict=True):
+            ase.io.write(path, frames)
+    if not (folder / "potentials.npz").exists():
+        learn, valid = (list(ase.io.iread(path)) for path in parts[:2])
+        options: dict[str, Any] = {"members": MEMBERS, "epochs": epochs, "device": device}
+        committee, _ = cost_weights.fit_map(COSTS, learn, valid, repulsion=closest(learn), **options)
+        committee.cpu().save(folder / "potentials.npz")
+    if not (folder / "starts.npz").exists():
+        melted = equilibrated(replicas, seed=100, device=device)
+        keep(folder / "starts.npz", {"positions": melted.structures.positions})
+
+
+def closest(frames: Sequence[Atoms]) -> float:
+    """The shortest distance of any two atoms, A: what a network says below it was never learned."""
+    structures = Structures.from_ase(frames)
+    edges = neighbors.build(structures, cost_weights.CUTOFF)
+    return min(shortest_distances(edges.vectors(structures), edges, structures).values())
+
+
+def start(folder: Path, copies: int, seed: int, device: str, own: slice = slice(None)) -> State:
+    """All starts, or some, as often as there are models, with new velocities."""
+    positions = torch.as_tensor(np.load(folder / "starts.npz")["positions"][own]).repeat(copies, 1, 1)
+    one = Structures.from_ase(crystal())
+    cells = one.cells.expand(len(positions), 3, 3).contiguous()
+    structures = replace(one, positions=positions, cells=cells).to(device)
+    return thermalize(structures, TEMPERATURE, seed)
+
+
+@cache
+def potential_of(model: str, folder: Path, device: str) -> Any:
+    """The "reference", or all "students" in single precision, each with replicas of its own; compiled."""
+    if model == "reference":
+        reference = AgSe().to(device)
+        return compiled(reference) if device != "cpu" else NativePairs(reference, ("Ag", "Se"))
+    students = MemberPerReplica(load(folder / "potentials.npz").float().to(device))
+    return compiled(students) if device != "cpu" else Native(students)
+
+
+def keep(path: Path, arrays: dict[str, Any]) -> None:
+    """Write an npz, complete or not at all; series in single precision."""
+    plain = {k: v.numpy(force=True) if isinstance(v, Tensor) else np.asarray(v) for k, v in arrays.items()}
+    small: dict[str, Any] = {
+        k: np.float32(v) if v.ndim > 1 and k != "positions" else v for k, v in plain.items()
+    }
+    with replacing(path) as file:
+        np.savez_compressed(file, **small)

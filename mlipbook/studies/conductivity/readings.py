@@ -1,0 +1,189 @@
+"""What the runs of `conductivity` say of each model: integrals, responses, and the readings of Fig. 3.
+
+As trained: Eq. 10-11 as they stand, in the zero of atomic energies that a fit happens to leave. Matched
+energies: each species' mean atomic energy shifted to the reference's. Gauge fixed: the heat h that goes with
+silver taken off. At zero mass current: L_qq - L_q1^2/L_11, the same in every gauge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ase.data import atomic_masses, atomic_numbers
+from torch import Tensor
+
+from mlipbook.heat import Response
+from mlipbook.heat.green_kubo import conductivities, jackknife, prefactor
+from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE
+from mlipbook.units import ps
+
+MEMBERS = 5
+MODELS = [f"{kind} {m}" for kind in ("EF", "EFP") for m in range(MEMBERS)]
+DEFINITIONS = ("I", "II", "III")
+CHANNELS = ("I", "II", "Ag", "J_ref")  # of stored correlations: two fluxes, V_Ag, the reference's flux
+SHARES = {  # of the channels in each flux
+    "I": (1.0, 0.0, 0.0, 0.0),
+    "II": (0.0, 1.0, 0.0, 0.0),
+    "III": (0.5, 0.5, 0.0, 0.0),
+    "Ag": (0.0, 0.0, 1.0, 0.0),
+    "J_ref": (0.0, 0.0, 0.0, 1.0),
+}
+GAUGE_LAG = 2 * ps  # where integrals are read
+COLLISION = 5.0  # robust standard deviations of J_ref's variance over all replicas, above the median
+READINGS = ("as trained", "matched energies", "gauge fixed", "zero mass current")
+Numbers = dict[str, Any]
+Replicas = np.ndarray | slice
+
+
+# ---- integrals -----------------------------------------------------------------------------------------
+
+
+def fluxes_of(found: Any) -> tuple[str, ...]:
+    """The definitions, and J_ref if the run kept the flux of the reference along its trajectories."""
+    return (*DEFINITIONS, "J_ref") if found["correlations"].shape[-1] == len(CHANNELS) else DEFINITIONS
+
+
+def replicas_of(found: Any, models: int) -> list[np.ndarray]:
+    """Those of each model that lasted to the end of the run."""
+    total = len(found["correlations"]) if "correlations" in found else found["flux"].shape[1]
+    lasted = found["lasted"] if "lasted" in found else np.ones(total, dtype=bool)
+    return [own[lasted[own]] for own in np.arange(total).reshape(models, -1)]
+
+
+def undisturbed(found: Any, models: int) -> list[np.ndarray]:
+    """Those of each model along which J_ref has about the variance that it has along most. Where a fit lets
+    ions come closer than the reference ever would, a collision is what is seen of the reference's flux.
+    """
+    variance = np.asarray(found["correlations"][:, 0, -1, -1], dtype=float)
+    above = variance - np.median(variance)
+    spread = 1.4826 * np.median(abs(above))  # of normal numbers the standard deviation
+    return [own[above[own] < COLLISION * spread] for own in replicas_of(found, models)]
+
+
+def samples(found: Any, replicas: Replicas, fluxes: Sequence[str], gauge: float = 0.0) -> Tensor:
+    """L_ab(t) of each of a model's replicas, (R, lags, q, q), between these fluxes, V_Ag being "Ag".
+
+    gauge: eV, times V_Ag it is added to the first. Raises ValueError for a flux that the run did not keep.
+    """
+    C = torch.as_tensor(found["correlations"][replicas]).double()
+    mix = torch.tensor([SHARES[name] for name in fluxes], dtype=torch.float64)
+    mix[0] += gauge * torch.tensor(SHARES["Ag"], dtype=torch.float64)
+    kept = C.shape[-1]
+    if bool(mix[:, kept:].any()):
+        raise ValueError(f"the run kept {', '.join(CHANNELS[:kept])}, not all of {', '.join(fluxes)}")
+    mix = mix[:, :kept]
+    scale = prefactor(float(found["volume"]), float(found["temperature"][replicas].mean()))
+    return torch.cumulative_trapezoid(mix @ C @ mix.T, dx=float(found["interval"]), dim=1) * scale
+
+
+def integrals(found: Any, replicas: Replicas, flux: str, gauge: float = 0.0) -> tuple[Tensor, ...]:
+    """`green_kubo.conductivities` of a model's replicas: kappa, corrected, h, each with its error."""
+    return conductivities(samples(found, replicas, [flux, "Ag"], gauge))
+
+
+def less(found: Any, replicas: Replicas, flux: str, other: str) -> tuple[Tensor, Tensor]:
+    """Corrected conductivity by a flux less that by another, from the same trajectories, and its error."""
+
+    def difference(L: Tensor) -> Tensor:
+        one, two = (L[..., k, k] - L[..., k, 2] ** 2 / L[..., 2, 2] for k in (0, 1))
+        return one - two
+
+    return jackknife(samples(found, replicas, [flux, other, "Ag"]), difference)
+
+
+def coefficients(found: Any, replicas: Replicas, flux: str) -> tuple[Tensor, Tensor]:
+    """L (lags, 2, 2) of heat and silver in the gauge as trained, W/m/K per powers of eV, and its errors."""
+    return jackknife(samples(found, replicas, [flux, "Ag"]), lambda L: L)
+
+
+def lag_of(found: Any) -> int:
+    """Index of GAUGE_LAG, at which integrals are read."""
+    return round(GAUGE_LAG / float(found["interval"])) - 1
+
+
+def enthalpies(found: Any, models: int, definition: str) -> tuple[Tensor, Tensor]:
+    """h of silver and its standard error, (models,) eV, from equilibrium runs."""
+    at = lag_of(found)
+    each = [integrals(found, own, definition) for own in replicas_of(found, models)]
+    return torch.stack([x[4][at] for x in each]), torch.stack([x[5][at] for x in each])
+
+
+def onsager_of(found: Any, replicas: Replicas, definition: str) -> Numbers:
+    """L_q1 (W/m/K per eV) and L_11 (W/m/K per eV^2), value and error, gauge as trained."""
+    L, error = (x[lag_of(found)] for x in coefficients(found, replicas, definition))
+    return {name: [float(L[k, 1]), float(error[k, 1])] for k, name in enumerate(("L_q1", "L_11"))}
+
+
+def response(found: Any, replicas: Replicas, color: str | None = None) -> Response:
+    """A model's share of a stored driven run; color: the element that was driven, if it was not heat."""
+    flux, current, temperature = (
+        torch.as_tensor(found[name][:, replicas]).double() for name in ("flux", "current", "temperature")
+    )
+    field = torch.as_tensor(found["field"][replicas])
+    rest = float(found["volume"]), float(found["interval"]), TEMPERATURE
+    return Response(flux, {"Ag": current}, temperature, field, *rest, color)
+
+
+# ---- Fig. 3 --------------------------------------------------------------------------------------------
+
+
+def readings_of(found: Any, models: int, shifts: np.ndarray) -> dict[str, dict[str, Numbers]]:
+    """reading -> flux -> kappa and error (models,), W/m/K, of Green-Kubo integrals to GAUGE_LAG.
+
+    shifts: of `to_match`; the flux of the reference needs none.
+    """
+    at = lag_of(found)
+    out: dict[str, dict[str, Numbers]] = {name: {} for name in READINGS}
+    for X in fluxes_of(found):
+        parts = undisturbed(found, models) if X == "J_ref" else replicas_of(found, models)
+        trained = [integrals(found, own, X) for own in parts]
+        moved = 0 * shifts if X == "J_ref" else shifts
+        matched = [integrals(found, own, X, c) for own, c in zip(parts, moved, strict=True)]
+        out["as trained"][X] = as_lists([(x[0][at], x[1][at]) for x in trained])
+        out["matched energies"][X] = as_lists([(x[0][at], x[1][at]) for x in matched])
+        out["gauge fixed"][X] = as_lists([gauge_fixed(found, own, X, at) for own in parts])
+        out["zero mass current"][X] = as_lists([(x[2][at], x[3][at]) for x in trained])
+    return out
+
+
+def paired(found: Any, models: int) -> dict[str, dict[str, Numbers]]:
+    """Keys "less I" and, where it was kept, "less J_ref" -> flux -> difference and error (models,), W/m/K: by
+    pairs of fluxes along the same trajectories, at zero mass current.
+    """
+    at = lag_of(found)
+    out: dict[str, dict[str, Numbers]] = {}
+    for other in [name for name in ("I", "J_ref") if name in fluxes_of(found)]:
+        out[f"less {other}"] = {}
+        parts = undisturbed(found, models) if other == "J_ref" else replicas_of(found, models)
+        for X in [name for name in DEFINITIONS if name != other]:
+            each = [less(found, own, X, other) for own in parts]
+            out[f"less {other}"][X] = as_lists([(x[at], error[at]) for x, error in each])
+    return out
+
+
+def to_match(energies: Numbers) -> np.ndarray:
+    """c (models,), eV: matching the energies of silver, and so those of selenium, adds c V_Ag to the flux."""
+    silver, selenium = (
+        np.array(energies["reference"][z]) - np.array(energies["students"][z]) for z in ("Ag", "Se")
+    )
+    ag, se = (atomic_masses[atomic_numbers[z]] for z in ("Ag", "Se"))
+    return silver - selenium * ag / se  # V_Se = -(m_Ag/m_Se) V_Ag at zero total momentum
+
+
+def gauge_fixed(found: Any, replicas: np.ndarray, flux: str, at: int) -> tuple[float, float]:
+    """L_qq of half the replicas, less the h of the others (its own would fit its noise), and reversed."""
+    halves = replicas[: len(replicas) // 2], replicas[len(replicas) // 2 :]
+    values = []
+    for one, other in (halves, halves[::-1]):
+        h = float(integrals(found, one, flux)[4][at])
+        kappa, error, *_ = integrals(found, other, flux, -h)
+        values.append((float(kappa[at]), float(error[at])))
+    (x, dx), (y, dy) = values
+    return (x + y) / 2, float(np.hypot(dx, dy)) / 2
+
+
+def as_lists(values: list[tuple[Any, Any]]) -> Numbers:
+    return {"kappa": [float(x) for x, _ in values], "error": [float(e) for _, e in values]}

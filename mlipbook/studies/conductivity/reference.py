@@ -1,0 +1,237 @@
+"""The Ag2Se reference over nanoseconds on one core: runs of `conductivity` with trajectories by LAMMPS.
+
+The reference is a pair potential: on a CPU LAMMPS computes it from a table ten times faster than PyTorch
+does, with the same energies, forces, heat flux (module lammps_table) and driving force (lammps_drive). Needs
+the package `lammps`.
+
+    python -m mlipbook.studies.conductivity.reference --folder F
+
+makes F/equilibrium-reference.npz, for `conductivity_report`, and results/full/reference-hnemd.json. Replicas
+in equilibrium come first: they tell the gauge of those under a field. Those in the folder are not run again;
+the table of fields is made anew after each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlipbook import bookkit
+from mlipbook.dynamics import State, thermalize
+from mlipbook.heat import Response, predicted_error, without_enthalpy
+from mlipbook.heat.green_kubo import correlation
+from mlipbook.lammps.drive import heat_field, thermostat
+from mlipbook.lammps.table import started
+from mlipbook.potentials import AgSe
+from mlipbook.structures import Structures
+from mlipbook.studies.conductivity.readings import Numbers, integrals, lag_of
+from mlipbook.studies.conductivity.records import record
+from mlipbook.studies.conductivity.report import columns_of, running_of
+from mlipbook.studies.conductivity.runs import (
+    BLOCK,
+    FIELD,
+    LAG,
+    REFERENCE_FIELDS,
+    SAMPLE,
+    SETTLE,
+    TIMESTEP,
+    keep,
+)
+from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE, crystal
+from mlipbook.units import fs, ps
+
+STARTS = Path("results/full/ag2se/starts.npz")  # 24 melts of silver, of `conductivity`
+EQUILIBRIUM, LENGTH = 24, 100 * ps  # replicas, and the time of each after SETTLE
+DRIVEN = {  # the same for each of REFERENCE_FIELDS: 2 ns at the paper's field, half of them against it
+    name: (12, 85 * ps) if name in ("F", "-F") else (8, 50 * ps) for name in REFERENCE_FIELDS
+}
+FIELDS = [name for name, (replicas, _) in DRIVEN.items() for _ in range(replicas)]  # of each driven replica
+GROUPS = {"F and -F": ("F", "-F"), **{name: (name,) for name in REFERENCE_FIELDS}}
+THERMOSTAT_TIME = 100 * fs
+SEED = 7000  # and the replica's number, driven ones after the others: of its velocities
+
+
+def start(b: int) -> State:
+    """A melt at rest with new velocities, one replica."""
+    melts = np.load(STARTS)["positions"]
+    positions = torch.as_tensor(melts[b % len(melts)])[None]
+    structures = replace(Structures.from_ase(crystal()), positions=positions)
+    return thermalize(structures, TEMPERATURE, seed=SEED + b)
+
+
+def run(path: Path, state: State, motion: list[str], length: float, mean_of: int = 1, **told: Any) -> None:
+    """Keep heat flux, V_Ag (T, 3), internal units, temperature (T,), and what else is `told`, in an npz.
+
+    motion: commands of LAMMPS. mean_of: so many samples, one every SAMPLE steps, are averaged before.
+    """
+    began, file, table = time.process_time(), path.with_suffix(".txt"), path.with_suffix(".table")
+    lmp = started(AgSe(), state.structures, state.velocities, table)
+    seen = " ".join([*(f"c_flux[{k}]" for k in (1, 2, 3)), *(f"c_current[{k}]" for k in (1, 2, 3))])
+    times = f"{SAMPLE} {mean_of} {SAMPLE * mean_of}"
+    lmp.commands_list(
+        ["neighbor 1.0 bin", "neigh_modify every 1 delay 0 check yes", f"timestep {TIMESTEP / ps:.12g}"]
+        + ["group silver type 1", "compute current silver reduce sum vx vy vz", "thermo 1000"]
+        + [*motion, f"run {round(SETTLE / TIMESTEP)}"]
+        + [f"fix seen all ave/time {times} {seen} c_thermo_temp file {file} format ' %.9g'"]
+        + [f"run {round(length / TIMESTEP)}"]
+    )
+    lmp.close()
+    series = torch.as_tensor(np.loadtxt(file)[:, 1:])
+    kept = {"flux": series[:, :3] / ps, "current": series[:, 3:6] / ps, "temperature": series[:, 6]}
+    keep(path, {**kept, **told, "seconds": time.process_time() - began, "commit": bookkit.results.COMMIT})
+    file.unlink()
+    table.unlink()
+
+
+def series_of(runs: list[Any]) -> dict[str, Tensor]:
+    """What runs saw, (T, B, ...), as long as the shortest."""
+    T = min(len(run["flux"]) for run in runs)
+    return {
+        name: torch.stack([torch.as_tensor(run[name][:T]).double() for run in runs], 1)
+        for name in ("flux", "current", "temperature")
+    }
+
+
+def told_of(runs: list[Any]) -> dict[str, Any]:
+    """Seconds of a core, and the code that ran."""
+    seconds, commits = sum(float(run["seconds"]) for run in runs), {str(run["commit"]) for run in runs}
+    return {"seconds": seconds, "device": "cpu, 1 core, by LAMMPS", "commit": ", ".join(sorted(commits))}
+
+
+# ---- in equilibrium ------------------------------------------------------------------------------------
+
+
+def equilibrium(b: int, folder: Path) -> None:
+    """A run at constant energy."""
+    path = folder / f"equilibrium-{b:02d}.npz"
+    if not path.exists():
+        run(path, start(b), ["fix motion all nve"], LENGTH)
+
+
+def gathered(folder: Path) -> dict[str, Any]:
+    """All replicas in equilibrium as `conductivity.equilibrium` returns them, without the series."""
+    runs = [np.load(path) for path in sorted(folder.glob("equilibrium-[0-9]*.npz"))]
+    seen, interval = series_of(runs), SAMPLE * TIMESTEP
+    together = torch.stack([seen["flux"], seen["flux"], seen["current"]], -1)  # pairs: I and II are one
+    return {
+        "correlations": torch.stack([correlation(x, round(LAG / interval)) for x in together.unbind(1)]),
+        "temperature": seen["temperature"].mean(0),
+        "volume": start(0).volume[0],
+        "interval": interval,
+        "length": interval * len(together),
+        **told_of(runs),
+    }
+
+
+def values_of(equilibrium: Any) -> list[float]:
+    """kappa as it stands, at zero mass current (W/m/K), and h (eV), each with its error."""
+    return [float(x[lag_of(equilibrium)]) for x in integrals(equilibrium, slice(None), "I")]
+
+
+# ---- under a field -------------------------------------------------------------------------------------
+
+
+def driven(b: int, h: float, folder: Path) -> None:
+    """HNEMD under the field of this replica, with its share of h (eV) taken off the current of silver."""
+    path, (strength, share) = folder / f"driven-{b:02d}.npz", REFERENCE_FIELDS[FIELDS[b]]
+    if path.exists():
+        return
+    state, field = start(EQUILIBRIUM + b), strength * FIELD
+    offsets = without_enthalpy(state.structures, "Ag", share * h)
+    drive = heat_field(state.structures, field, TEMPERATURE, {z: float(c) for z, c in offsets.items()})
+    motion = [*drive, thermostat(TEMPERATURE, THERMOSTAT_TIME)]
+    run(path, state, motion, DRIVEN[FIELDS[b]][1], BLOCK, field=field, gauge=-share * h)
+
+
+def response(names: tuple[str, ...], folder: Path) -> Response | None:
+    """Of all replicas under these fields that are done, each in the gauge in which it ran."""
+    paths = [folder / f"driven-{b:02d}.npz" for b, name in enumerate(FIELDS) if name in names]
+    runs = [np.load(path) for path in paths if path.exists()]
+    if not runs:
+        return None
+    seen = series_of(runs)
+    gauge, field = (torch.tensor([float(run[name]) for run in runs]).double() for name in ("gauge", "field"))
+    flux = seen["flux"] + gauge[:, None] * seen["current"]
+    along_x = field[:, None] * torch.eye(3, dtype=torch.float64)[0]
+    rest = float(start(0).volume[0]), BLOCK * SAMPLE * TIMESTEP, TEMPERATURE
+    return Response(flux, {"Ag": seen["current"]}, seen["temperature"], along_x, *rest)
+
+
+def fields_of(equilibrium: Any, folder: Path) -> Numbers:
+    """Columns of what the fields of each group did, and the errors that equilibrium predicts."""
+    responses = {group: response(names, folder) for group, names in GROUPS.items()}
+    done = {group: x for group, x in responses.items() if x is not None}
+    times = [x.interval * x.temperature.numel() for x in done.values()]
+    raw, _, fixed, *_ = values_of(equilibrium)
+    predicted = [
+        predicted_error(abs(float(x.field[0, 0])), raw if "raw" in group else fixed, x.volume, t)
+        for (group, x), t in zip(done.items(), times, strict=True)
+    ]
+    return {
+        "names": list(done),
+        **columns_of(list(done.values())),
+        "predicted_error": predicted,
+        "replicas": [x.temperature.shape[1] for x in done.values()],
+        "time": [t / (1000 * ps) for t in times],
+    }
+
+
+# ---- the whole -----------------------------------------------------------------------------------------
+
+
+def records(equilibrium: Any, fields: Numbers) -> dict[str, dict]:
+    """Conductivities under the fields, lengths, and at the paper's field the difference from equilibrium at
+    zero mass current in standard errors.
+    """
+    n = len(equilibrium["correlations"])
+    _, _, corrected, error, *_ = values_of(equilibrium)
+    out = {"Green-Kubo, zero mass current": record(corrected, error, n, "W/m/K")}
+    out["Green-Kubo: length"] = record(n * float(equilibrium["length"]) / (1000 * ps), None, n, "ns")
+    columns = ("names", "kappa", "error", "replicas", "time")
+    for name, kappa, own_error, replicas, ns in zip(*(fields[x] for x in columns), strict=True):
+        out[f"HNEMD at {name}"] = record(kappa, own_error, replicas, "W/m/K")
+        out[f"HNEMD at {name}: length"] = record(ns, None, replicas, "ns")
+    if "F and -F" in fields["names"]:
+        one, other = out["HNEMD at F and -F"], out["Green-Kubo, zero mass current"]
+        z = (one["value"] - other["value"]) / np.hypot(one["sem"], other["sem"])
+        out["HNEMD at F and -F less Green-Kubo, in errors"] = record(z, None, 1, "")
+    return out
+
+
+def report(folder: Path, equilibrium: Any, out: Path) -> None:
+    """Records, a table of the fields, and running averages of the replicas at F and -F."""
+    told = told_of([np.load(path) for path in folder.glob("driven-*.npz")])
+    fields = fields_of(equilibrium, folder)
+    both = response(GROUPS["F and -F"], folder)
+    running = running_of(both, values_of(equilibrium)[2]) if both else {}
+    arrays = {"fields": fields, "running": running, "commits": told["commit"].split(", ")}
+    numbers = records(equilibrium, fields)
+    bookkit.save_result(out, numbers, told["seconds"], SEED, told["device"], **arrays)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("results/full/reference-hnemd.json"))
+    given = parser.parse_args()
+    given.folder.mkdir(exist_ok=True, parents=True)
+    for b in range(EQUILIBRIUM):
+        equilibrium(b, given.folder)
+    path = given.folder / "equilibrium-reference.npz"
+    keep(path, gathered(given.folder))
+    found = np.load(path)
+    h = values_of(found)[4]
+    for b in range(len(FIELDS)):
+        driven(b, h, given.folder)
+        report(given.folder, found, given.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""Is the reference potential of alpha-Ag2Se superionic? Selenium must keep its lattice while silver flows.
+
+At 500 K and the experimental lattice constant: pressure, g(r) of each pair of elements, mean square
+displacements, diffusion. At zero pressure and several temperatures: lattice constant, diffusion, and the
+order of selenium, up to melting. And what the damped and shifted Coulomb interaction of the potential leaves
+out of the full sum of Ewald.
+
+    python -m mlipbook.studies.conductivity.superionic --folder FOLDER
+
+Trajectories are kept in the folder: the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase.data import atomic_numbers
+from torch import Tensor
+
+from mlipbook import bookkit, observables
+from mlipbook.dynamics import NPT, NVT, State, Trajectory, thermalize
+from mlipbook.potentials import AgSe, EdgePotential
+from mlipbook.structures import Structures
+from mlipbook.studies.conductivity.coulomb_truncation import differences
+from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE, crystal
+from mlipbook.units import GPa, fs, ps
+
+TEMPERATURES = (350.0, 500.0, 700.0, 1000.0, 1200.0)  # K, at zero pressure
+TIMESTEP, EVERY = 5 * fs, 10  # steps between samples and frames
+BINS = torch.linspace(1.8, 9.8, 161, dtype=torch.float64)  # A, of g(r)
+A2_PER_PS = 10.0  # in 1e-5 cm^2/s
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Cells along an edge; replicas at constant volume, and of each run at zero pressure; ps left out at the
+    start, ps kept, ps of its pieces that count as independent, lags (ps) from which diffusion is read.
+    """
+
+    cells: int = 4
+    replicas: int = 4
+    replicas_at_pressure: int = 2
+    settle: float = 5.0
+    length: float = 16.0
+    piece: float = 8.0
+    window: tuple[float, float] = (1.5, 5.0)
+
+
+def selenium_order(state: State) -> Tensor:
+    """Global Q6 of selenium, (B,): 0.3-0.5 in its crystal, below 0.1 in the melt."""
+    return observables.steinhardt(species(state.structures, "Se"), 6)
+
+
+OBSERVED = {
+    "temperature": observables.temperature,
+    "pressure": observables.pressure,
+    "potential energy": observables.potential_energy,
+    "volume": observables.volume,
+    "Q6 of Se": selenium_order,
+}
+
+
+def run(
+    potential: EdgePotential,
+    temperature: float,
+    sizes: Sizes,
+    pressure: float | None = None,
+    seed: int = 0,
+    folder: Path | None = None,
+) -> Trajectory:
+    """Settled dynamics at the experimental volume, or at a pressure (eV/A^3) if one is given.
+
+    folder: where trajectories are kept, so that a run that was stopped goes on.
+    """
+    replicas, steps = sizes.replicas if pressure is None else sizes.replicas_at_pressure, ps / TIMESTEP
+    start = thermalize(crystal(sizes.cells), [2 * temperature] * replicas, seed)  # half becomes vibrations
+    simulation = (
+        NVT(potential, TIMESTEP, temperature)
+        if pressure is None
+        else NPT(potential, TIMESTEP, temperature, pressure)
+    )
+    name = f"{temperature:.0f}K-{'volume' if pressure is None else 'pressure'}"
+    stores = [folder / f"{name}-{part}" if folder else None for part in ("settle", "run")]
+    settled = simulation.run(start, round(sizes.settle * steps), every=EVERY, store=stores[0])
+    return simulation.run(
+        settled.state, round(sizes.length * steps), OBSERVED, EVERY, frames=EVERY, store=stores[1]
+    )
+
+
+# ---- what is seen ----------------------------------------------------------------------------------------
+
+
+def species(structures: Structures, symbol: str) -> Structures:
+    """The atoms of one element."""
+    chosen = structures.species == atomic_numbers[symbol]
+    positions = structures.positions[:, chosen]
+    return Structures(positions, structures.cells, structures.species[chosen], structures.pbc)
+
+
+def partial_distributions(structures: Structures, edges: Tensor = BINS) -> dict[str, Tensor]:
+    """g(r) of "Ag-Ag", "Ag-Se", "Se-Se" pairs, (B, bins) each; edges of the bins in A.
+
+    Pairs of unlike atoms are all pairs less those of like atoms.
+    """
+    n = {symbol: structures.symbols.count(symbol) for symbol in ("Ag", "Se")}
+    like = {symbol: observables.pair_distribution(species(structures, symbol), edges) for symbol in n}
+    pairs = {symbol: k * (k - 1) / 2 for symbol, k in n.items()}
+    N = structures.n_atoms
+    all_pairs = N * (N - 1) / 2 * observables.pair_distribution(structures, edges)
+    unlike = (all_pairs - sum(pairs[s] * like[s] for s in n)) / (n["Ag"] * n["Se"])
+    return {"Ag-Ag": like["Ag"], "Ag-Se": unlike, "Se-Se": like["Se"]}
+
+
+def distributions(trajectory: Trajectory, stride: int = 5) -> dict[str, Tensor]:
+    """`partial_distributions` of every replica, mean over its frames, (B, bins)."""
+    positions, cells = trajectory.positions[::stride], trajectory.cells[::stride]
+    like = trajectory.state.structures
+    frames = Structures(positions.flatten(0, 1), cells.flatten(0, 1), like.species, like.pbc)
+    found = partial_distributions(frames)
+    return {pair: g.unflatten(0, positions.shape[:2]).mean(0) for pair, g in found.items()}
+
+
+def first_peak(g: Tensor) -> Tensor:
+    """Distance of the highest bin of each g(r) (B, bins), A, the vertex of a parabola through three bins."""
+    top = g.argmax(-1, keepdim=True).clamp(1, g.shape[-1] - 2)
+    left, middle, right = (g.gather(-1, top + k)[:, 0] for k in (-1, 0, 1))
+    width = BINS[1] - BINS[0]
+    return BINS[top[:, 0]] + width * (0.5 + 0.5 * (left - right) / (left - 2 * middle + right))
+
+
+def displacements(trajectory: Trajectory, symbol: str, sizes: Sizes) -> tuple[Tensor, Tensor]:
+    """Lags (T,) in ps and mean square displacements (T, pieces) of an element in A^2."""
+    inside = observables.in_mean_cell(trajectory.positions, trajectory.cells)
+    pieces = observables.blocks(inside, round(sizes.length / sizes.piece))
+    state = trajectory.state
+    atoms = state.structures.species == atomic_numbers[symbol]
+    msd = observables.mean_square_displacement(pieces, state.masses, atoms)
+    return EVERY * TIMESTEP / ps * torch.arange(len(msd)).double(), msd
+
+
+def diffusion(trajectory: Trajectory, symbol: str, sizes: Sizes) -> dict[str, Any]:
+    """D as a record, 1e-5 cm^2/s."""
+    lags, msd = displacements(trajectory, symbol, sizes)
+    D, sem = observables.diffusion(lags, msd, sizes.window)
+    return {"value": A2_PER_PS * D, "sem": A2_PER_PS * sem, "n": msd.shape[1], "unit": "1e-5 cm^2/s"}
+
+
+def average(values: Tensor, unit: str) -> dict[str, Any]:
+    """A record of independent values: mean and standard error."""
+    n = len(values)
+    return {"value": float(values.mean()), "sem": float(values.std() / n**0.5), "n": n, "unit": unit}
+
+
+def pieces(series: Tensor, unit: str, number: int = 4) -> dict[str, Any]:
+    """A record of series (T, B) from means over `number` blocks of each replica."""
+    return average(observables.blocks(series, number).mean(0), unit)
+
+
+def at_constant_volume(trajectory: Trajectory, sizes: Sizes) -> dict[str, dict]:
+    """Records of the run at 500 K and the experimental volume."""
+    seen, n_atoms = trajectory.observed, trajectory.state.structures.n_atoms
+    found = {
+        "temperature": pieces(seen["temperature"], "K"),
+        "pressure": pieces(seen["pressure"] / GPa, "GPa"),
+        "potential energy": pieces(seen["potential energy"] / n_atoms, "eV/atom"),
+        "Q6 of Se": pieces(seen["Q6 of Se"], ""),
+    }
+    for symbol in ("Ag", "Se"):
+        lags, msd = displacements(trajectory, symbol, sizes)
+        found[f"D of {symbol}"] = diffusion(trajectory, symbol, sizes)
+        last = msd[lags <= sizes.window[1]][-1]
+        found[f"MSD of {symbol} after {sizes.window[1]:g} ps"] = average(last, "A^2")
+    for pair, g in distributions(trajectory).items():
+        found[f"first peak of {pair}"] = average(first_peak(g), "A")
+    return {f"{TEMPERATURE:.0f} K: {name}": record for name, record in found.items()}
+
+
+def at_zero_pressure(trajectory: Trajectory, temperature: float, sizes: Sizes) -> dict[str, dict]:
+    """Records of a run at zero pressure: edge of the cubic cell, D of both elements, order of selenium."""
+    cells = trajectory.state.structures.n_atoms / 6
+    found = {
+        "lattice constant": pieces((trajectory.observed["volume"] / cells) ** (1 / 3), "A"),
+        "D of Ag": diffusion(trajectory, "Ag", sizes),
+        "D of Se": diffusion(trajectory, "Se", sizes),
+        "Q6 of Se": pieces(trajectory.observed["Q6 of Se"], ""),
+    }
+    return {f"{name}, {temperature:.0f} K": record for name, record in found.items()}
+
+
+# ---- the study -------------------------------------------------------------------------------------------
+
+
+def truncation(structures: Structures) -> dict[str, dict]:
+    """Records over the structures of what the model's Coulomb interaction leaves out."""
+    found = differences(structures)
+    scatter, n = float(found["energy"].std()), len(structures)
+    of_energy = {"value": scatter, "sem": scatter / (2 * (n - 1)) ** 0.5, "n": n, "unit": "meV/atom"}
+    return {
+        "Coulomb: rms of forces": average(found["full force"], "eV/A"),
+        "Coulomb: rms difference of forces": average(found["force"], "eV/A"),
+        "Coulomb: difference of pressure": average(found["pressure"], "GPa"),
+        "Coulomb: scatter of the difference of energy": of_energy,
+    }
+
+
+def frames_of(trajectory: Trajectory, number: int) -> Structures:
+    """So many frames of the first replica, evenly spaced."""
+    chosen = torch.linspace(0, len(trajectory.positions) - 1, number).long()
+    like = trajectory.state.structures
+    return Structures(trajectory.positions[chosen, 0], trajectory.cells[chosen, 0], like.species, like.pbc)
+
+
+def curves(trajectory: Trajectory, sizes: Sizes) -> dict[str, Any]:
+    """What figures draw: lags (ps), mean square displacements and g(r) with standard errors, as lists."""
+    found: dict[str, Any] = {"r": ((BINS[1:] + BINS[:-1]) / 2).tolist(), "g": {}, "msd": {}}
+    for pair, g in distributions(trajectory).items():
+        found["g"][pair] = g.mean(0).tolist()
+    for symbol in ("Ag", "Se"):
+        lags, msd = displacements(trajectory, symbol, sizes)
+        kept = lags <= sizes.window[1]
+        found["lags"] = lags[kept].tolist()
+        found["msd"][symbol] = msd[kept].mean(1).tolist()
+        found["msd"][f"{symbol}, sem"] = (msd[kept].std(1) / msd.shape[1] ** 0.5).tolist()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=Path, required=True, help="for trajectories")
+    parser.add_argument("--out", type=Path, default=Path("results/full/silver-selenide.json"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    began, potential, sizes = time.process_time(), AgSe(), Sizes()
+    trajectory = run(potential, TEMPERATURE, sizes, folder=given.folder)
+    records = at_constant_volume(trajectory, sizes) | truncation(frames_of(trajectory, 8))
+    found = curves(trajectory, sizes)
+    for temperature in TEMPERATURES:
+        held = run(potential, temperature, sizes, pressure=0.0, folder=given.folder)
+        records |= at_zero_pressure(held, temperature, sizes)
+    for name, item in records.items():
+        print(f"{name:40} {item['value']:9.4f} ± {item['sem']:.4f} {item['unit']}")
+    seconds = time.process_time() - began
+    bookkit.save_result(given.out, records, seconds, 0, curves=found)
+
+
+if __name__ == "__main__":
+    main()

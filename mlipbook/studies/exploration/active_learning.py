@@ -1,0 +1,322 @@
+"""Active learning: molecular dynamics of a committee finds the structures that it does not know yet.
+
+A round trains a committee, runs molecular dynamics with its first member at many state points and in strained
+cells, and picks the frames on which the members disagree most, well apart in time. The picks are labeled (see
+`labels.label`) and join the data, but for a part that was drawn before and is held out; then comes the next
+round. Stop rule: in new dynamics the members' spread stays within twice the error on validation frames.
+
+    python -m mlipbook.studies.exploration.active_learning round 1 picks.xyz
+    python -m mlipbook.studies.exploration.active_learning round 2 picks.xyz --labeled FOLDER
+    python -m mlipbook.studies.exploration.active_learning assess    of all bundled rounds
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+
+from mlipbook import archive, bookkit, datasets
+from mlipbook.accuracy import errors, predict
+from mlipbook.potentials import CloserThanTrained
+from mlipbook.potentials.ann import ANNPotential
+from mlipbook.studies.exploration.search import explore, shortest
+from mlipbook.studies.stress.training import descriptor, statistics
+from mlipbook.training.cost import Cost
+from mlipbook.training.fitting import fit
+from mlipbook.units import GPa, meV
+
+GAP = 0.7  # ps between picks of a trajectory
+UNITS = {"energy": "meV/atom", "force": "meV/A", "diagonal stress": "GPa", "off-diagonal stress": "GPa"}
+HOT = 600  # K, liquid that needs a group of its own
+LIQUID_Q6 = 0.12  # frames that start a liquid have less: some cold ones have begun to crystallize
+# Of twelve new frames of a kind, in random order: one to test, one to validate.
+PATTERN = ("train", "test", "train", "train", "train", "train", "train", "valid", *("train",) * 4)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of dynamics: a trajectory per temperature, at ambient pressure or, with a strain, in a fixed
+    cell whose six strain components are drawn from -strain to strain. share: of a round's picks."""
+
+    phase: str
+    temperatures: tuple[float, ...]
+    share: float
+    strain: float = 0.0
+
+
+KINDS = {
+    "solid": Kind("solid", (200, 300, 400), 0.2),
+    "liquid": Kind("liquid", (300, 400, 500, 700, 900), 0.4),
+    "supercooled": Kind("liquid", (200, 250), 0.2),
+    "strained solid": Kind("solid", (200, 300, 350, 250), 0.1, strain=0.03),
+    "strained liquid": Kind("liquid", (300, 350, 400, 450), 0.1, strain=0.03),
+}
+
+
+def train_committee(
+    train: Sequence[Atoms], valid: Sequence[Atoms], *, members: int = 5, epochs: int = 60, seed: int = 0
+) -> ANNPotential:
+    """A committee of EFP-fits, trained in float32, returned in float64. Raises what `training.fit` raises."""
+    potential = ANNPotential(descriptor(), members=members, seed=seed).float()
+    fit(potential, train, valid, Cost(p_U=1, p_F=1, p_W=0.2), epochs=epochs, seed=seed)
+    return potential.double()
+
+
+# ---- what the committee knows -------------------------------------------------------------------------
+
+
+def force_spread(committee: ANNPotential, frames: Sequence[Atoms]) -> np.ndarray:
+    """Standard deviation of the members' forces, root mean square over a frame, (frames,) eV/A."""
+    forces = (found["forces"] for found in predict(committee, frames))
+    return np.array([np.sqrt(each.var(axis=0, ddof=1).mean()) for each in forces])
+
+
+def squared_errors(committee: ANNPotential, frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
+    """Errors squared, averaged over a frame's components and the members: name -> (frames,), see UNITS."""
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in UNITS}
+    for atoms, found in zip(frames, predict(committee, frames), strict=True):
+        stress = (found["stress"] - atoms.get_stress()) / GPa
+        errors = {
+            "energy": (found["energy"] - atoms.get_potential_energy()) / len(atoms) / meV,
+            "force": (found["forces"] - atoms.get_forces()) / meV,
+            "diagonal stress": stress[:, :3],
+            "off-diagonal stress": stress[:, 3:],
+        }
+        for name, error in errors.items():
+            columns[name].append((error**2).mean())
+    return {name: np.array(column) for name, column in columns.items()}
+
+
+def rmse(squares: np.ndarray, unit: str) -> dict[str, float | int | str]:
+    """A record: root mean square over frames, and its standard error."""
+    value, n = float(np.sqrt(squares.mean())), len(squares)
+    sem = float(squares.std(ddof=1) / n**0.5 / (2 * value)) if n > 1 else float("nan")
+    return {"value": value, "sem": sem, "n": n, "unit": unit}
+
+
+def pick(frames: Sequence[Atoms], spread: np.ndarray, count: int) -> list[int]:
+    """Up to `count` frames of a trajectory in order of falling spread, at least GAP ps apart."""
+    chosen: list[int] = []
+    for i in np.argsort(-spread):
+        time = frames[i].info["time_ps"]
+        if len(chosen) < count and all(abs(time - frames[j].info["time_ps"]) >= GAP for j in chosen):
+            chosen.append(int(i))
+    return chosen
+
+
+def hold_out(picks: Sequence[Atoms], rng: np.random.Generator) -> list[str]:
+    """Part of each pick: one in twelve to test, one to validate, the kinds dealt out one after the other."""
+    order = sorted(rng.permutation(len(picks)), key=lambda i: picks[i].info["kind"])  # stable: random within
+    parts = {i: PATTERN[k % len(PATTERN)] for k, i in enumerate(order)}
+    return [parts[i] for i in range(len(picks))]
+
+
+# ---- a round ------------------------------------------------------------------------------------------
+
+
+def explore_all(
+    committee: ANNPotential, starts: Sequence[Atoms], total: int, number: int
+) -> tuple[list[Atoms], list[dict]]:
+    """The picks of round `number`, about `total`, and what each trajectory told (one record each).
+
+    starts: frames with info["phase"] and info["md_temperature_K"] for trajectories to begin from.
+    """
+    driver = committee.member(0)
+    picks: list[Atoms] = []
+    records: list[dict] = []
+    for name, kind in KINDS.items():
+        n = len(kind.temperatures)
+        wanted = round(total * kind.share)
+        for k, temperature in enumerate(kind.temperatures):
+            rng = np.random.default_rng((number, len(records)))
+            start = start_for(starts, kind.phase, temperature, rng)
+            # To leave the training set is the purpose here.
+            with warnings.catch_warnings(action="ignore", category=CloserThanTrained):
+                frames = explore(driver, start, temperature, kind.strain, rng)
+                spread = force_spread(committee, frames)
+            chosen = pick(frames, spread, wanted * (k + 1) // n - wanted * k // n)
+            picks += [described(frames[i], name, temperature, spread[i], number) for i in chosen]
+            records.append(summary(name, temperature, frames, spread, len(chosen)))
+            print(json.dumps(records[-1]), flush=True)
+    parts = hold_out(picks, np.random.default_rng(number))
+    for k, (atoms, part) in enumerate(zip(picks, parts, strict=True)):
+        atoms.info |= {"frame": f"al{number}_{k:04d}", "split": part}
+    return picks, records
+
+
+def start_for(starts: Sequence[Atoms], phase: str, temperature: float, rng: np.random.Generator) -> Atoms:
+    """One of the three frames of a phase that are nearest in temperature; no half-crystallized liquid."""
+    same = [a for a in starts if a.info["phase"] == phase and (phase == "solid" or a.info["q6"] < LIQUID_Q6)]
+    nearest = sorted(same, key=lambda atoms: abs(atoms.info["md_temperature_K"] - temperature))[:3]
+    return nearest[rng.integers(len(nearest))]
+
+
+def described(atoms: Atoms, kind: str, temperature: float, spread: float, number: int) -> Atoms:
+    """A copy without velocities that says where it comes from."""
+    copy = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    copy.info = {
+        "source": f"active learning, round {number}",
+        "kind": kind,
+        "md_temperature_K": float(temperature),
+        "md_time_ps": atoms.info["time_ps"],
+        "forces_spread_meV_A": round(float(spread) / meV, 2),
+    }
+    return copy
+
+
+def summary(kind: str, temperature: float, frames: Sequence[Atoms], spread: np.ndarray, picks: int) -> dict:
+    """A trajectory in numbers: mean volume (A^3 per atom), shortest pair (A), spread (meV/A)."""
+    found = {"kind": kind, "temperature": temperature, "samples": len(frames), "picks": picks}
+    if frames:
+        found |= {
+            "volume": round(float(np.mean([a.cell.volume / len(a) for a in frames])), 3),
+            "shortest": round(min(shortest(a) for a in frames), 3),
+            "spread mean": round(float(spread.mean()) / meV, 3),
+            "spread max": round(float(spread.max()) / meV, 3),
+        }
+    return found
+
+
+def error_report(committee: ANNPotential, frames: Sequence[Atoms]) -> dict[str, dict]:
+    """RMSE on old frames and on each new kind, by part of the data: records."""
+    groups: dict[str, list[Atoms]] = {}
+    for atoms in frames:
+        groups.setdefault(f"{atoms.info.get('kind', 'old')}, {atoms.info['split']}", []).append(atoms)
+    return {
+        f"{group}: {name}": rmse(squares, UNITS[name])
+        for group, members in sorted(groups.items())
+        for name, squares in squared_errors(committee, members).items()
+    }
+
+
+def stop_rule(records: Sequence[dict], validation_error: float) -> dict[str, float]:
+    """Share of trajectories whose largest spread (meV/A) is within twice the validation error."""
+    largest = np.array([record["spread max"] for record in records if record["samples"]])
+    limit = 2 * validation_error
+    return {"limit": limit, "largest": float(largest.max()), "share within": float((largest <= limit).mean())}
+
+
+# ---- what the new frames changed ------------------------------------------------------------------------
+
+
+def assess(
+    old: dict[str, list[Atoms]], new: list[Atoms], *, folds: int = 3, epochs: int = 60
+) -> dict[str, dict]:
+    """Records of RMSEs of committees that were trained without and with new frames.
+
+    old: train, valid and test frames; new: frames with info["kind"]. Without: all new frames are unseen.
+    With: cross-validation, every new frame is predicted by a committee that learned the other folds' new
+    frames, too. Last: how many times the spread the force error is on unseen frames.
+    """
+    base = train_committee(old["train"], old["valid"], epochs=epochs)
+    results = {
+        "without": (squared_errors(base, new), squared_errors(base, old["test"])),
+        "with": cross_validate(old, new, folds, epochs),
+    }
+    kinds = np.array([kind_of(atoms) for atoms in new])
+    groups = {str(kind): kinds == kind for kind in sorted(set(kinds))}
+    records: dict[str, dict] = {}
+    for trained, (on_new, on_old) in results.items():
+        for name, unit in UNITS.items():
+            for group, here in groups.items():
+                records[f"{group}, {trained} new frames: {name}"] = rmse(on_new[name][here], unit)
+            records[f"old test, {trained} new frames: {name}"] = rmse(on_old[name], unit)
+    ratio = np.sqrt(results["without"][0]["force"]) * meV / force_spread(base, new)
+    for group, here in groups.items():
+        records[f"{group}: force error over spread"] = statistics(ratio[here], "")
+    return records
+
+
+def kind_of(atoms: Atoms) -> str:
+    kind, temperature = atoms.info["kind"], atoms.info["md_temperature_K"]
+    return "hot liquid" if kind == "liquid" and temperature >= HOT else kind
+
+
+def trajectory_of(atoms: Atoms) -> str:
+    """Round, kind and temperature of the dynamics that a new frame is from."""
+    info = atoms.info
+    return f"{info['frame'].split('_')[0]}, {info['kind']}, {info['md_temperature_K']:g} K"
+
+
+def cross_validate(
+    old: dict[str, list[Atoms]], new: list[Atoms], folds: int, epochs: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Squared errors of new frames, by committees trained without their fold, and of the old test frames.
+
+    Frames of one trajectory are in one fold: a sibling in the training set is no test.
+    """
+    trajectories = np.array([trajectory_of(atoms) for atoms in new])
+    _, index = np.unique(trajectories, return_inverse=True)
+    fold = (np.random.default_rng(0).permutation(index.max() + 1) % folds)[index]
+    on_new = {name: np.zeros(len(new)) for name in UNITS}
+    on_old = {name: np.zeros(len(old["test"])) for name in UNITS}
+    for k in range(folds):
+        seen = [atoms for atoms, part in zip(new, fold, strict=True) if part != k]
+        unseen = [atoms for atoms, part in zip(new, fold, strict=True) if part == k]
+        committee = train_committee([*old["train"], *seen], old["valid"], epochs=epochs)
+        for name, values in squared_errors(committee, unseen).items():
+            on_new[name][fold == k] = values
+        for name, values in squared_errors(committee, old["test"]).items():
+            on_old[name] += values / folds
+    return on_new, on_old
+
+
+def next_round(args: argparse.Namespace) -> None:
+    """Train on all labeled frames, report errors, explore, write picks."""
+    new = sorted(args.labeled.glob("*.xyz")) if args.labeled else []
+    frames = datasets.load("na-gamma") + [atoms for path in new for atoms in ase.io.iread(path)]
+    parts = by_part(frames)
+    committee = train_committee(parts["train"], parts["valid"], epochs=args.epochs, seed=100 * args.number)
+    committee.save(args.out.with_suffix(".npz"))
+    print(json.dumps(found := error_report(committee, frames), indent=1), flush=True)
+    starts = [a for a in datasets.load("na-gamma", "train") if a.info["source"].startswith("classical MD, r")]
+    picks, dynamics = explore_all(committee, starts, args.picks, args.number)
+    rule = stop_rule(dynamics, float(errors(committee, parts["valid"]).rmse["force"].mean()))
+    print(json.dumps(rule), len(picks), "picks")
+    report = {"train": len(parts["train"]), "errors": found, "dynamics": dynamics, "stop rule": rule}
+    text = io.StringIO()
+    ase.io.write(text, picks, format="extxyz")
+    for suffix, content in (("xyz", text.getvalue()), ("json", json.dumps(report, indent=1))):
+        with archive.replacing(args.out.with_suffix(f".{suffix}")) as file:
+            file.write(content.encode())
+
+
+def assess_bundled(args: argparse.Namespace) -> None:
+    began = time.perf_counter()
+    records = assess(by_part(datasets.load("na-gamma")), datasets.load("na-gamma-active"), epochs=args.epochs)
+    bookkit.save_result(args.out, records, time.perf_counter() - began, seed=0)
+
+
+def by_part(frames: Sequence[Atoms]) -> dict[str, list[Atoms]]:
+    return {part: [atoms for atoms in frames if atoms.info["split"] == part] for part in datasets.SPLITS}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--epochs", type=int, default=60)
+    commands = parser.add_subparsers(required=True)
+    explore = commands.add_parser("round", help="train, run dynamics, pick frames")
+    explore.add_argument("number", type=int)
+    explore.add_argument("out", type=Path, help="extxyz for the picks; beside it .json and .npz (committee)")
+    explore.add_argument("--labeled", type=Path, help="folder with labeled picks of earlier rounds, extxyz")
+    explore.add_argument("--picks", type=int, default=60)
+    explore.set_defaults(command=next_round)
+    assessment = commands.add_parser("assess", help="errors without and with the frames of all rounds")
+    assessment.add_argument("--out", type=Path, default=Path("results/full/active-learning.json"))
+    assessment.set_defaults(command=assess_bundled)
+    args = parser.parse_args()
+    args.command(args)
+
+
+if __name__ == "__main__":
+    main()

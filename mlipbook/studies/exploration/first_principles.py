@@ -1,0 +1,212 @@
+"""Molecular dynamics on first-principles forces, as an independent judge of the potentials.
+
+In one cell at one temperature, first-principles dynamics and a potential's own must have the same structure,
+mean pressure and mean energy. Both are Langevin dynamics (of ASE), which forgets its start, and the small
+drift that extrapolated orbitals bring, within the friction time.
+
+    python -m mlipbook.studies.exploration.first_principles run solid 350 --steps 240 --folder FOLDER
+    python -m mlipbook.studies.exploration.first_principles compare --folder FOLDER
+
+A trajectory goes on where it stopped; `compare` writes results/full/first-principles-md.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixCom
+from ase.md.langevin import Langevin
+
+from mlipbook import archive, bookkit, datasets
+from mlipbook.accuracy import predict
+from mlipbook.calculator import Calculator
+from mlipbook.dft import PlaneWaveDFT
+from mlipbook.potentials.ann import ANNPotential
+from mlipbook.studies.exploration.active_learning import train_committee
+from mlipbook.studies.exploration.search import constant_pressure, maxwell_boltzmann
+from mlipbook.units import GPa, Ry, fs, meV
+
+TIMESTEP, FRICTION_TIME, SAMPLE = 5.0, 200.0, 4  # fs, fs, steps between stored frames
+SETTLE = 0.2  # ps, left out of averages
+OWN_LENGTH, OWN_SAMPLE = 50.0, 10  # ps of the potential's own dynamics, steps between its frames
+EDGES = np.linspace(2.0, 8.0, 61)  # A, bins of g(r)
+
+
+def start(phase: str, temperature: float, committee: ANNPotential, seed: int = 0) -> Atoms:
+    """A labeled structure of this phase, 10 ps into the committee's dynamics, at its mean volume."""
+    labeled = [atoms for atoms in datasets.load("na-gamma") if atoms.info["phase"] == phase]
+    # Of those at the nearest temperature the clearest case of its phase.
+    sign = 1 if phase == "liquid" else -1
+    chosen = min(labeled, key=lambda a: (abs(a.info["md_temperature_K"] - temperature), sign * a.info["q6"]))
+    atoms = Atoms(
+        chosen.numbers, chosen.positions, cell=chosen.cell, pbc=True, calculator=Calculator(committee)
+    )
+    atoms.set_velocities(maxwell_boltzmann(atoms, temperature, np.random.default_rng(seed)))
+    dynamics = constant_pressure(atoms, temperature)
+    volumes = []
+    for _ in range(round(10e3 * fs / dynamics.dt / 10)):
+        dynamics.run(10)
+        volumes.append(atoms.get_volume())
+    edge = float(np.mean(volumes[len(volumes) // 3 :])) ** (1 / 3)
+    atoms.set_cell(np.eye(3) * edge, scale_atoms=True)
+    return atoms
+
+
+def langevin(atoms: Atoms, temperature: float, rng: np.random.Generator) -> Langevin:
+    """With the center of mass at rest."""
+    atoms.set_constraint(FixCom())
+    friction = 1 / (FRICTION_TIME * fs)
+    return Langevin(atoms, TIMESTEP * fs, temperature_K=temperature, friction=friction, fixcm=False, rng=rng)
+
+
+def run(atoms: Atoms, calculator: Any, temperature: float, steps: int, file: Path) -> None:
+    """Up to `steps` steps from these atoms and velocities, or from the last frame in the file.
+
+    Every SAMPLE steps a frame with velocities, energy, forces and stress joins the extended xyz file.
+    """
+    done: Any = ase.io.read(file, ":") if file.exists() else []
+    atoms = (done[-1] if done else atoms).copy()
+    atoms.calc = calculator
+    dynamics = langevin(atoms, temperature, np.random.default_rng([len(done), round(temperature)]))
+    text = file.read_text() if done else ""
+    for _ in range(steps // SAMPLE - len(done)):
+        dynamics.run(SAMPLE)
+        frame = io.StringIO()
+        ase.io.write(frame, atoms, format="extxyz")
+        text += frame.getvalue()
+        with archive.replacing(file) as stream:  # a kill leaves the frames so far
+            stream.write(text.encode())
+
+
+# ---- what trajectories tell -------------------------------------------------------------------------
+
+
+def pair_distribution(frames: Sequence[Atoms]) -> np.ndarray:
+    """g(r) of each frame in the bins EDGES, (frames, bins)."""
+    shells = 4 * np.pi / 3 * np.diff(EDGES**3)
+    rows = []
+    for atoms in frames:
+        distances = atoms.get_all_distances(mic=True)[np.triu_indices(len(atoms), 1)]
+        counts, _ = np.histogram(distances, EDGES)
+        rows.append(2 * counts * atoms.get_volume() / (shells * len(atoms) ** 2))
+    return np.array(rows)
+
+
+def series(frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
+    """Name -> (frames, ...): energy in meV/atom, static pressure in GPa, g(r)."""
+    return {
+        "energy": np.array([atoms.get_potential_energy() / len(atoms) for atoms in frames]) / meV,
+        "pressure": np.array([-atoms.get_stress()[:3].mean() for atoms in frames]) / GPa,
+        "g(r)": pair_distribution(frames),
+    }
+
+
+def block_average(values: np.ndarray, blocks: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over the first axis, and its standard error from the means of equal blocks."""
+    means = np.stack([block.mean(axis=0) for block in np.array_split(values, blocks)])
+    return values.mean(axis=0), means.std(axis=0, ddof=1) / blocks**0.5
+
+
+def own_frames(potential: ANNPotential, begin: Atoms, temperature: float, length: float) -> list[Atoms]:
+    """Frames of the potential's dynamics in this cell, `length` ps after one to settle."""
+    atoms, frames = begin.copy(), []
+    atoms.calc = Calculator(potential)
+    dynamics = langevin(atoms, temperature, np.random.default_rng(0))
+    dynamics.run(round(1e3 / TIMESTEP))
+    for _ in range(round(1e3 * length / TIMESTEP / OWN_SAMPLE)):
+        dynamics.run(OWN_SAMPLE)
+        frame = atoms.copy()
+        found = {"energy": atoms.get_potential_energy(), "stress": atoms.get_stress()}
+        frame.calc = SinglePointCalculator(frame, **found)
+        frames.append(frame)
+    return frames
+
+
+def errors_along(potential: ANNPotential, frames: Sequence[Atoms]) -> dict[str, dict]:
+    """Records of the committee mean on first-principles frames: bias of energy and pressure, force error."""
+    pairs = list(zip(frames, predict(potential, frames), strict=True))
+    energy = np.array([(p["energy"].mean() - a.get_potential_energy()) / len(a) for a, p in pairs]) / meV
+    pressure = -np.array([(p["stress"].mean(0) - a.get_stress())[:3].mean() for a, p in pairs]) / GPa
+    force = np.array([((p["forces"].mean(0) - a.get_forces()) ** 2).mean() for a, p in pairs]) / meV**2
+    squared, sem = block_average(force)
+    return {
+        "energy bias": record(*block_average(energy), len(frames), "meV/atom"),
+        "pressure bias": record(*block_average(pressure), len(frames), "GPa"),
+        "force error (RMS)": record(squared**0.5, sem / 2 / squared**0.5, len(frames), "meV/A"),
+    }
+
+
+def record(value: Any, sem: Any, n: int, unit: str) -> dict[str, float | int | str | None]:
+    return {"value": float(value), "sem": None if sem is None else float(sem), "n": n, "unit": unit}
+
+
+def compare(
+    frames: Any, potential: ANNPotential, temperature: float, length: float = OWN_LENGTH
+) -> tuple[dict[str, dict], dict[str, list]]:
+    """Records and curves of a first-principles trajectory beside the potential's own in the same cell.
+
+    Averages carry standard errors of five blocks; so do their differences, potential minus first principles.
+    The distance of the two g(r) is int r^2 |g - g'| dr over int r^2 |g' - 1| dr; noise alone makes one, too.
+    """
+    settled = list(frames)[round(1e3 * SETTLE / TIMESTEP / SAMPLE) :]
+    own = own_frames(potential, settled[-1], temperature, length)
+    theirs, ours = ({k: block_average(v) for k, v in series(x).items()} for x in (settled, own))
+    records = errors_along(potential, settled)
+    for name, unit in (("energy", "meV/atom"), ("pressure", "GPa")):
+        (a, sem_a), (b, sem_b) = ours[name], theirs[name]
+        records[f"{name}, first principles"] = record(b, sem_b, len(settled), unit)
+        records[f"{name}, potential minus first principles"] = record(
+            a - b, np.hypot(sem_a, sem_b), len(settled), unit
+        )
+    middle = (EDGES[1:] + EDGES[:-1]) / 2
+    (g, g_sem), (reference, reference_sem) = ours["g(r)"], theirs["g(r)"]
+    scale = (middle**2 * abs(reference - 1)).sum()
+    distance = (middle**2 * abs(g - reference)).sum() / scale
+    records["distance of g(r)"] = record(distance, None, len(settled), "")
+    noise = np.sqrt(2 / np.pi) * np.hypot(g_sem, reference_sem)  # mean of |x| for x with this deviation
+    records["distance of g(r) from noise alone"] = record(
+        (middle**2 * noise).sum() / scale, None, len(settled), ""
+    )
+    curves = {"r": middle, "g": g, "g_sem": g_sem, "reference": reference, "reference_sem": reference_sem}
+    return records, {name: curve.tolist() for name, curve in curves.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    going = commands.add_parser("run")
+    going.add_argument("phase", choices=["solid", "liquid"])
+    going.add_argument("temperature", type=float)
+    going.add_argument("--steps", type=int, default=240)
+    comparing = commands.add_parser("compare")
+    comparing.add_argument("--out", default="results/full/first-principles-md.json")
+    for command in (going, comparing):
+        command.add_argument("--folder", type=Path, required=True)
+    given = parser.parse_args()
+    given.folder.mkdir(exist_ok=True)
+    began = time.perf_counter()
+    committee = train_committee(datasets.load("na-gamma", "train"), datasets.load("na-gamma", "valid"))
+    if given.command == "run":
+        file = given.folder / f"{given.phase}-{given.temperature:.0f}.xyz"
+        dft = PlaneWaveDFT(ecut=10 * Ry, ecut_density=50 * Ry)
+        run(start(given.phase, given.temperature, committee), dft, given.temperature, given.steps, file)
+        return
+    records: dict[str, dict] = {}
+    curves: dict[str, dict] = {}
+    for file in sorted(given.folder.glob("*.xyz")):
+        found, curves[file.stem] = compare(ase.io.read(file, ":"), committee, float(file.stem.split("-")[1]))
+        records |= {f"{file.stem.replace('-', ', ')} K: {name}": item for name, item in found.items()}
+    bookkit.save_result(given.out, records, time.perf_counter() - began, 0, "cpu", curves=curves)
+
+
+if __name__ == "__main__":
+    main()

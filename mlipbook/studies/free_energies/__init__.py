@@ -1,0 +1,1 @@
+"""Terms and sizes of free energies (chapter 8)."""

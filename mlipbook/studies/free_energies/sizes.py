@@ -1,0 +1,152 @@
+"""Free energies of solid and liquid sodium in cells of several sizes, term by term (chapter 8).
+
+The potential is a student of chapter 7; both phases are at the handbook's volumes. With every term in place F
+per atom changes little with the size of the cell; `mistakes` says what forgetting one would do.
+
+    python -m mlipbook.studies.free_energies.sizes --store FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import cache
+from math import hypot, lgamma, log
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase.build import bulk
+from ase.data import atomic_masses
+
+from mlipbook import free_energy as fe
+from mlipbook.bookkit import full_file, save_result
+from mlipbook.free_energy import FreeEnergy, Window
+from mlipbook.free_energy.phases import MU, SIGMA
+from mlipbook.potentials.ann import ANNPotential, load
+from mlipbook.structures import Structures
+from mlipbook.studies.melting.teacher import each_member
+from mlipbook.units import fs, kB, meV
+
+TEMPERATURE = 350.0  # K
+VOLUMES = {"solid": 39.92, "liquid": 41.04}  # A^3 per atom, sodium at 350 K
+SPRING = 0.35  # eV/A^2, about 1.5 times 3 kT/<u^2> of the crystal; any would do
+TIMESTEP = 4 * fs
+ERROR = 2e-4  # eV per atom, of the sampled leg of each phase
+
+
+@cache
+def sodium() -> ANNPotential:
+    """A student of chapter 7 (EFP-fit, first seed) in float32, silent about close pairs of the references."""
+    students = load(full_file("hysteresis-students.npz"))
+    potential = next(p for kind, k, p in each_member(students) if (kind, k) == ("EFP", 0)).float()
+    potential.shortest = None
+    return potential
+
+
+def crystal(cells: int, volume: float) -> Structures:
+    """2 cells^3 atoms on their sites; volume in A^3 per atom."""
+    cube = bulk("Na", "bcc", a=(2 * volume) ** (1 / 3), cubic=True)
+    return Structures.from_ase(cube * (cells, cells, cells))
+
+
+@cache
+def zero() -> float:
+    """Energy of the perfect crystal at the solid's volume, eV per atom: free energies are given from here."""
+    perfect = crystal(3, VOLUMES["solid"])
+    return float(sodium().evaluate(perfect).energy) / perfect.n_atoms
+
+
+def sampled(phase: str, cells: int, **sampling: Any) -> FreeEnergy:
+    """F of one phase; sampling: of `free_energy.solid` or `liquid` (points, error, replicas, seed, ...)."""
+    start = crystal(cells, VOLUMES[phase])
+    if phase == "solid":
+        return fe.solid(sodium(), start, TEMPERATURE, timestep=TIMESTEP, spring=SPRING, **sampling)
+    return fe.liquid(sodium(), start, TEMPERATURE, timestep=TIMESTEP, **sampling)
+
+
+def mistakes(n_atoms: int) -> dict[str, float]:
+    """What each of four mistakes adds to F(liquid) - F(solid) in a cell of so many atoms, eV per atom.
+
+    "no N!": of Stirling's formula only N ln N - N. "no fixed N": soft spheres without ln S(0)/2N. "no center
+    of mass": the crystal without this term of its own. "V for V/N": the whole volume in this term.
+    """
+    kT, volume = kB * TEMPERATURE, n_atoms * VOLUMES["solid"]
+    y = fe.soft_core_y(1 / VOLUMES["liquid"], TEMPERATURE, MU, SIGMA)
+    crystal_terms = fe.einstein_crystal(n_atoms, volume, atomic_masses[11], SPRING, TEMPERATURE)
+    return {
+        "no N!": -kT * (lgamma(n_atoms + 1) / n_atoms - log(n_atoms) + 1),
+        "no fixed N": kT * (fe.soft_core_excess(y).value - fe.soft_core_excess(y, n_atoms).value),
+        "no center of mass": crystal_terms["center of mass"],
+        "V for V/N": kT * log(n_atoms) / n_atoms,
+    }
+
+
+def records(solid: FreeEnergy, liquid: FreeEnergy) -> dict[str, dict[str, Any]]:
+    """What chapter 8 records of both phases, meV per atom; n: of the window with the fewest samples."""
+
+    def item(value: float, error: float, *windows: Window) -> dict[str, Any]:
+        fewest = round(min(w.independent for w in windows))
+        return {"value": value / meV, "sem": error / meV, "n": fewest, "unit": "meV/atom"}
+
+    found = {}
+    for phase, result in (("solid", solid), ("liquid", liquid)):
+        found[f"F of the {phase}"] = item(result.F - zero(), result.error, *result.windows)
+        found[f"U of the {phase}"] = item(result.U - zero(), result.energy.error, result.windows[-1])
+    error = hypot(liquid.error, solid.error)
+    both = (*solid.windows, *liquid.windows)
+    return found | {"F of the liquid minus F of the solid": item(liquid.F - solid.F, error, *both)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Free energies of sodium at several sizes.")
+    parser.add_argument("--cells", type=int, nargs="+", default=[4], help="bcc cells along an edge")
+    parser.add_argument("--max-steps", type=int, default=40_000)
+    parser.add_argument("--replicas", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=1, help="chapter 8's live runs have 0")
+    parser.add_argument("--store", type=Path, required=True, help="folder, to go on after an interruption")
+    parser.add_argument("--out", type=Path, default=Path("results/full/free-energy-sizes.json"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    kept, tables, spent = {}, {}, arguments.store / "seconds.txt"
+    for cells in arguments.cells:
+        began, N = time.process_time(), 2 * cells**3
+        both = {
+            phase: sampled(
+                phase,
+                cells,
+                error=ERROR,
+                max_steps=arguments.max_steps,
+                replicas=arguments.replicas,
+                seed=arguments.seed,
+                store=arguments.store / f"{phase}-{N}",
+                progress=False,
+            )
+            for phase in VOLUMES
+        }
+        for name, item in records(**both).items():
+            kept[name if N == 128 else f"{name}, {N} atoms"] = item
+        tables[str(N)] = {phase: as_table(result) for phase, result in both.items()}
+        tables[str(N)]["mistakes"] = mistakes(N)
+        before = float(spent.read_text()) if spent.exists() else 0.0
+        spent.write_text(str(before + time.process_time() - began))
+        print(N, *both.values(), sep="\n", flush=True)
+        seconds, device = float(spent.read_text()), "cpu, 1 core"
+        save_result(arguments.out, kept, seconds, arguments.seed, device, sizes=tables, zero=zero())
+
+
+def as_table(result: FreeEnergy) -> dict[str, Any]:
+    """Terms (value, error) and windows of a FreeEnergy, for JSON; eV per atom, eV/A^3."""
+    return {
+        "terms": {name: list(term) for name, term in result.terms.items()},
+        "F": [result.F, result.error],
+        "U": list(result.energy),
+        "TS": list(result.TS),
+        "pressure": list(result.pressure),
+        "parameters": dict(result.parameters),
+        "windows": result.windows.table(),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""From the ideal gas to soft spheres, once for all: g(y) = beta F_ex/N on the one variable that it has.
+
+Spheres mu (sigma/r)^12 at any density and temperature are those of one y. Windows lie on the path of Eq. 8-9
+with k = 3/4, where lambda^(1/4) is proportional to y, and each measures the slope of the table,
+
+    dg/dy = 4 lambda beta <U_SC>_lambda/(N y) = (Z - 1)/y,
+
+whose expansion in y is the virial series. `free_energy.soft_core_excess` integrates it.
+
+    python -m mlipbook.studies.free_energies.soft_sphere --device cuda --copies 16 --steps 20000
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path as Folder
+from typing import Any
+
+import numpy as np
+import torch
+from ase.build import bulk
+
+from mlipbook import free_energy
+from mlipbook.bookkit import save_result
+from mlipbook.free_energy import Path, Windows
+from mlipbook.free_energy.phases import MU, SIGMA
+from mlipbook.free_energy.soft_core import excess_from, half_log_fluctuation
+from mlipbook.potentials import IdealGas, SoftCore
+from mlipbook.structures import Structures
+from mlipbook.units import fs, kB
+
+LARGEST = 0.76  # of y; soft spheres freeze at 0.813
+DENSITY = 0.0243  # atoms per A^3; only y counts
+CUTOFF = 8.0  # A, 2.24 sigma
+TIMESTEP, FRICTION_TIME = 3 * fs, 500 * fs  # friction is weak: dilute atoms have far to go
+EQUILIBRATION = 2000  # steps
+DILUTE = 0.5  # y up to which random places are found
+OUT = Folder(__file__).parents[2] / "data" / "soft-core.json"
+
+
+def temperature_of(y: float, density: float = DENSITY, mu: float = MU, sigma: float = SIGMA) -> float:
+    """The temperature (K) at which soft spheres of this density (1/A^3) have this y."""
+    return (free_energy.soft_core_y(density, 1.0, mu, sigma) / y) ** 4
+
+
+def fluids(cells: int, path: Path, device: str = "cpu", density: float = DENSITY) -> Structures:
+    """A start for each lambda: 4 cells^3 atoms of sodium, dilute ones at random places, dense ones far off
+    the sites of an fcc lattice.
+
+    Long waves of the density take long to appear in a dilute gas that starts without them: random places
+    have them, where pairs closer than u(r) = 3 kT are left out.
+    """
+    kT = kB * temperature_of(LARGEST, density)
+    lattice = bulk("Na", "fcc", (4 / density) ** (1 / 3), cubic=True) * (cells, cells, cells)
+    frames = []
+    for lam in path.lam:
+        atoms = lattice.copy()
+        atoms.rattle(0.5, seed=0)
+        if LARGEST * lam**0.25 < DILUTE:
+            closest = SIGMA * (lam * MU / (3 * kT)) ** (1 / 12)
+            atoms.positions = random_places(len(atoms), atoms.cell.lengths()[0], closest)
+        frames.append(atoms)
+    return Structures.from_ase(frames, device)
+
+
+def random_places(n: int, edge: float, closest: float, seed: int = 0) -> np.ndarray:
+    """n points (n, 3) of a periodic cube, one after the other, none closer to another than `closest`."""
+    rng, places = np.random.default_rng(seed), np.empty((0, 3))
+    while len(places) < n:
+        trial = edge * rng.random(3)
+        vectors = places - trial
+        vectors -= edge * np.round(vectors / edge)
+        if (np.square(vectors).sum(1) > closest**2).all():
+            places = np.vstack([places, trial])
+    return places
+
+
+def leg(cells: int, points: int, device: str = "cpu", **sampling: Any) -> Windows:
+    """Windows from the ideal gas to soft spheres of y = LARGEST; sampling: of `free_energy.windows`."""
+    path = free_energy.path(points, k=0.75)
+    return free_energy.windows(
+        SoftCore(MU, SIGMA, cutoff=CUTOFF),
+        IdealGas(),
+        fluids(cells, path, device),
+        path,
+        temperature_of(LARGEST),
+        timestep=TIMESTEP,
+        friction_time=FRICTION_TIME,
+        phase="liquid",
+        **sampling,
+    )
+
+
+def slopes(windows: Windows) -> dict[str, Any]:
+    """The table of infinitely many atoms: y, dg/dy and its error for each window.
+
+    What the cutoff takes off, and the term ln S(0)/(2N) of fixed N, are put back to first order.
+    """
+    N, kT = windows.n_atoms, kB * windows.temperature
+    missing = -free_energy.soft_core_cutoff(DENSITY, MU, SIGMA, CUTOFF)  # eV per atom at lambda = 1
+    ys, slope, error = [], [], []
+    for window in windows:
+        y, h = LARGEST * window.lam**0.25, 1e-4
+        scale = 4 * window.lam / (kT * y)  # from eV per atom to dg/dy
+        fixed_N = (half_log_fluctuation(y + h) - half_log_fluctuation(y - h)) / (2 * h) / N
+        ys.append(y)
+        slope.append(scale * (window.mean.value / N + missing) - fixed_N)
+        error.append(scale * window.mean.error / N)
+    return {"largest_y": LARGEST, "n_atoms": N, "y": ys, "slope": slope, "slope_error": error}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The free energy of soft spheres, for the package.")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--cells", type=int, default=5, help="fcc cells along an edge: 4 cells^3 atoms")
+    parser.add_argument("--points", type=int, default=7)
+    parser.add_argument("--copies", type=int, default=2, help="replicas in a batch, per point")
+    parser.add_argument("--steps", type=int, default=2000, help="of production")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--store", help="folder, to go on after an interruption")
+    parser.add_argument("--out", type=Folder, default=OUT)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    sampled = leg(
+        arguments.cells,
+        arguments.points,
+        arguments.device,
+        error=0.0,
+        equilibration=EQUILIBRATION,
+        max_steps=arguments.steps,
+        replicas=arguments.copies * arguments.points,
+        seed=arguments.seed,
+        store=arguments.store,
+    )
+    table = slopes(sampled)
+    name = torch.cuda.get_device_name() if arguments.device != "cpu" else f"cpu, 1 of {os.cpu_count()} cores"
+    seconds = time.perf_counter() - began if arguments.device != "cpu" else time.process_time()
+    save_result(
+        arguments.out, records(table), seconds, arguments.seed, name, **table, windows=sampled.table()
+    )
+
+
+def records(table: dict[str, Any]) -> dict[str, dict]:
+    """g(y) of infinitely many atoms, with the virial series for comparison."""
+    found = {}
+    for y in (0.1, 0.3, 0.5, 0.7201):
+        value, error = excess_from(table, y)
+        found[f"g({y})"] = {"value": value, "sem": error, "n": len(table["y"]), "unit": "kT"}
+        series = free_energy.soft_core_virial(y)
+        print(f"g({y}) = {value:.5f} ± {error:.5f}    virial series {series:.5f}")
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Heat flux of simple systems (chapter 10)."""

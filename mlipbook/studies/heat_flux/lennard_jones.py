@@ -1,0 +1,155 @@
+"""Thermal conductivity of the Lennard-Jones liquid near its triple point, driven by a fictitious field.
+
+One kind of atom, hence no mass current and no gauge: the response to a field must agree with Green-Kubo
+(`liquid_argon`, the same liquid in equilibrium) and with the literature. And a thermostat that misses its
+temperature: a chain, built for equilibrium, under the dissipation of the field.
+
+    python -m mlipbook.studies.heat_flux.lennard_jones --folder FOLDER
+
+Trajectories are kept in the folder: the same command goes on where it stopped. Fields are in 1/sigma,
+results in the units of Lennard-Jones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mlipbook import bookkit
+from mlipbook.averages import Value, average
+from mlipbook.dynamics import Simulation, State
+from mlipbook.heat import Booked, DrivenNoseHoover, HeatField, Response, hnemd
+from mlipbook.heat.hnemd import flux_of, predicted_error
+from mlipbook.studies.heat_flux.liquid_argon import EPSILON, SIGMA, TAU, TEMPERATURE, UNIT, argon, liquid
+from mlipbook.units import kB
+
+TIMESTEP, EVERY, THERMOSTAT_TIME = 0.004 * TAU, 5, 0.5 * TAU
+EQUILIBRIUM = ("kappa*, Green-Kubo", "kappa*, cepstral")  # of liquid-argon.json
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """fcc cells along an edge, replicas, steps: of equilibration, under each field (1/sigma), under that of
+    the chain, and how many of these are left out.
+    """
+
+    cells: int = 4
+    replicas: int = 8
+    equilibration: int = 2000
+    driven: tuple[tuple[float, int], ...] = ((0.05, 9000), (0.1, 9000), (0.2, 5000))
+    chain: tuple[float, int] = (0.2, 4000)
+    relax: int = 1000
+
+
+class Chained(DrivenNoseHoover):
+    """The thermostat that `DrivenNoseHoover` refuses to be: a chain under a field, to see what goes wrong."""
+
+    def __post_init__(self) -> None:
+        """No check."""
+
+
+def driven(start: State, field: float, steps: int, sizes: Sizes, folder: Path | None = None) -> Response:
+    """The response to a field, with the single thermostat."""
+    return hnemd(
+        argon(),
+        start,
+        field / SIGMA,
+        TEMPERATURE,
+        steps,
+        TIMESTEP,
+        thermostat_time=THERMOSTAT_TIME,
+        settle=sizes.relax * TIMESTEP,
+        every=EVERY,
+        store=folder / f"field-{field:g}" if folder else None,
+    )
+
+
+def with_chain(start: State, sizes: Sizes, folder: Path | None = None) -> Response:
+    """As `driven`, with a chain of three thermostats."""
+    field, steps = sizes.chain
+    fields = torch.tensor([field / SIGMA, 0.0, 0.0], dtype=torch.float64).expand(len(start), 3)
+    method = Chained(THERMOSTAT_TIME, 3, HeatField(fields))
+    run = Simulation(Booked(argon(), "I"), method, TIMESTEP, TEMPERATURE)  # type: ignore[arg-type]
+    observe = {"flux": flux_of, "temperature": lambda state: state.temperature}
+    seen = run.run(start, steps, observe, EVERY, store=folder / "chain" if folder else None).observed
+    kept = {name: series[sizes.relax // EVERY :] for name, series in seen.items()}
+    volume, interval = float(start.volume[0]), EVERY * TIMESTEP
+    return Response(kept["flux"], {}, kept["temperature"], fields, volume, interval, TEMPERATURE)
+
+
+# ---- the study -------------------------------------------------------------------------------------------
+
+
+def of_field(response: Response, title: str) -> dict[str, dict]:
+    """Records of a driven run, with the error that was predicted for it."""
+    n, field = response.flux.shape[1], float(response.field[0, 0])
+    time = response.interval * len(response.flux) * n
+    predicted = predicted_error(field, response.kappa.value, response.volume, time)
+
+    def item(found: Value, unit: float) -> dict[str, Any]:
+        return {"value": found.value / unit, "sem": found.error / unit, "n": n, "unit": ""}
+
+    return {
+        f"kappa*, {title}": item(response.kappa, UNIT),
+        f"kappa*, {title}: across the field": item(response.across, UNIT),
+        f"kappa*, {title}: predicted error": item(Value(predicted, 0.0), UNIT),
+        f"T*, {title}": item(average(response.temperature), EPSILON / kB),
+    }
+
+
+def z_scores(records: dict[str, dict]) -> dict[str, float]:
+    """Differences over their standard errors, of all pairs: equilibrium, fields up to 0.1. Green-Kubo and
+    cepstral analysis are of one series, and no pair.
+    """
+    names = [*EQUILIBRIUM, "kappa*, F* = 0.05", "kappa*, F* = 0.1"]
+    found = {}
+    for a, b in combinations([name for name in names if name in records], 2):
+        if {a, b} == set(EQUILIBRIUM):
+            continue
+        x, y = records[a], records[b]
+        title = f"{a.removeprefix('kappa*, ')}, {b.removeprefix('kappa*, ')}"
+        found[title] = (x["value"] - y["value"]) / float(np.hypot(x["sem"], y["sem"]))
+    return found
+
+
+def running(response: Response, points: int = 200) -> dict[str, list]:
+    """The running average of kappa* over all replicas; time in tau, of one replica."""
+    clock, kappa = response.running()
+    shown = torch.linspace(9, len(clock) - 1, points).long()
+    return {"time": (clock[shown] / TAU).tolist(), "kappa": (kappa.mean(1)[shown] / UNIT).tolist()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=Path, required=True, help="for trajectories")
+    parser.add_argument("--out", type=Path, default=Path("results/full/lennard-jones-heat.json"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    began, sizes = time.process_time(), Sizes()
+    start = liquid(sizes.cells, sizes.replicas, sizes.equilibration)
+    responses = {
+        f"F* = {field:g}": driven(start, field, steps, sizes, given.folder) for field, steps in sizes.driven
+    }
+    responses[f"F* = {sizes.chain[0]:g}, chain of 3"] = with_chain(start, sizes, given.folder)
+    in_equilibrium = json.loads(bookkit.full_file("liquid-argon.json").read_text())["records"]
+    records = {name: in_equilibrium[name] for name in EQUILIBRIUM}
+    for title, response in responses.items():
+        records |= of_field(response, title)
+    for name, item in records.items():
+        print(f"{name:45} {item['value']:9.4f} ± {item['sem']:.4f}")
+    scores, curves = z_scores(records), {title: running(x) for title, x in responses.items()}
+    print(scores)
+    seconds = time.process_time() - began
+    bookkit.save_result(given.out, records, seconds, 0, running=curves, z_scores=scores)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""A Lennard-Jones liquid near its triple point: thermal conductivity from the heat flux in equilibrium.
+
+Half of the atoms, drawn at random, are called blue. That changes no force, but it makes a gauge: energies may
+then be divided unequally between blue and other atoms, or be shifted by their color.
+
+    python -m mlipbook.studies.heat_flux.liquid_argon --store argon
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase.build import bulk
+from ase.data import atomic_masses
+from torch import Tensor
+
+from mlipbook import heat, neighbors
+from mlipbook.bookkit import profile, save_result
+from mlipbook.dynamics import NVE, Langevin, State, thermalize
+from mlipbook.heat.hnemd import flux_of
+from mlipbook.potentials import EdgePotential, LennardJones, edge_gradients, scatter
+from mlipbook.units import W_per_m_K, kB, ps
+
+EPSILON, SIGMA = 119.8 * kB, 3.405  # eV, A: argon, as usual (Rowley, Nicholson, Parsonage 1975)
+TAU = SIGMA * sqrt(atomic_masses[18] / EPSILON)  # the Lennard-Jones unit of time, 2.16 ps
+UNIT = kB / (SIGMA * TAU) / W_per_m_K  # of thermal conductivity, W/m/K
+TEMPERATURE, DENSITY, CUTOFF = 0.722 * EPSILON / kB, 0.8442 / SIGMA**3, 2.5 * SIGMA
+TIMESTEP = 0.005 * TAU
+SHARE = 2.0  # of the energy of a pair of unlike colors goes to the blue atom, -1 to the other
+BLUE, OTHER = 36, 18  # written as atomic numbers; masses stay argon's
+ROOT = Path(__file__).parents[3]
+
+
+def argon() -> EdgePotential:
+    return LennardJones(EPSILON, SIGMA, CUTOFF)
+
+
+class Split(EdgePotential):
+    """Argon's pair energies, divided unequally where colors meet: `share` for the blue atom."""
+
+    def __init__(self, share: float = SHARE):
+        super().__init__()
+        self.pairs, self.share, self.cutoff = LennardJones(EPSILON, SIGMA, CUTOFF), share, CUTOFF
+
+    def atomic_energies(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
+        r = vectors.square().sum(0).sqrt()
+        u = torch.where(r < self.cutoff, self.pairs.energy(r, center_species, neighbor_species), 0.0)
+        return ((0.5 + (self.share - 0.5) * torch.sign(center_species[:, None] - neighbor_species)) * u).sum(
+            -1
+        )
+
+
+def liquid(cells: int, replicas: int, steps: int, seed: int = 0, device: str = "cpu") -> State:
+    """4 cells^3 atoms, melted and kept for so many steps at the temperature by friction and noise."""
+    crystal = bulk("Ar", "fcc", (4 / DENSITY) ** (1 / 3), cubic=True) * (cells, cells, cells)
+    hot = thermalize(crystal, [4 * TEMPERATURE] * replicas, seed=seed)
+    hot = replace(hot, structures=hot.structures.to(device), momenta=hot.momenta.to(device))
+    hot = replace(hot, masses=hot.masses.to(device))
+    melt = Langevin(argon(), TIMESTEP, 2 * TEMPERATURE, friction_time=0.2 * TAU)
+    rest = Langevin(argon(), TIMESTEP, TEMPERATURE, friction_time=0.2 * TAU)
+    molten = melt.run(hot, max(1, steps // 2), progress=False).state
+    return rest.run(molten, steps, progress=False).state
+
+
+def colors(n_atoms: int, seed: int = 0) -> Tensor:
+    """Half of the atoms blue, (N,)."""
+    drawn = torch.randperm(n_atoms, generator=torch.Generator().manual_seed(seed)) < n_atoms // 2
+    return torch.where(drawn, BLUE, OTHER)
+
+
+@dataclass(frozen=True)
+class Fluxes:
+    """Of a run at constant energy: interval (internal time), volume (A^3), temperature (K, its mean), and the
+    series (T, B, 3): heat, the flux Omega*J with energies in halves; unequal, with energies divided by SHARE,
+    by definition; blue, the sum of the velocities of blue atoms."""
+
+    interval: float
+    volume: float
+    temperature: float
+    heat: Tensor
+    unequal: dict[str, Tensor]
+    blue: Tensor
+
+    @property
+    def system(self) -> tuple[float, float, float]:
+        """Interval, volume, temperature: what `heat.green_kubo` and `heat.cepstral` want after a flux."""
+        return self.interval, self.volume, self.temperature
+
+    def divided(self, share: float, definition: str) -> Tensor:
+        """The flux where blue atoms get this share of the energy of unlike pairs: linear in the share."""
+        return self.heat + (share - 0.5) / (SHARE - 0.5) * (self.unequal[definition] - self.heat)
+
+
+def unequal_fluxes(state: State, potential: Split, species: Tensor) -> Tensor:
+    """By definitions I and II, of atoms in two colors, from one gradient; (B, 2, 3)."""
+    structures = replace(state.structures, species=species)
+    edges = neighbors.build(structures, potential.cutoff)
+    vectors = edges.vectors(structures).requires_grad_()
+    energies = potential.atomic_energies(vectors, *edges.species(structures))
+    g, vectors = edge_gradients(energies, vectors), vectors.detach()
+    B, N = len(state), structures.n_atoms
+    divided = replace(state.evaluated, energies=energies.detach().view(B, N))  # the forces are argon's
+    virials = [scatter(g, vectors, edges, d)[1].view(B, N, 3, 3) for d in ("I", "II")]
+    return torch.stack([flux_of(replace(state, result=replace(divided, virials=W))) for W in virials], 1)
+
+
+def fluxes(
+    state: State, steps: int, every: int, seed: int = 0, store: str | None = None, progress: bool = False
+) -> Fluxes:
+    """Run at constant energy, looking at the fluxes every so many steps. seed: of the colors."""
+    split, species = Split(), colors(state.structures.n_atoms, seed).to(state.masses.device)
+    observe: dict[str, Callable[[State], Tensor]] = {
+        # dynamics has virials II at hand; with energies in halves all definitions agree
+        "heat": flux_of,
+        "unequal": lambda s: unequal_fluxes(s, split, species),
+        "blue": lambda s: s.velocities[:, species == BLUE].sum(1),
+        "temperature": lambda s: s.temperature,
+    }
+    run = NVE(argon(), TIMESTEP).run(state, steps, observe, every, store=store, progress=progress)
+    seen = run.observed
+    I, II = seen["unequal"].unbind(2)  # noqa: E741
+    return Fluxes(
+        every * TIMESTEP,
+        float(state.volume[0]),
+        float(seen["temperature"].mean()),
+        seen["heat"],
+        {"I": I, "II": II, "III": (I + II) / 2},
+        seen["blue"],
+    )
+
+
+def records(found: Fluxes, until: float, cutoff: float) -> dict[str, dict[str, Any]]:
+    """What the chapter records. until: longest lag, in TAU. cutoff: of the cepstrum, THz."""
+    lag, n = until * TAU, found.heat.shape[1]
+    halves = heat.green_kubo(found.heat, *found.system, until=lag)
+    kappa, error = float(halves.kappa[-1]), float(halves.kappa_error[-1])
+    cepstrum = heat.cepstral(found.heat, *found.system, cutoff=cutoff / ps)
+
+    def item(value: float, sem: float, unit: str = "LJ units") -> dict[str, Any]:
+        return {"value": value, "sem": sem, "n": n, "unit": unit}
+
+    items = {
+        "kappa, Green-Kubo": item(kappa, error, "W/m/K"),
+        "kappa*, Green-Kubo": item(kappa / UNIT, error / UNIT),
+        "kappa*, cepstral": item(cepstrum.value / UNIT, cepstrum.error / UNIT),
+    }
+    for definition, series in found.unequal.items():
+        other = heat.green_kubo(series, *found.system, until=lag)
+        value, error = float(other.kappa[-1]) / UNIT, float(other.kappa_error[-1]) / UNIT
+        items[f"kappa*, unequal energies, {definition}"] = item(value, error)
+    return items
+
+
+def main() -> None:
+    size = profile("heat-flux", "full")
+    parser = argparse.ArgumentParser(description="Thermal conductivity of a Lennard-Jones liquid.")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--replicas", type=int, default=size.replicas)
+    parser.add_argument("--steps", type=int, default=size.steps)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--store", help="folder, to go on after an interruption")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "full" / "liquid-argon.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    start = liquid(size.cells, arguments.replicas, size.equilibration, arguments.seed, arguments.device)
+    found = fluxes(start, arguments.steps, size.every, arguments.seed, arguments.store, progress=True)
+    cpu = arguments.device == "cpu"
+    seconds = time.process_time() if cpu else time.perf_counter() - began
+    name = f"cpu, 1 of {os.cpu_count()} cores" if cpu else torch.cuda.get_device_name()
+    save_result(arguments.out, records(found, size.until, size.cutoff), seconds, arguments.seed, name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What k points do to labels (chapter 1)."""

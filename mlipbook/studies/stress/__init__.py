@@ -1,0 +1,1 @@
+"""What training on stress buys (chapters 4 and 5)."""

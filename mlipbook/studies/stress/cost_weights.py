@@ -1,0 +1,201 @@
+"""What the weights p_U, p_F, p_W of Eq. 3 do to held-out errors: a map trained as one committee.
+
+The members of a committee share the stored derivatives and nothing else, so each may have a cost of its own.
+A map of many weights, several members at each, is then a single fit.
+
+    python -m mlipbook.studies.stress.cost_weights --device cuda --out results/full/cost-weights.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from mlipbook import bookkit, datasets
+from mlipbook.descriptors import Chebyshev
+from mlipbook.potentials.ann import ANNPotential
+from mlipbook.training.cost import Cost, residuals
+from mlipbook.training.derivatives import make_batches, prepare_all
+from mlipbook.training.fitting import History, fit
+from mlipbook.units import GPa, meV
+
+Weights = tuple[float, float, float]  # p_U, p_F, p_W
+CUTOFF = 6.5  # A, of all descriptors
+UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa", "bias": "GPa"}
+MARKED: dict[str, Weights] = {
+    "EF": (1.0, 1.0, 0.0),
+    "EF, energy-heavy": (100.0, 1.0, 0.0),
+    "EFP": (1.0, 1.0, 1.0),
+    "EFP, energy-heavy": (100.0, 1.0, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class CostPerMember(Cost):
+    """Eq. 3 with weights of its own for each member of a committee; each: one (p_U, p_F, p_W) per member."""
+
+    each: tuple[Weights, ...] = ()
+
+    def weights(self, progress: float = 1.0) -> Weights:
+        """The largest weights of any member, by which labels are checked."""
+        p_U, p_F, p_W = zip(*self.each, strict=True)
+        return max(p_U), max(p_F), max(p_W)
+
+    def __call__(self, squares: Tensor, counts: Tensor, progress: float = 1.0) -> Tensor:
+        p = squares.new_tensor(self.each).T
+        return (0.5 * p / counts.clamp(min=1)[:, None] * squares.sum(-1)).sum(0)
+
+
+def fit_map(
+    points: Sequence[Weights],
+    train: Sequence[Atoms],
+    valid: Sequence[Atoms],
+    *,
+    members: int,
+    epochs: int,
+    batch_size: int = 4,
+    learning_rate: float = 1e-2,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    repulsion: float | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> tuple[ANNPotential, History]:
+    """Train `members` potentials for each of the `points` in one fit, resumable if a checkpoint is given.
+
+    repulsion: as of ANNPotential. The committee holds the members of the first point, then those of the
+    second, ... (in float64). Raises what `training.fit` raises.
+    """
+    elements = sorted({symbol for atoms in train for symbol in atoms.symbols})
+    descriptor = Chebyshev(tuple(elements), CUTOFF, 16, CUTOFF, 4)
+    potential = ANNPotential(descriptor, members=len(points) * members, seed=seed, repulsion=repulsion)
+    potential = potential.to(device).to(dtype)
+    each = tuple(point for point in points for _ in range(members))
+    history = fit(
+        potential,
+        train,
+        valid,
+        CostPerMember(each=each),
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    return potential.double(), history
+
+
+def held_out_errors(potential: ANNPotential, frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
+    """RMSE of energy (meV/atom), force (meV/A) and stress (GPa) components, and the bias of the pressure
+    (GPa), each (members,), on frames that carry all labels; from stored derivatives, as in training."""
+    dU, dF, dW = [], [], []
+    batches = make_batches(potential, prepare_all(potential, frames, "test"), 1)
+    for atoms, batch in zip(frames, batches, strict=True):
+        U, F, W = (x.detach() for x in residuals(potential, batch))
+        dU.append(U / len(atoms) / meV)
+        dF.append(F.flatten(1) / meV)
+        dW.append(W[:, 0] / atoms.cell.volume / GPa)
+    rmse = [torch.cat(parts, 1).square().mean(1).sqrt() for parts in (dU, dF, dW)]
+    bias = torch.stack([W[:, :3].mean(1) for W in dW], 1).mean(1)
+    return {name: x.cpu().numpy() for name, x in zip(UNITS, [*rmse, bias], strict=True)}
+
+
+def cost_map(
+    p_U: Sequence[float],
+    p_W: Sequence[float],
+    frames: dict[str, list[Atoms]],
+    *,
+    members: int,
+    **settings: Any,
+) -> dict[str, np.ndarray]:
+    """Held-out errors over a grid of p_U and p_W with p_F = 1: name -> (p_U, p_W, members).
+
+    frames: the parts train, valid and test; settings: those of `fit_map`. p_W = 0 is the EF-fit.
+    """
+    points = [(float(u), 1.0, float(w)) for u, w in product(p_U, p_W)]
+    potential, _ = fit_map(points, frames["train"], frames["valid"], members=members, **settings)
+    errors = held_out_errors(potential, frames["test"])
+    return {name: x.reshape(len(p_U), len(p_W), members) for name, x in errors.items()}
+
+
+def learning_curve(
+    sizes: Sequence[int],
+    points: Sequence[Weights],
+    frames: dict[str, list[Atoms]],
+    *,
+    members: int,
+    epochs: int,
+    seed: int = 0,
+    **settings: Any,
+) -> dict[str, np.ndarray]:
+    """Held-out errors against the number of training frames: name -> (sizes, points, members).
+
+    Smaller sets are parts of larger ones, drawn at random; all sizes see as many frames as the largest
+    does in so many epochs, so that only the data differ.
+    """
+    train = [frames["train"][i] for i in np.random.default_rng(seed).permutation(len(frames["train"]))]
+    rows = []
+    for size in sizes:
+        longer = epochs * max(sizes) // size
+        potential, _ = fit_map(
+            points, train[:size], frames["valid"], members=members, epochs=longer, seed=seed, **settings
+        )
+        rows.append(held_out_errors(potential, frames["test"]))
+    return {name: np.stack([row[name].reshape(len(points), members) for row in rows]) for name in UNITS}
+
+
+def records(p_U: Sequence[float], p_W: Sequence[float], errors: dict[str, np.ndarray]) -> dict[str, dict]:
+    """Mean and standard error over members of each error at the MARKED points of a map.
+
+    Returns name -> {"value", "sem", "n", "unit"}.
+    """
+    found = {}
+    for (label, (u, _, w)), (name, unit) in product(MARKED.items(), UNITS.items()):
+        x = errors[name][list(p_U).index(u), list(p_W).index(w)]
+        what = "pressure bias" if name == "bias" else f"{name} error"
+        sem = float(x.std(ddof=1) / len(x) ** 0.5)
+        found[f"{what}, {label}"] = {"value": float(x.mean()), "sem": sem, "n": len(x), "unit": unit}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="The map of cost weights and the learning curves, for the book."
+    )
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--out", default="results/full/cost-weights.json")
+    parser.add_argument("--profile", default="full")
+    parser.add_argument("--checkpoint", help="file with which a killed map goes on")
+    arguments = parser.parse_args()
+    size, began = bookkit.profile("training", arguments.profile), time.perf_counter()
+    frames = {part: datasets.load("na-gamma", part) for part in datasets.SPLITS}
+    settings: dict[str, Any] = {"members": size.members, "device": arguments.device}
+    settings |= {"batch_size": size.batch_size, "learning_rate": size.learning_rate}
+    errors = cost_map(
+        size.p_U, size.p_W, frames, epochs=size.epochs, checkpoint=arguments.checkpoint, **settings
+    )
+    curve = learning_curve(size.sizes, list(MARKED.values()), frames, epochs=size.curve_epochs, **settings)
+    device = torch.cuda.get_device_name() if "cuda" in arguments.device else arguments.device
+    arrays = {"p_U": size.p_U, "p_W": size.p_W, "sizes": size.sizes}
+    arrays |= {
+        "map": {k: x.tolist() for k, x in errors.items()},
+        "curve": {k: x.tolist() for k, x in curve.items()},
+    }
+    seconds = time.perf_counter() - began
+    bookkit.save_result(arguments.out, records(size.p_U, size.p_W, errors), seconds, 0, device, **arrays)
+
+
+if __name__ == "__main__":
+    main()

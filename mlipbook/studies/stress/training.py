@@ -1,0 +1,305 @@
+"""What training on the virial buys: EF-fits against EFP-fits on held-out labels of sodium.
+
+Networks with different weights of Eq. 3 train side by side in one committee. Network m of every kind starts
+from the same weights and sees the same batches, so that kinds are compared seed by seed.
+
+    python -m mlipbook.studies.stress.training --device cuda --out results/full/ef-efp.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from mlipbook import bookkit, datasets
+from mlipbook.descriptors import Chebyshev
+from mlipbook.potentials.ann import ANNPotential
+from mlipbook.studies.stress.cost_weights import CostPerMember, Weights
+from mlipbook.studies.stress.equation_of_state import (
+    STRETCH,
+    equation_of_state,
+    labeled_equation_of_state,
+    nearest_shell,
+    of_phase,
+    pressures,
+    scaled,
+    volume_shift,
+    volumes,
+)
+from mlipbook.training.cost import residuals
+from mlipbook.training.derivatives import Prepared, make_batches, prepare_all
+from mlipbook.training.fitting import fit
+from mlipbook.units import GPa, meV
+
+UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa", "pressure": "GPa"}
+SETS = ("full", "wide", "narrow")
+CENTER = 38.5  # A^3 per atom, the middle of the narrow window
+
+
+def kinds(p_U: Sequence[float], p_W: float) -> dict[str, Weights]:
+    """The kinds of fit compared: name -> (p_U, p_F, p_W), an EF-fit and an EFP-fit for each p_U."""
+    return {f"{kind}, p_U = {u:g}": (u, 1, w) for u in p_U for kind, w in (("EF", 0), ("EFP", p_W))}
+
+
+def train_kinds(
+    kinds: dict[str, Weights],
+    train: Sequence[Atoms],
+    valid: Sequence[Atoms],
+    *,
+    members: int,
+    epochs: int,
+    learning_rate: float = 1e-2,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: bool = True,
+) -> ANNPotential:
+    """Train `members` networks of each kind, all in one fit: the members of the first kind, the second, ...
+
+    Seeds are paired: network m of every kind starts from the weights of seed + m. Trained in float32,
+    returned in float64. Raises what `training.fit` raises.
+    """
+    start = ANNPotential(descriptor(), members=members, seed=seed)
+    potential = ANNPotential(descriptor(), members=members * len(kinds))
+    for p, p0 in zip(potential.parameters(), start.parameters(), strict=True):
+        p.data.copy_(p0.repeat(len(kinds), 1, 1))
+    cost = CostPerMember(each=tuple(weights for weights in kinds.values() for _ in range(members)))
+    potential = potential.to(device).to(torch.float32)
+    fit(
+        potential,
+        train,
+        valid,
+        cost,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        seed=seed,
+        progress=progress,
+    )
+    return potential.double()
+
+
+def descriptor() -> Chebyshev:
+    return Chebyshev(("Na",), radial_cutoff=6.5, radial_order=16, angular_cutoff=6.5, angular_order=4)
+
+
+def by_kind(values: np.ndarray, kinds: dict[str, Weights]) -> dict[str, np.ndarray]:
+    """Split values (kinds * members, ...) of a committee of `train_kinds`: name -> (members, ...)."""
+    return dict(zip(kinds, values.reshape(len(kinds), -1, *values.shape[1:]), strict=True))
+
+
+# ---- errors on held-out frames ------------------------------------------------------------------------
+
+
+def held_out(
+    potential: ANNPotential, frames: Sequence[Atoms], prepared: Sequence[Prepared]
+) -> dict[str, np.ndarray]:
+    """Errors, predicted minus labeled, name -> (members, frames), from stored derivatives as in training.
+
+    energy (meV/atom) and pressure (GPa) with their sign; force (meV/A) and stress (GPa) as root mean squares
+    over the components of a frame. prepared: `derivative_cache.prepare_all` of the frames. For frames
+    without labels the "errors" are the predictions.
+    """
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in UNITS}
+    for atoms, batch in zip(frames, make_batches(potential, prepared, 1), strict=True):
+        dU, dF, dW = (x.detach().cpu().numpy() for x in residuals(potential, batch))
+        virial = dW[:, 0] / atoms.cell.volume / GPa
+        columns["energy"].append(dU[:, 0] / len(atoms) / meV)
+        columns["force"].append(np.sqrt((dF**2).mean((1, 2))) / meV)
+        columns["stress"].append(np.sqrt((virial**2).mean(1)))
+        columns["pressure"].append(virial[:, :3].mean(1))
+    return {name: np.stack(parts, axis=1) for name, parts in columns.items()}
+
+
+def rmse(errors: np.ndarray) -> np.ndarray:
+    """Root mean square over frames, (members,) from (members, frames)."""
+    return np.sqrt((errors**2).mean(-1))
+
+
+def volume_slope(errors: np.ndarray, volumes: np.ndarray) -> np.ndarray:
+    """Slope of pressure errors (members, frames) GPa against ln V, (members,) GPa: minus the error of B."""
+    return np.polyfit(np.log(volumes), errors.T, 1)[0]
+
+
+def statistics(samples: np.ndarray, unit: str) -> dict[str, float | int | str]:
+    """Mean and standard error of independent samples (n,), as a record."""
+    sem = float(np.std(samples, ddof=1) / len(samples) ** 0.5)
+    return {"value": float(np.mean(samples)), "sem": sem, "n": len(samples), "unit": unit}
+
+
+# ---- training sets with and without volume fluctuations -----------------------------------------------
+
+
+def around(frames: Sequence[Atoms], count: int, volume: float = CENTER) -> list[Atoms]:
+    """Half solid, half liquid: of each phase the `count`/2 frames nearest to one volume per atom (A^3)."""
+    chosen = []
+    for phase in ("solid", "liquid"):
+        part = of_phase(frames, phase)
+        nearest = np.argsort(abs(volumes(part) - volume), kind="stable")[: count // 2]
+        chosen += [part[k] for k in sorted(nearest)]
+    return chosen
+
+
+def across(frames: Sequence[Atoms], count: int) -> list[Atoms]:
+    """Half solid, half liquid: of each phase `count`/2 frames evenly over the volumes it has."""
+    chosen = []
+    for phase in ("solid", "liquid"):
+        part = of_phase(frames, phase)
+        order = np.argsort(volumes(part), kind="stable")
+        chosen += [part[k] for k in order[np.linspace(0, len(part) - 1, count // 2).round().astype(int)]]
+    return chosen
+
+
+def training_sets(size: SimpleNamespace) -> dict[str, tuple[list[Atoms], list[Atoms]]]:
+    """name -> (train, valid): many frames of all volumes (full), few of them (wide), few of one (narrow).
+
+    size: the chapter's settings, of which frames, valid, few and few_valid count here.
+    """
+    train, valid = (datasets.load("na-gamma", part) for part in ("train", "valid"))
+    return {
+        "full": (train[:: len(train) // size.frames], valid[:: len(valid) // size.valid]),
+        "wide": (across(train, size.few), across(valid, size.few_valid)),
+        "narrow": (around(train, size.few), around(valid, size.few_valid)),
+    }
+
+
+# ---- the whole comparison -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that chapter 5 shows; errors are predicted minus labeled on the held-out test frames.
+
+    errors[set][kind][name]: (members, frames) as in `held_out`. curves[set][kind]: (members, solid, stretch)
+    GPa, P(V) along scaled copies of the first solid test frames. solid[kind]: (members, frames) GPa,
+    pressures that the fits to the full set predict for `untrained_solid()`. frames: the test frames.
+    sets: name -> (train, valid). kinds: name -> weights. seconds: time taken.
+    """
+
+    errors: dict[str, dict[str, dict[str, np.ndarray]]]
+    curves: dict[str, dict[str, np.ndarray]]
+    solid: dict[str, np.ndarray]
+    frames: list[Atoms]
+    sets: dict[str, tuple[list[Atoms], list[Atoms]]]
+    kinds: dict[str, Weights]
+    seconds: float
+
+
+def compare(size: SimpleNamespace, device: str = "cpu", seed: int = 0, progress: bool = True) -> Comparison:
+    """Train all kinds on all training sets, and evaluate them on the test frames of "na-gamma".
+
+    size: settings as in profiles.toml: p_U, p_W, members, epochs, few_epochs, curves,
+    and those of `training_sets`. Trains len(sets) committees of 2 len(p_U) members networks each.
+    """
+    began = time.perf_counter()
+    every, sets = kinds(size.p_U, size.p_W), training_sets(size)
+    test = datasets.load("na-gamma", "test")
+    solid = untrained_solid()
+    copies = [scaled(atoms, x) for atoms in of_phase(test, "solid")[: size.curves] for x in STRETCH]
+    any_potential = ANNPotential(descriptor())  # what is prepared depends on the descriptor alone
+    held = {
+        part: (frames, prepare_all(any_potential, frames, part))
+        for part, frames in (("test", test), ("scaled", copies), ("solid", solid))
+    }
+    errors, curves = {}, {}
+    for name, (train, valid) in sets.items():
+        epochs = size.epochs if name == "full" else size.few_epochs
+        options = {"members": size.members, "epochs": epochs, "device": device, "seed": seed}
+        potential = train_kinds(every, train, valid, progress=progress, **options)
+        found = {q: by_kind(x, every) for q, x in held_out(potential, *held["test"]).items()}
+        errors[name] = {kind: {q: found[q][kind] for q in UNITS} for kind in every}
+        P = held_out(potential, *held["scaled"])["pressure"]
+        curves[name] = by_kind(P.reshape(len(P), -1, len(STRETCH)), every)
+        if name == "full":
+            bias = by_kind(held_out(potential, *held["solid"])["pressure"], every)
+            predicted = {kind: x + pressures(solid) for kind, x in bias.items()}
+    return Comparison(errors, curves, predicted, test, sets, every, time.perf_counter() - began)
+
+
+def untrained_solid() -> list[Atoms]:
+    """The solid frames of "na-gamma" outside the training set."""
+    return of_phase([a for part in ("valid", "test") for a in datasets.load("na-gamma", part)], "solid")
+
+
+def shifts(found: Comparison) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """set -> kind -> (eps_P/B, ln(V_model/V_labels)), each (members,), means over the scaled test frames.
+
+    eps_P is the error of the pressure of a frame, B the bulk modulus at its volume by the equation of state
+    of all labeled solid frames: no model enters the first, no B of the labels the second.
+    """
+    solid, scaled_frames = of_phase(datasets.load("na-gamma"), "solid"), of_phase(found.frames, "solid")
+    V, labels = volumes(scaled_frames), pressures(scaled_frames)
+    c = equation_of_state(volumes(solid), pressures(solid), nearest_shell(solid))[2]
+    B = -(c[1] + 2 * c[2] * np.log(V / volumes(solid).mean()))
+    out: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    for name, curves in found.curves.items():
+        out[name] = {}
+        for kind, P in curves.items():
+            n = P.shape[1]
+            error = P[..., STRETCH.index(0.0)] - labels[:n]
+            out[name][kind] = (error / B[:n]).mean(1), volume_shift(P, labels[:n])[0].mean(1)
+    return out
+
+
+def records(found: Comparison) -> dict[str, dict]:
+    """The numbers of chapter 5, name -> value, sem, n, unit; errors over seeds unless the labels' own."""
+    out: dict[str, dict] = {}
+    full, V = found.errors["full"], volumes(found.frames)
+    plain = {"EF": "EF, p_U = 1", "EFP": "EFP, p_U = 1"}
+    for short, kind in plain.items():
+        for q in ("energy", "force", "stress"):
+            out[f"{q} error, {short}"] = statistics(rmse(full[kind][q]), UNITS[q])
+        out[f"pressure bias, {short}"] = statistics(full[kind]["pressure"].mean(1), "GPa")
+        share = rmse(full[kind]["pressure"]) ** 2 / 2 / rmse(full[kind]["stress"]) ** 2
+        out[f"pressure part of the squared stress error, {short}"] = statistics(100 * share, "%")
+    for q in ("force", "stress"):
+        difference = rmse(full[plain["EF"]][q]) - rmse(full[plain["EFP"]][q])
+        out[f"{q} error, EF minus EFP"] = statistics(difference, UNITS[q])
+    for phase in ("solid", "liquid"):
+        here = [atoms.info["phase"] == phase for atoms in found.frames]
+        out[f"pressure bias, EF, {phase}"] = statistics(full[plain["EF"]]["pressure"][:, here].mean(1), "GPa")
+    for short in plain:
+        for q in ("force", "stress"):
+            heavy = rmse(full[f"{short}, p_U = 100"][q])
+            out[f"{q} error, {short}, p_U = 100"] = statistics(heavy, UNITS[q])
+    for name in ("wide", "narrow"):
+        for short, kind in plain.items():
+            errors = found.errors[name][kind]
+            out[f"stress error, {short}, {name}"] = statistics(rmse(errors["stress"]), "GPa")
+            slope = volume_slope(errors["pressure"], V)
+            out[f"pressure error against ln V, {short}, {name}"] = statistics(slope, "GPa")
+    out |= labeled_equation_of_state(of_phase(datasets.load("na-gamma"), "solid"))
+    solid, shifted = untrained_solid(), shifts(found)["full"]
+    for short, kind in plain.items():
+        V0, _, _ = equation_of_state(volumes(solid), found.solid[kind], nearest_shell(solid))
+        out[f"equilibrium volume, {short}"] = statistics(V0, "A^3")
+        for name, x in zip(("eps_P/B", "volume shift"), shifted[kind], strict=True):
+            out[f"{name}, {short}"] = statistics(100 * x, "%")
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="EF-fits against EFP-fits at the sizes of the full profile.")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--out", default="results/full/ef-efp.json")
+    parser.add_argument("--profile", default="full")
+    arguments = parser.parse_args()
+    size = bookkit.profile("ef-efp", arguments.profile)
+    found = compare(size, device=arguments.device)
+    V, P = volumes(found.frames).tolist(), pressures(found.frames).tolist()
+    errors = {
+        name: {kind: {q: x.tolist() for q, x in parts.items()} for kind, parts in kinds.items()}
+        for name, kinds in found.errors.items()
+    }
+    device = torch.cuda.get_device_name() if "cuda" in arguments.device else arguments.device
+    arrays = {"volumes": V, "pressures": P, "errors": errors}
+    bookkit.save_result(arguments.out, records(found), found.seconds, 0, device, **arrays)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Melting temperatures from the jobs of `coexistence`, beside those of the free energies.
+
+Every temperature is first brought to zero pressure along the melting curve (Clapeyron). A run forgets its
+start by a share of the remaining way in each PIECE of time, and besides the interfaces wander: where a piece
+ends is a straight line of where it begins, with noise that is independent from piece to piece. Its fixed
+point is the melting temperature. So runs need not have arrived to count, all pieces do, and the scatter of
+the pieces is an honest error, which the autocorrelation of such short runs would not give.
+
+    python -m mlipbook.studies.table1.coexistence_report --folder F --out results/full/coexistence.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlipbook import bookkit
+from mlipbook.averages import Value
+from mlipbook.studies.table1.coexistence import PHASES, POTENTIALS, Job, jobs_of, made_of, path_of
+from mlipbook.studies.table1.runs import SETTINGS, TEMPERATURE
+from mlipbook.units import GPa, meV
+
+SETTLE, PIECE, EDGE = 2, 10, 3  # ps: left out at the start, of a piece, and that its first value is a mean of
+Records = Mapping[str, Mapping[str, Any]]
+
+
+class FixedPoints(NamedTuple):
+    """temperatures (G,), their covariance (G, G), and the share of the way that is left after a piece."""
+
+    temperatures: np.ndarray
+    covariance: np.ndarray
+    left: Value
+
+    def value(self, group: int) -> Value:
+        return Value(float(self.temperatures[group]), float(self.covariance[group, group] ** 0.5))
+
+    def difference(self, a: int, b: int) -> Value:
+        """Group a less group b, whose errors are correlated."""
+        variance = self.covariance[a, a] + self.covariance[b, b] - 2 * self.covariance[a, b]
+        return Value(float(self.temperatures[a] - self.temperatures[b]), float(variance**0.5))
+
+    def mean(self) -> Value:
+        return Value(float(self.temperatures.mean()), float(self.covariance.mean() ** 0.5))
+
+
+def fixed_points(begins: np.ndarray, ends: np.ndarray, groups: np.ndarray) -> FixedPoints:
+    """Least squares of ends = left begins + (1 - left) T_group, (P,) each; one `left` for all groups.
+
+    Raises ValueError with too few pieces, or if they do not approach anything.
+    """
+    G, P = int(groups.max(initial=0)) + 1, len(ends)
+    if P <= G + 1:
+        raise ValueError(f"{P} pieces for {G} temperatures and a rate: make the runs longer")
+    design = np.column_stack([begins, np.eye(G)[groups]])
+    fit, *_ = np.linalg.lstsq(design, ends, rcond=None)
+    left, constants = fit[0], fit[1:]
+    if not 0 <= left < 1:
+        raise ValueError(f"after a piece {left:.2f} of the way is left: no approach; make the runs longer")
+    noise = ((ends - design @ fit) ** 2).sum() / (P - G - 1)
+    covariance = noise * np.linalg.inv(design.T @ design)
+    slopes = np.column_stack(
+        [constants / (1 - left) ** 2, np.eye(G) / (1 - left)]
+    )  # of T by (left, constants)
+    return FixedPoints(
+        constants / (1 - left),
+        slopes @ covariance @ slopes.T,
+        Value(float(left), float(covariance[0, 0] ** 0.5)),
+    )
+
+
+def melting_slope(records: Records, setting: str) -> float:
+    """dT/dP = T dV/dU along the melting curve at zero pressure (Clapeyron), K per eV/A^3."""
+    solid, liquid = (records[f"volume, {setting}, {phase}"]["value"] for phase in PHASES)
+    return TEMPERATURE * (liquid - solid) / (records[f"dU, {setting}"]["value"] * meV)
+
+
+def at_zero_pressure(job: Job, slope: float) -> np.ndarray:
+    """Temperatures of each ps brought to zero pressure, K."""
+    return np.array(job["temperature"]) - slope * np.array(job["normal_pressure"])
+
+
+def pieces(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where pieces begin and where they end: means over EDGE ps."""
+    starts = np.arange(SETTLE, len(series) - EDGE + 1, PIECE)
+    points = np.array([series[t : t + EDGE].mean() for t in starts])
+    return points[:-1], points[1:]
+
+
+def fitted(runs: Sequence[np.ndarray], groups: Sequence[int]) -> FixedPoints:
+    """Of runs (K, each ps) that belong to these groups."""
+    each = [pieces(run) for run in runs]
+    begins, ends = (np.concatenate(parts) for parts in zip(*each, strict=True))
+    return fixed_points(begins, ends, np.repeat(groups, [len(begin) for begin, _ in each]))
+
+
+def finished(folder: Path, potentials: Path = POTENTIALS) -> list[Job]:
+    """Jobs in a folder. Raises FileNotFoundError if one is missing, ValueError if one is of other potentials
+    than the present ones."""
+    found = []
+    for job in jobs_of():
+        path = path_of(folder, job)
+        found.append(json.loads(path.read_text()))
+        if found[-1]["potential"] != made_of(potentials, job):
+            raise ValueError(f"{path}: of other potentials than those in {potentials}; run it again")
+    return found
+
+
+def record(x: Value, n: int, unit: str = "K") -> dict[str, Any]:
+    return {"value": x.value, "sem": x.error, "n": n, "unit": unit}
+
+
+def z_score(difference: Value) -> dict[str, Any]:
+    return record(Value(difference.value / difference.error, 1.0), 1, "")
+
+
+def records(jobs: Sequence[Job], free: Records) -> dict[str, Any]:
+    """All numbers of the study; free: records of `delta_f_report`."""
+    settings = [s for s in SETTINGS if any(job["setting"] == s for job in jobs)]
+    runs = [at_zero_pressure(job, melting_slope(free, job["setting"])) for job in jobs]
+    groups = [settings.index(job["setting"]) for job in jobs]
+    fit, single = fitted(runs, groups), fitted(runs, range(len(runs)))
+    n = [
+        sum(len(pieces(run)[0]) for run, g in zip(runs, groups, strict=True) if g == s)
+        for s in range(len(settings))
+    ]
+    out: dict[str, Any] = {f"share of the way left after {PIECE} ps": record(fit.left, sum(n), "")}
+    for g, setting in enumerate(settings):
+        theirs = T_m(free, setting)
+        out[f"T_m, {setting}, coexistence"] = record(fit.value(g), n[g])
+        out[f"z, T_m, {setting}: coexistence less free energies"] = z_score(fit.value(g) - theirs)
+        low, high = sorted((k for k, x in enumerate(groups) if x == g), key=lambda k: jobs[k]["start"])
+        out[f"z, T_m, {setting}: from below less from above"] = z_score(single.difference(low, high))
+        pressures = np.concatenate([jobs[k]["normal_pressure"] for k in (low, high)]) / GPa
+        out[f"normal pressure, {setting}"] = record(
+            Value(float(pressures.mean()), 0.0), len(pressures), "GPa"
+        )
+        out[f"melting curve, {setting}"] = record(Value(melting_slope(free, setting) * GPa, 0.0), 1, "K/GPa")
+        if g != (base := settings.index("128-4k")):
+            out[f"T_m, {setting} less 128-4k, coexistence"] = record(fit.difference(g, base), n[g])
+    # The free energies' errors are those of the table's level, the same for all: they do not average out.
+    level = np.array([T_m(free, setting) for setting in settings])
+    mean = fit.mean() - Value(level[:, 0].mean(), level[:, 1].mean())
+    out["T_m, mean of all: coexistence less free energies"] = record(mean, sum(n))
+    return out | watched(jobs)
+
+
+def T_m(free: Records, setting: str) -> Value:
+    item = free[f"T_m, {setting}, from 1024 atoms"]
+    return Value(item["value"], item["sem"])
+
+
+def watched(jobs: Sequence[Job]) -> dict[str, Any]:
+    """What must stay: the energy, and both phases."""
+    shares = [np.mean(job["ordered"][-10:]) for job in jobs]
+    drift = max(abs(job["energy_drift"]) for job in jobs) / meV
+    lasted = [len(job["temperature"]) for job in jobs]
+    return {
+        "drift of the energy, the largest": record(Value(drift, 0.0), len(jobs), "meV/atom"),
+        "ordered atoms at the end, the smallest share": record(Value(float(min(shares)), 0.0), len(jobs), ""),
+        "ordered atoms at the end, the largest share": record(Value(float(max(shares)), 0.0), len(jobs), ""),
+        "length of the runs, the shortest": record(Value(float(min(lasted)), 0.0), len(jobs), "ps"),
+        "length of the runs, together": record(Value(float(sum(lasted)), 0.0), len(jobs), "ps"),
+    }
+
+
+def series(job: Job, slope: float) -> Job:
+    """What figures need of a job, in few digits."""
+    kept = {name: job[name] for name in ("setting", "seed", "start", "atoms", "volume", "commit")}
+    kept["temperature"] = np.round(at_zero_pressure(job, slope), 2).tolist()
+    kept["ordered"] = np.round(job["ordered"], 3).tolist()
+    return kept
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--potentials", type=Path, default=POTENTIALS)
+    parser.add_argument("--free-energies", type=Path, default=Path("results/full/delta-f.json"))
+    parser.add_argument("--out", default="results/full/coexistence.json")
+    given = parser.parse_args()
+    jobs = finished(given.folder, given.potentials)
+    free = json.loads(given.free_energies.read_text())["records"]
+    box = next(job for job in jobs if job["setting"] == "128-4k")
+    arrays = {
+        "runs": [series(job, melting_slope(free, job["setting"])) for job in jobs],
+        "snapshot": {name: np.round(box[name], 3).tolist() for name in ("z", "order")},
+    }
+    seconds = sum(job["cpu_seconds"] for job in jobs)
+    bookkit.save_result(given.out, records(jobs, free), seconds, 0, "cpu", **arrays)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Gamma against four k points, without any fit: first-principles labels on fixed ensembles.
+
+Snapshots of crystal and melt are drawn from NVT runs of one potential, here that of 128-4k, and labeled at
+both samplings. For each phase, to second order (Zwanzig, J. Chem. Phys. 22, 1420 (1954)),
+
+    F(A) - F(B) = <U_A - U_B>_X - [variance(U_A - U_X) - variance(U_B - U_X)]/(2 kT)
+
+in the ensemble of the potential X that drew them. Liquid minus solid is what the change of labels does to
+F_liq - F_sol at fixed volumes, beside the same difference from thermodynamic integration. Labels minus
+potential tells in the same way what a fit has missed. For 32k and 8k (the sampling of 1024-Gamma) the
+corrections of `k_point_potentials` stand for labels.
+
+    python -m mlipbook.studies.table1.perturbation frames --folder F --out drawn.xyz
+    python -m mlipbook.studies.table1.perturbation report
+
+The frames of the second line are in results/full/perturbation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from mlipbook import bookkit
+from mlipbook.accuracy import predict
+from mlipbook.dynamics import Langevin, Limits, thermalize
+from mlipbook.observables import steinhardt
+from mlipbook.potentials.ann import ANNPotential, load
+from mlipbook.studies.k_points.correction import differences, fit_correction
+from mlipbook.studies.table1 import potentials as k_point_potentials
+from mlipbook.studies.table1 import runs as delta_f
+from mlipbook.studies.table1.boxes import heated, starts
+from mlipbook.units import fs, kB, meV
+
+SETTING, SEED = "128-4k", 0
+SNAPSHOTS = 12  # of each phase, from as many replicas
+STEPS = 1250
+ORDERS = ("mean", "second cumulant", "sum")
+KEPT = Path("results/full/perturbation")  # drawn, gamma, four: the frames with energies of X, and both labels
+
+
+def snapshots(
+    potential: ANNPotential, phase: str, volume: float, temperature: float, **run: Any
+) -> list[Atoms]:
+    """The last frames of independent replicas of 128 atoms, 5 ps after their start; volume: A^3 per atom."""
+    boxes = starts(phase, SNAPSHOTS, volume, temperature)
+    state = thermalize(boxes, heated(phase, temperature), seed=1)
+    simulation = Langevin(potential, delta_f.TIMESTEP * fs, temperature)
+    end = simulation.run(state, STEPS, limits=Limits(closest=0.0), **run).state.structures
+    found = end.to_ase()
+    for k, (atoms, q6) in enumerate(zip(found, steinhardt(end).tolist(), strict=True)):
+        atoms.wrap()
+        name = {"frame": f"ti_{phase[0]}{k:02d}", "phase": phase, "q6": round(q6, 4)}
+        atoms.info |= {**name, "md_temperature_K": temperature, "source": f"NVT of the {SETTING} potential"}
+    return found
+
+
+def predicted(committee: ANNPotential, frames: Sequence[Atoms]) -> list[Atoms]:
+    """Copies of the frames with the mean of the members as labels."""
+    copies = []
+    for atoms, found in zip(frames, predict(committee, frames), strict=True):
+        copy = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True, info=dict(atoms.info))
+        copy.calc = SinglePointCalculator(copy, **{name: x.mean(0) for name, x in found.items()})
+        copies.append(copy)
+    return copies
+
+
+def perturbed(
+    a: Sequence[Atoms], b: Sequence[Atoms], drawn: Sequence[Atoms], temperature: float, title: str
+) -> dict[str, dict[str, Any]]:
+    """Records of F(a) - F(b) in meV/atom, for each phase and for liquid minus solid; title: "a minus b".
+
+    drawn: the frames with the energies of the potential that drew them. Errors: jackknife over the frames.
+    """
+    named = [
+        {atoms.info["frame"]: atoms.get_potential_energy() for atoms in frames} for frames in (a, b, drawn)
+    ]
+    out, found = {}, {}
+    for phase in ("solid", "liquid"):
+        here = [atoms for atoms in a if atoms.info["phase"] == phase]
+        energies = np.array([[each[atoms.info["frame"]] for atoms in here] for each in named]) / len(here[0])
+        found[phase] = second_order(energies, kB * temperature / len(here[0]))
+        for name, value, error in zip(ORDERS, *found[phase], strict=True):
+            out[f"{title}, {phase}: {name}"] = record((value, error), len(here))
+    shift = found["liquid"][0] - found["solid"][0]
+    errors = np.hypot(found["liquid"][1], found["solid"][1])
+    for name, value, error in zip(ORDERS, shift, errors, strict=True):
+        out[f"{title}, liquid minus solid: {name}"] = record((value, error), len(a))
+    return out
+
+
+def second_order(energies: np.ndarray, kT: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, second cumulant and sum of F(A) - F(B) from energies of A, B and X (3, n), frames drawn from X,
+    and their jackknife errors: <A - B> - [var(A - X) - var(B - X)]/(2 kT)."""
+
+    def orders(energies: np.ndarray) -> np.ndarray:
+        A, B, X = energies
+        first, second = (A - B).mean(), -((A - X).var(ddof=1) - (B - X).var(ddof=1)) / (2 * kT)
+        return np.array([first, second, first + second])
+
+    n = energies.shape[1]
+    without = np.array([orders(np.delete(energies, i, axis=1)) for i in range(n)])
+    return orders(energies), np.sqrt((n - 1) * without.var(axis=0))
+
+
+def record(x: tuple[float, float], n: int) -> dict[str, Any]:
+    return {"value": float(x[0]) / meV, "sem": float(x[1]) / meV, "n": n, "unit": "meV/atom"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("command", choices=["frames", "report"])
+    parser.add_argument("--folder", type=Path, help="of delta_f, with the volumes")
+    parser.add_argument("--potentials", type=Path, default=delta_f.POTENTIALS)
+    parser.add_argument("--frames", type=Path, default=KEPT, help="drawn, gamma and four.xyz.xz")
+    parser.add_argument("--out", type=Path, default=Path("results/full/delta-f-perturbation.json"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    T = delta_f.TEMPERATURE
+    if given.command == "report":
+        began = time.perf_counter()
+        kept: dict[str, Any] = {
+            name: ase.io.read(given.frames / f"{name}.xyz.xz", ":") for name in ("drawn", "gamma", "four")
+        }
+        drawn, gamma, four = kept.values()
+        labels: dict[str, Any] = {"Gamma": gamma, "4k": four}
+        results = perturbed(gamma, four, drawn, T, "Gamma minus 4k")
+        for name, frames in labels.items():
+            committee = load(given.potentials / f"128-{name}.npz")
+            title = f"labels minus potential, 128-{name}"
+            results |= perturbed(frames, predicted(committee, frames), drawn, T, title)
+        known = k_point_potentials.bundled()
+        for name in ("32k", "8k"):
+            correction = fit_correction(differences(known[name], known["4k"]))
+            corrected = k_point_potentials.corrected(four, correction)
+            results |= perturbed(corrected, four, drawn, T, f"{name} minus 4k, by the correction")
+        names = [atoms.info["frame"] for atoms in labels["Gamma"]]
+        energies = {name: [a.get_potential_energy() for a in frames] for name, frames in labels.items()}
+        seconds = time.perf_counter() - began
+        return bookkit.save_result(given.out, results, seconds, seed=0, frames=names, energies=energies)
+    potential = delta_f.member(given.potentials, SETTING, SEED)
+    frames = []
+    for phase in delta_f.PHASES:
+        job = delta_f.jobs_of("volume", [SETTING], [SEED], [phase], [T])[0]
+        volume = delta_f.volume_at(given.folder, job, given.potentials)
+        store = given.folder / "runs" / f"snapshots-{phase}-{delta_f.fingerprint(given.potentials, job)}"
+        frames += snapshots(potential, phase, volume, T, store=store, progress=False)
+    ase.io.write(given.out, predicted(potential, frames), format="extxyz")
+
+
+if __name__ == "__main__":
+    main()

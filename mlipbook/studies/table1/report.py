@@ -1,0 +1,304 @@
+"""Fig. 2 and Table 1 from the jobs of `delta_f`: F_liq - F_sol of four labelings, with every error.
+
+The differences between potentials, integrated from one to the other, are far more precise than the free
+energies themselves. So each direct result is a measurement of one number, the REFERENCE potential's own
+F_liq - F_sol, to which all of them are brought; its weighted mean and those differences give the table, and
+the scatter about the mean (chi^2) tells whether errors are what they claim to be. Differences hardly depend
+on the number of atoms and serve boxes of any size. What all liquids have in common, the error of the
+tabulated soft spheres, is no part of these errors until the end: it moves the whole table, no difference
+within it. Boxes with a fixed number of atoms lack fluctuations: `finite_size` computes what is to be taken
+off for infinitely many atoms. Rows "dF" are of the potentials; melting temperatures and what is compared
+with the paper carry, besides, the error of the fits, which all seeds share.
+
+    python -m mlipbook.studies.table1.report --folder F --out results/full/delta-f.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from itertools import pairwise, product
+from math import hypot
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlipbook import bookkit
+from mlipbook.free_energy import Value
+from mlipbook.free_energy.series import LONG
+from mlipbook.studies.table1.readings import COMMON, ZERO, Found, mean, merged, straight, terms, weighted
+from mlipbook.studies.table1.runs import PHASES, POTENTIALS, REFERENCE, SETTINGS, SHORT, TEMPERATURE, Job
+from mlipbook.units import meV
+
+# Table 1 of Shimamura, Koura, Shimojo: F_liq - F_sol at 350 K, meV/atom, setting -> atoms -> value.
+PAPER: dict[str, dict[int, float]] = {
+    "128-Gamma": {128: -2.47, 1024: -2.34},
+    "128-4k": {128: -0.63, 1024: -0.74},
+    "1024-Gamma": {1024: -0.24},
+    "128-32k": {1024: -0.33},
+}
+LEARNED = {"128-32k": "32k minus 4k", "1024-Gamma": "8k minus 4k"}  # corrections in place of labels
+ALLOWANCE = 0.2  # of finite-size terms, for what theory leaves out: as much as sizes measured directly show
+
+
+def record(x: Value, n: int, unit: str = "meV/atom") -> dict[str, Any]:
+    scale = meV if unit.startswith("meV") else 1.0
+    return {"value": x.value / scale, "sem": x.error / scale, "n": n, "unit": unit}
+
+
+def z_score(a: Value, b: Value = ZERO) -> dict[str, Any]:
+    d = a - b
+    return {"value": d.value / d.error, "sem": 1.0, "n": 1, "unit": ""}
+
+
+def sizes(found: Found) -> list[int]:
+    """Numbers of atoms of the free energies."""
+    return sorted({job["atoms"] for job in found.of("free energy", temperature=TEMPERATURE)})
+
+
+def measured(found: Found, atoms: int) -> dict[tuple[str, int], Value]:
+    """F_liq - F_sol of every (setting, seed) that has one. Raises KeyError if one phase is missing."""
+    jobs = found.of("free energy", atoms=atoms, temperature=TEMPERATURE)
+    pairs = sorted({(job["setting"], job["seed"]) for job in jobs})
+    return {(setting, seed): found.delta(setting, seed, atoms) for setting, seed in pairs}
+
+
+def reference(found: Found, atoms: int) -> tuple[Value, float, int]:
+    """F_liq - F_sol of the reference potential by all direct results, without the common error; chi^2 about
+    it; their number. Where they scatter by more than their errors, the mean's error grows to match."""
+    reduced = [dF - found.shift(*key) for key, dF in measured(found, atoms).items()]
+    return merged(reduced), weighted(reduced)[1], len(reduced)
+
+
+def widened(term: Value) -> Value:
+    """A finite-size term with its allowance."""
+    return Value(term.value, hypot(term.error, ALLOWANCE * term.value))
+
+
+def table(
+    found: Found, atoms: int, fits: Mapping[str, Value] | None = None
+) -> tuple[dict[str, Value], dict[str, Value]]:
+    """F_liq - F_sol by setting, and the same less that of the reference's setting. fits: of `label_errors`;
+    where a learned correction stands for labels, all seeds share its error."""
+    best = reference(found, atoms)[0] + found.common_error(atoms)
+    shifts = {setting: seeds_mean(found, setting) for setting in SETTINGS}
+    own = {setting: best + shift for setting, shift in shifts.items()}
+    relative = {
+        s: shift - shifts[REFERENCE[0]] + shared(fits, LEARNED.get(s, ""))
+        for s, shift in shifts.items()
+        if s != REFERENCE[0]
+    }
+    return own, relative
+
+
+def shared(fits: Mapping[str, Value] | None, name: str) -> Value:
+    """0 with the error that a fit has in common for all seeds, if it is known."""
+    return Value(0.0, fits[name].error if fits and name in fits else 0.0)
+
+
+def label_errors(kept: Mapping[str, Any]) -> dict[str, Value]:
+    """Setting, or pair of a correction -> error of U_liq - U_sol on held-out labels, eV per atom; kept: the
+    records of `k_point_potentials`."""
+    names = {setting: f"{setting}: energy error, liquid minus solid" for setting in SETTINGS}
+    names |= {pair: f"{pair}, left out: energy, liquid minus solid" for pair in LEARNED.values()}
+    return {key: value_of(kept, name) for key, name in names.items()}
+
+
+def seeds_mean(found: Found, setting: str, relaxed: bool = True) -> Value:
+    """The shift from the reference, mean over the seeds of a setting."""
+    seeds = {job["seed"] for job in found.of("difference", setting=setting, temperature=TEMPERATURE)}
+    seeds |= {REFERENCE[1]} if setting == REFERENCE[0] else set()
+    if not seeds:
+        raise KeyError(f"{setting}: no differences from the reference in {found.folder}; run `difference`")
+    return mean([found.shift(setting, seed, relaxed) for seed in sorted(seeds)])
+
+
+def phase_records(found: Found, atoms: int) -> dict[str, Any]:
+    """F, U and TS of both phases (Fig. 2) and the parts of F, means over the seeds that there are."""
+    out = {}
+    for setting in SETTINGS:
+        for phase in PHASES:
+            state = {"setting": setting, "phase": phase, "atoms": atoms, "temperature": TEMPERATURE}
+            jobs = found.of("free energy", **state)
+            if not jobs:
+                continue
+            F = mean([found.F(setting, job["seed"], phase, atoms, TEMPERATURE) for job in jobs])
+            F = F + found.common_error(atoms) if phase == "liquid" else F
+            U = mean([Value(*job["energy"]) for job in jobs])
+            name, n = f"{setting}, {phase}, {atoms} atoms", len(jobs)
+            for symbol, x in (("F", F), ("U", U), ("TS", U - F)):
+                out[f"{symbol}, {name}"] = record(x, n)
+            parts = [terms(job) for job in jobs]
+            for part in parts[0]:
+                x = mean([each[part] for each in parts])
+                x = Value(x.value, 0.0) + found.common_error(atoms) if part == COMMON else x
+                out[f"{part}, {name}"] = record(x, n)
+    return out
+
+
+def size_records(found: Found, finite: Mapping[str, Value]) -> dict[str, Any]:
+    """What F_liq - F_sol of the reference gains from smaller to larger boxes, as measured, as `finite_size`
+    predicts, and the z-score between them."""
+    out = {}
+    for small, large in pairwise(sizes(found)):
+        gain = reference(found, large)[0] - reference(found, small)[0]
+        more, less = (finite[f"melt minus crystal, {n} atoms"] for n in (large, small))
+        predicted = more - less
+        title = f"size effect, {large} less {small} atoms"
+        out[title] = record(gain, 1)
+        out[f"{title}, predicted"] = record(predicted, 1)
+        out[f"z, {title}: measured less predicted"] = z_score(gain, predicted)
+    return out
+
+
+def step_records(found: Found) -> dict[str, Any]:
+    """F with the time step less F with half of it."""
+    out = {}
+    for job in found.of(SHORT):
+        key = tuple(job[name] for name in ("setting", "seed", "phase", "atoms", "temperature"))
+        error = found.F(*key) - found.F(*key, quantity=SHORT)
+        out["step error, {setting}, seed {seed}, {phase}, {atoms} atoms".format(**job)] = record(error, 1)
+    return out
+
+
+def drift_records(found: Found) -> dict[str, Any]:
+    """Windows too short, even if run in one piece, for a drift to be told from noise, n: of how many."""
+    out = {}
+    for quantity, phase in product(("free energy", "difference"), PHASES):
+        rows = [row for job in found.of(quantity, phase=phase) for row in job["windows"] if row["weight"]]
+        lasts = [1000 * row["time_per_copy_ps"] / row["autocorrelation_time_fs"] for row in rows]
+        if rows:
+            short = {"value": sum(x < 2 * LONG for x in lasts), "sem": 0.0, "n": len(rows), "unit": "windows"}
+            out[f"{quantity}, {phase}: windows of less than {2 * LONG} autocorrelation times"] = short
+    return out
+
+
+def temperature_records(found: Found) -> dict[str, Any]:
+    """Gibbs-Helmholtz: d(dF/T)/d(1/T) = dU, from three temperatures against the energies."""
+    out = {}
+    for setting in SETTINGS:
+        at = {"setting": setting, "atoms": 128, "seed": REFERENCE[1], "phase": "liquid"}
+        T = sorted(job["temperature"] for job in found.of("free energy", **at))
+        if len(T) < 3:
+            continue
+        y = [found.delta(setting, REFERENCE[1], 128, t) for t in T]
+        over = [Value(v.value / t, v.error / t) for v, t in zip(y, T, strict=True)]
+        slope = straight(1 / np.array(T), over)
+        out[f"dU, {setting}: from F(T)"] = record(slope, len(T))
+        out[f"dU, {setting}: from energies"] = record(found.heat(setting), 3)
+        out[f"z, dU, {setting}: from F(T) less from energies"] = z_score(slope, found.heat(setting))
+    return out
+
+
+def records(
+    found: Found, finite: Mapping[str, Value], fits: Mapping[str, Value] | None = None
+) -> dict[str, Any]:
+    """All numbers of the chapter, in meV/atom. finite: of `finite_size`, eV per atom by name; fits: of
+    `label_errors`."""
+    out: dict[str, Any] = {}
+    for setting in SETTINGS:
+        for phase in PHASES:
+            n = len(found.of("volume", setting=setting, phase=phase, temperature=TEMPERATURE))
+            out[f"volume, {setting}, {phase}"] = record(found.volume(setting, phase), n, "A^3/atom")
+        out[f"dU, {setting}"] = record(found.heat(setting), n)
+    for atoms in sizes(found):
+        out |= table_records(found, atoms, finite, fits) | phase_records(found, atoms)
+    checks = size_records(found, finite) | temperature_records(found) | step_records(found)
+    return out | checks | drift_records(found)
+
+
+def table_records(
+    found: Found, atoms: int, finite: Mapping[str, Value], fits: Mapping[str, Value] | None = None
+) -> dict[str, Any]:
+    """Table 1 for boxes of one size, beside the paper's numbers, and brought to infinite size, with melting
+    temperatures."""
+    missing = widened(finite[f"melt minus crystal, {atoms} atoms"])
+    direct = measured(found, atoms)
+    own, relative = table(found, atoms, fits)
+    _, chi2, n = reference(found, atoms)
+    out = {}
+    if n > 1:
+        check = {"value": chi2 / (n - 1), "sem": (2 / (n - 1)) ** 0.5, "n": n, "unit": ""}
+        out[f"chi^2 per degree of freedom, {atoms} atoms"] = check
+    for (setting, seed), dF in direct.items():
+        out[f"dF, {setting}, {atoms} atoms, seed {seed}, direct"] = record(dF, 1)
+    for setting, dF in own.items():
+        seeds = [x for (name, _), x in direct.items() if name == setting]
+        if seeds:
+            out[f"dF, {setting}, {atoms} atoms, direct"] = record(mean(seeds), len(seeds))
+        out[f"dF, {setting}, {atoms} atoms"] = record(dF, len(direct))
+        large, dU = dF - missing, found.heat(setting)
+        dS = (dU.value - large.value) / TEMPERATURE
+        out[f"dF, {setting}, {atoms} atoms, less finite-size terms"] = record(large, len(direct))
+        fitted = large + shared(fits, setting)  # of the labels, not of this potential alone
+        T_m = Value(TEMPERATURE + large.value / dS, fitted.error / dS)
+        out[f"T_m, {setting}, from {atoms} atoms"] = record(T_m, len(direct), "K")
+        if atoms in PAPER[setting]:
+            theirs = Value(PAPER[setting][atoms] * meV, 0.0)
+            less = dF - theirs + shared(fits, setting)
+            out[f"dF, {setting}, {atoms} atoms, less the paper's"] = record(less, 1)
+    for setting, dF in relative.items():
+        title = f"dF, {setting} less {REFERENCE[0]}, {atoms} atoms"
+        out[title] = record(dF, 3)
+        out[f"z, {title}"] = z_score(dF)
+    return out
+
+
+def label_records(found: Found, finite: Mapping[str, Value], perturbed: Mapping[str, Any]) -> dict[str, Any]:
+    """With `perturbation`: Gamma less 4k by integration and by labels, at the volumes of 4k; and what the
+    table becomes when infinite boxes are brought from potentials to their labels."""
+    moved, kept = (seeds_mean(found, setting, relaxed=False) for setting in ("128-Gamma", "128-4k"))
+    integrated = moved - kept
+    title = "128-Gamma less 128-4k at its volumes"
+    first = value_of(perturbed, "Gamma minus 4k, liquid minus solid: sum")
+    out = {
+        f"dF, {title}, potentials": record(integrated, 3),
+        f"dF, {title}, labels": record(first, 24),
+        f"z, dF, {title}: potentials less labels": z_score(integrated, first),
+    }
+    for atoms in sizes(found):
+        own, _ = table(found, atoms)
+        for setting in ("128-Gamma", "128-4k"):
+            missed = value_of(perturbed, f"labels minus potential, {setting}, liquid minus solid: sum")
+            large = own[setting] - widened(finite[f"melt minus crystal, {atoms} atoms"])
+            title = f"dF, {setting}, {atoms} atoms, less finite-size terms, brought to the labels"
+            out[title] = record(large + missed, 24)
+    return out
+
+
+def value_of(kept: Mapping[str, Any], name: str) -> Value:
+    """Of records in meV/atom."""
+    return Value(kept[name]["value"] * meV, kept[name]["sem"] * meV)
+
+
+def spent(jobs: Mapping[str, Job]) -> dict[str, float]:
+    """CPU seconds of all jobs, by device."""
+    total: dict[str, float] = {}
+    for job in jobs.values():
+        total[job["device"]] = total.get(job["device"], 0.0) + job["cpu_seconds"]
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--potentials", type=Path, default=POTENTIALS)
+    parser.add_argument("--perturbation", type=Path, default=Path("results/full/delta-f-perturbation.json"))
+    parser.add_argument("--finite-size", type=Path, default=Path("results/full/finite-size.json"))
+    parser.add_argument("--out", default="results/full/delta-f.json")
+    given = parser.parse_args()
+    found = Found(given.folder, given.potentials)
+    seconds = spent(found.jobs)
+    device = ", ".join(sorted(seconds))
+    files = given.perturbation, given.finite_size, given.potentials / "errors.json"
+    labels, ends, errors = (json.loads(p.read_text())["records"] for p in files)
+    finite = {name: value_of(ends, name) for name in ends}
+    out = records(found, finite, label_errors(errors)) | label_records(found, finite, labels)
+    arrays = {"jobs": list(found.jobs.values()), "paper": PAPER, "spent": seconds}
+    bookkit.save_result(given.out, out, sum(seconds.values()), 0, device, **arrays)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""Training on the cost function: Adam or L-BFGS, early stopping, checkpoints; same seed, same result."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from math import cos, pi
+
+import numpy as np
+import torch
+from ase import Atoms
+from tqdm import tqdm
+
+from mlipbook.potentials.ann import ANNPotential
+from mlipbook.training.checkpoint import Checkpoint, History, Learner, digest_frames
+from mlipbook.training.cost import Cost, counts_of, squares
+from mlipbook.training.derivatives import Batch, Prepared, make_batches, normalize, prepare_all, shortest_of
+
+
+def fit(
+    potential: ANNPotential,
+    train: Sequence[Atoms],
+    valid: Sequence[Atoms],
+    cost: Cost | None = None,
+    *,
+    optimizer: str = "adam",
+    epochs: int = 200,
+    batch_size: int = 4,
+    learning_rate: float = 2e-2,
+    patience: int | None = None,
+    reference_energies: dict[str, float] | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> History:
+    """Train all members of a potential in place; every member keeps the parameters of its best epoch.
+
+    train, valid: frames with energy (free energy first), forces and stress in their calculators; any mixture
+    of sizes and compositions. cost: Eq. 3, default p_U = p_F = p_W = 1. optimizer: "adam" (the learning rate
+    rises over a tenth of the epochs and falls as a cosine) or "lbfgs" (full batch, member by member, an epoch
+    is ten iterations). patience: stop when no member's validation cost fell for so many epochs.
+    reference_energies: E_atom in eV (default: least squares on the training energies). checkpoint: a file
+    written after every epoch; if it exists, the fit goes on from there to the result it would have had.
+
+    A potential that was fitted before keeps its normalization and reference energies (warm start).
+    Raises ValueError for species outside the descriptor, labels that are not finite, a cost weight without
+    any label to act on, and a checkpoint that is damaged or of another fit.
+    """
+    cost = cost or Cost()
+    if optimizer not in ("adam", "lbfgs"):
+        raise ValueError(f"optimizer {optimizer!r}: choose adam or lbfgs")
+    if epochs < 1 or batch_size < 1 or not learning_rate > 0:
+        raise ValueError(
+            f"epochs {epochs}, batch_size {batch_size}, learning_rate {learning_rate}: use positive ones"
+        )
+    sets = {
+        part: prepare_all(potential, frames, part) for part, frames in (("train", train), ("valid", valid))
+    }
+    check_labels(cost, sets)
+    if not potential.normalized:
+        normalize(potential, sets["train"], reference_energies)
+    potential.shortest = shortest_of(sets["train"], potential.shortest or {})
+    history = History(summarize(potential, sets))
+    order = np.random.default_rng(seed).permutation(len(train))
+    batches = make_batches(potential, [sets["train"][i] for i in order], batch_size)
+    held_out = make_batches(potential, sets["valid"], batch_size)
+    learners = make_learners(potential, optimizer)
+    settings = (optimizer, epochs, batch_size, learning_rate, seed, reference_energies, history.summary)
+    saved = Checkpoint(checkpoint, identity(potential, cost, [*train, *valid], settings), learners)
+    start = saved.load(learners, history)
+    train_epoch = adam_epoch if optimizer == "adam" else lbfgs_epoch
+    bar = tqdm(range(start, epochs), initial=start, total=epochs, desc="fit", disable=not progress)
+    try:
+        for epoch in bar:
+            if patience is not None and epoch and epoch - 1 - history.best_epoch.max() >= patience:
+                break
+            began = time.perf_counter()
+            shuffle = np.random.default_rng((seed, epoch)).permutation(len(batches))
+            shuffled = [batches[i] for i in shuffle]
+            rate = learning_rate * one_cycle(epoch / epochs)
+            parts = [train_epoch(learner, shuffled, cost, epoch / epochs, rate) for learner in learners]
+            history.train_cost.append(np.concatenate(parts))
+            validate(learners, held_out, cost, history)
+            history.seconds += time.perf_counter() - began
+            check_finite(history)
+            saved.save(learners, history)
+            U, F, W = 1e3 * np.median(history.valid_rmse[-1], axis=1)
+            bar.set_postfix_str(f"valid U {U:.2f} meV/atom, F {F:.1f} meV/A, W {W:.2f} meV/atom")
+    finally:  # an interrupted potential holds its best weights, too
+        keep_best(potential, learners)
+    return history
+
+
+def identity(potential: ANNPotential, cost: Cost, frames: Sequence[Atoms], settings: tuple) -> str:
+    """All that tells one fit from another, but for the starting weights."""
+    networks = {s: (network.sizes, network.activations) for s, network in potential.networks.items()}
+    weights = [cost.weights(x / 8) for x in range(9)]
+    shape = (potential.descriptor.settings, networks, potential.repulsion_cutoff)
+    return repr((shape, settings, weights, digest_frames(frames)))
+
+
+def check_finite(history: History) -> None:
+    """Raise ValueError if the fit diverged; the checkpoint of the epoch before stays."""
+    for m, cost in enumerate(history.valid_cost[-1]):
+        if not np.isfinite(cost):
+            raise ValueError(
+                f"epoch {len(history.valid_cost) - 1}: the validation cost of member {m} is not finite, "
+                "the fit diverged; lower the learning rate, and look for wrong labels"
+            )
+
+
+def check_labels(cost: Cost, sets: dict[str, list[Prepared]]) -> None:
+    """Raise ValueError if a weight of the cost, at any time of the fit, has no label to act on."""
+    largest = np.max([cost.weights(x / 8) for x in range(9)], axis=0)
+    for part, prepared in sets.items():
+        have = torch.stack([p.present for p in prepared]).sum(0).tolist()
+        for p, name, count in zip(largest, ("energy", "force", "stress"), have, strict=True):
+            if p > 0 and count == 0:
+                raise ValueError(
+                    f"the cost weighs the {name} by {p:g}, but none of the {len(prepared)} {part} frames "
+                    f"has {name} labels; add some, or set the weight to 0 (p_W = 0 is the EF-fit)"
+                )
+
+
+def summarize(potential: ANNPotential, sets: dict[str, list[Prepared]]) -> str:
+    """The structures and labels of a fit in words."""
+    lines = [f"{potential.members} member(s), {sum(p.numel() for p in potential.parameters())} parameters"]
+    for part, prepared in sets.items():
+        atoms = sum(len(p.species) for p in prepared)
+        U, F, W = torch.stack([p.present for p in prepared]).sum(0).tolist()
+        lines.append(
+            f"{part}: {len(prepared)} frames, {atoms} atoms; {U} with energy, {F} forces, {W} stress"
+        )
+        if len(prepared) > W:
+            lines.append(f"{part} frames without stress, counting in U and F only: {len(prepared) - W}")
+    return "; ".join(lines)
+
+
+# ---- one epoch ---------------------------------------------------------------------------------------
+
+
+def make_learners(potential: ANNPotential, optimizer: str) -> list[Learner]:
+    """One learner for all members, or one each for L-BFGS, whose line search must not couple them."""
+    adam = optimizer == "adam"
+    parts = [potential] if adam else [potential.member(m) for m in range(potential.members)]
+    learners = []
+    for part in parts:
+        parameters = list(part.parameters())
+        method: torch.optim.Optimizer = (
+            torch.optim.Adam(parameters)
+            if adam
+            else torch.optim.LBFGS(
+                parameters, lr=1, max_iter=10, history_size=20, line_search_fn="strong_wolfe"
+            )
+        )
+        best_cost = torch.full((part.members,), torch.inf).to(part.energy_scale)
+        learners.append(Learner(part, method, [p.detach().clone() for p in parameters], best_cost))
+    return learners
+
+
+def one_cycle(progress: float) -> float:
+    """Learning-rate factor: a linear rise over the first tenth, then a cosine down to a thousandth."""
+    falling = (1 + cos(pi * (progress - 0.1) / 0.9)) / 2
+    return 0.1 + 9 * progress if progress < 0.1 else 0.001 + 0.999 * falling
+
+
+def adam_epoch(
+    learner: Learner, batches: Sequence[Batch], cost: Cost, progress: float, rate: float
+) -> np.ndarray:
+    """One step per batch; returns the cost averaged over the epoch, (members,)."""
+    for group in learner.optimizer.param_groups:
+        group["lr"] = rate
+    counts, total = counts_of(batches), torch.zeros_like(learner.best_cost)
+    for batch in batches:
+        members = cost(squares(learner.potential, batch), counts, progress)
+        learner.optimizer.zero_grad()
+        (len(batches) * members.sum()).backward()  # the members' gradients do not mix
+        learner.optimizer.step()
+        total += members.detach()
+    return total.cpu().numpy()
+
+
+def lbfgs_epoch(
+    learner: Learner, batches: Sequence[Batch], cost: Cost, progress: float, _rate: float
+) -> np.ndarray:
+    """Ten iterations on all batches (the line search finds the step); returns the cost before, (1,)."""
+    counts = counts_of(batches)
+
+    def closure() -> float:
+        learner.optimizer.zero_grad()
+        total = 0.0
+        for batch in batches:
+            part = cost(squares(learner.potential, batch), counts, progress).sum()
+            part.backward()
+            total += float(part.detach())
+        return total
+
+    return np.atleast_1d(float(learner.optimizer.step(closure)))
+
+
+@torch.no_grad()
+def validate(learners: Sequence[Learner], held_out: Sequence[Batch], cost: Cost, history: History) -> None:
+    """Append validation errors to the history and keep the parameters of members that improved."""
+    counts, costs, rmses = counts_of(held_out), [], []
+    for learner in learners:
+        total = torch.stack([squares(learner.potential, batch).sum(-1) for batch in held_out]).sum(0)
+        members = cost(total[..., None], counts)
+        better = members < learner.best_cost
+        learner.best_cost = torch.where(better, members, learner.best_cost)
+        for best, p in zip(learner.best, learner.potential.parameters(), strict=True):
+            best[better] = p.detach()[better]
+        costs.append(members)
+        rmses.append((total / counts[:, None]).sqrt())
+    history.valid_cost.append(torch.cat(costs).cpu().numpy())
+    history.valid_rmse.append(torch.cat(rmses, dim=1).cpu().numpy())
+
+
+@torch.no_grad()
+def keep_best(potential: ANNPotential, learners: Sequence[Learner]) -> None:
+    for k, p in enumerate(potential.parameters()):
+        p.copy_(torch.cat([learner.best[k] for learner in learners]))
