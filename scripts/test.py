@@ -16,6 +16,7 @@ JUPYTER_BOOK = str(Path(sys.executable).with_name("jupyter-book"))
 PYTEST = [*PYTHON, "pytest", "-q"]
 STAGES = {
     "style": [*PYTHON, "ruff", "check", "."],
+    "format": [*PYTHON, "ruff", "format", "--check", "."],
     "types": [*PYTHON, "mypy"],
     "library": [*PYTEST, "-n", "2", "--ignore", "tests/test_site.py"],
     "chapters": [*PYTHON, "mlipbook", "test-notebooks", "--profile", "smoke", "--workers", "2"],
