@@ -4,12 +4,12 @@
     simulation = NPT(potential, timestep=2.9 * units.fs, temperature=300, pressure=0.0)
     trajectory = simulation.run(state, 10_000, observe={"density": observables.density}, store="run")
 
-Reading order: state, chains, methods (the integrators), forces (and limits), simulation (running them),
-ensembles, trajectory, store.
+Reading order: state, chains, methods (the integrators), forces, limits, simulation (running
+them), lasting, ensembles, trajectory, store.
 """
 
 from mlipbook.dynamics.ensembles import NPT, NVE, NVT, Langevin
-from mlipbook.dynamics.forces import Limits, Unstable
+from mlipbook.dynamics.limits import Limits, Unstable
 from mlipbook.dynamics.simulation import Ramp, Simulation
 from mlipbook.dynamics.state import State, thermalize
 from mlipbook.dynamics.trajectory import Trajectory

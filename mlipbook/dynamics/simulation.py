@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mlipbook.dynamics.forces import CommitteeMean, Limits, Potential, Unstable, refuse_broken
+from mlipbook.dynamics.forces import CommitteeMean, Potential
+from mlipbook.dynamics.limits import Limits, Unstable, refuse_broken
 from mlipbook.dynamics.methods import Forces, VelocityVerlet
 from mlipbook.dynamics.state import Number, Numbers, State, on_host, per_replica
 from mlipbook.dynamics.store import Store, tensors_of
