@@ -1,36 +1,53 @@
 """mlipbook: how machine-learning interatomic potentials should be trained, and proved.
 
-Units at every public boundary: eV, angstrom, amu and ASE's time unit; see `mlipbook.units`.
+Units at every public boundary: eV, angstrom, amu and ASE's time unit; see `mlipbook.units`. A name below is
+imported when it is first used (PEP 562), so that `import mlipbook` costs nothing and changes nothing.
 """
 
-import ctypes
-import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from mlipbook import (
-    aenet,
-    campaign,
-    datasets,
-    dft,
-    dynamics,
-    free_energy,
-    heat,
-    labels,
-    neighbors,
-    observables,
-    plotting,
-    potentials,
-    units,
-)
-from mlipbook.accuracy import ErrorTable, errors, predict
-from mlipbook.calculator import Calculator
-from mlipbook.descriptors import Chebyshev
-from mlipbook.potentials import Evaluation
-from mlipbook.potentials.ann import ANNPotential, load
-from mlipbook.structures import Structures
-from mlipbook.training.cost import Cost
-from mlipbook.training.fitting import History, fit
+from mlipbook._version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from mlipbook import (
+        aenet,
+        campaign,
+        datasets,
+        dft,
+        dynamics,
+        free_energy,
+        heat,
+        labels,
+        neighbors,
+        observables,
+        plotting,
+        potentials,
+        units,
+    )
+    from mlipbook.accuracy import ErrorTable, errors, predict
+    from mlipbook.calculator import Calculator
+    from mlipbook.descriptors import Chebyshev
+    from mlipbook.potentials import Evaluation
+    from mlipbook.potentials.ann import ANNPotential, load
+    from mlipbook.structures import Structures
+    from mlipbook.training.cost import Cost
+    from mlipbook.training.fitting import History, fit
+
+_HOMES = {  # of what is not a module itself; a test holds this table and the imports above together
+    "ANNPotential": "potentials.ann",
+    "Calculator": "calculator",
+    "Chebyshev": "descriptors",
+    "Cost": "training.cost",
+    "ErrorTable": "accuracy",
+    "Evaluation": "potentials",
+    "History": "training.fitting",
+    "Structures": "structures",
+    "errors": "accuracy",
+    "fit": "training.fitting",
+    "load": "potentials.ann",
+    "predict": "accuracy",
+}
 __all__ = [
     "ANNPotential",
     "Calculator",
@@ -40,6 +57,7 @@ __all__ = [
     "Evaluation",
     "History",
     "Structures",
+    "__version__",
     "aenet",
     "campaign",
     "datasets",
@@ -59,17 +77,20 @@ __all__ = [
     "units",
 ]
 
+if not TYPE_CHECKING:  # a checker of types would take any name for one of these
 
-def _keep_freed_memory() -> None:
-    """Let glibc keep freed blocks: fresh pages for every temporary tensor cost a third of the time."""
-    if sys.platform == "linux":
+    def __getattr__(name: str) -> object:
+        """A public name, or any module of the package, from where it is defined."""
+        if name in _HOMES:
+            value = getattr(import_module(f"mlipbook.{_HOMES[name]}"), name)
+            globals()[name] = value
+            return value
         try:
-            libc = ctypes.CDLL("libc.so.6")
-        except OSError:  # another C library
-            return
-        M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(M_TRIM_THRESHOLD, 1 << 30)
+            return import_module(f"mlipbook.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"mlipbook.{name}":
+                raise
+            raise AttributeError(f"module 'mlipbook' has no attribute {name!r}") from None
 
-
-_keep_freed_memory()
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from vesin import NeighborList
 
+from mlipbook.allocator import keep_freed_memory
 from mlipbook.structures import Structures
 
 OVERLAP = 0.01  # A; closer than this is a mistake in the input, not physics
@@ -118,6 +119,7 @@ def build(structures: Structures, cutoff: float, skin: float = 0.0) -> Edges:
     Small cells list every image within reach. Raises ValueError where two atoms overlap (closer than
     0.01 A) and names them.
     """
+    keep_freed_memory()
     structures.refuse_broken()
     reach = cutoff + skin
     few = structures.n_atoms <= ALL_PAIRS_LIMIT[structures.positions.device.type]

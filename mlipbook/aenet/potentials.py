@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import mlipbook
+from mlipbook._version import __version__
 from mlipbook.aenet.files import FilePath, Setup, read_setup, read_xsf, write_setup, write_xsf
 from mlipbook.aenet.network import (
     ACTIVATIONS,
@@ -202,7 +202,7 @@ def _blank(potential: ANNPotential, element: str) -> NetworkFile:
         weight_offsets=weight_offsets(n_nodes),
         value_offsets=value_offsets(n_nodes),
         weights=np.zeros(weight_offsets(n_nodes)[-1]),
-        description=f"trained with mlipbook {mlipbook.__version__}$$",
+        description=f"trained with mlipbook {__version__}$$",
         element=element,
         n_environment=len(features.environments[element]),
         environment=features.environments[element],

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mlipbook.allocator import keep_freed_memory
 from mlipbook.dft.basis import Waves, from_grid, grid_shape, lengths, to_grid, transplanted, wavevectors
 from mlipbook.dft.eigensolver import davidson
 from mlipbook.dft.energy import DensityBasis, effective_potential
@@ -85,6 +86,7 @@ def solve(nuclei: Nuclei, settings: Settings, start: Solution | None = None) -> 
 
     Raises NotConverged.
     """
+    keep_freed_memory()
     errors: list[float] = []
     if start is not None:
         settings = replace(settings, k_at_once=start.settings.k_at_once)  # the same blocks

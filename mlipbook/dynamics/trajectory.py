@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from ase import Atoms
-from ase.io import write
 from torch import Tensor
 
 from mlipbook import archive
@@ -46,6 +45,8 @@ class Trajectory:
 
 
 def write_extxyz(path: str | os.PathLike[str], frames: Sequence[Atoms]) -> None:
+    from ase.io import write
+
     text = io.StringIO()
     write(text, list(frames), format="extxyz")
     with archive.replacing(path) as file:

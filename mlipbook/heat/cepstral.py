@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from math import log
 
 import torch
-from scipy.special import polygamma, psi
 from torch import Tensor
 
 from mlipbook.heat.green_kubo import Series, paired, prefactor, refuse_not_positive, series
@@ -64,6 +63,8 @@ def cepstral(
             f"{half} frequencies up to {cutoff:.4g} in {T} samples {interval:.4g} apart (internal time): the "
             f"cutoff is at most {0.5 / interval:.4g}, and {FEWEST} frequencies are needed: give a longer run"
         )
+    from scipy.special import polygamma, psi
+
     q, channels = x.shape[-1], x.shape[1] * 3
     freedom, samples = channels - q + 1, 2 * half  # of each frequency; of the series filtered at the cutoff
     S = reduced_periodogram(x, half)
