@@ -11,7 +11,7 @@ from ase import Atoms
 from torch import Tensor
 
 from mlipbook.potentials import EdgePotential, Mixture
-from mlipbook.structures import Structures
+from mlipbook.structures import Structures, has_stress
 from mlipbook.training.derivatives import VOIGT, labels_of
 from mlipbook.units import GPa, meV
 
@@ -66,7 +66,7 @@ def predict(potential: EdgePotential | Mixture, frames: Sequence[Atoms]) -> list
         energies = result.energies[None] if result.energies.ndim == 2 else result.energies
         members = len(energies)
         found = {"energy": energies.sum(-1)[:, 0], "forces": result.forces.reshape(members, -1, 3)}
-        if all(atoms.pbc):
+        if has_stress(atoms):
             found["stress"] = result.stress.reshape(members, 3, 3)[:, VOIGT[0], VOIGT[1]]
         results.append({name: value.cpu().numpy() for name, value in found.items()})
     return results

@@ -12,7 +12,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from mlipbook import neighbors
 from mlipbook.neighbors import Edges
 from mlipbook.potentials import EdgePotential, Mixture
-from mlipbook.structures import Structures
+from mlipbook.structures import Structures, has_stress
 
 
 class Calculator(ase_calculator.Calculator):
@@ -20,7 +20,8 @@ class Calculator(ase_calculator.Calculator):
 
     A committee gives its mean, and its standard deviations as results["energy_spread"] (eV) and
     results["forces_spread"] (N, 3) (eV/A). The neighbor list is kept while atoms move less than the skin
-    (angstrom) allows. Isolated structures have no stress. Raises ValueError as the potential does.
+    (angstrom) allows. Slabs and rods have stress as
+    well (`structures.has_stress`), clusters have none. Raises ValueError as the potential does.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]
@@ -51,7 +52,7 @@ class Calculator(ase_calculator.Calculator):
         energy = float(energies.sum())
         self.results |= {"energy": energy, "free_energy": energy, "energies": energies[0].numpy()}
         self.results["forces"] = forces[0].numpy()
-        if all(structures.pbc):
+        if has_stress(self.atoms):
             stresses = -virials[0] / float(structures.volumes[0])
             self.results["stress"] = full_3x3_to_voigt_6_stress(stresses.sum(0).numpy())
             self.results["stresses"] = full_3x3_to_voigt_6_stress(stresses.numpy())

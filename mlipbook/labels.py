@@ -27,7 +27,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlipbook import campaign
 from mlipbook.calculator import Calculator
-from mlipbook.structures import Structures
+from mlipbook.structures import Structures, has_stress
 
 
 def label(
@@ -36,7 +36,7 @@ def label(
     store: str | os.PathLike[str] | None = None,
     executor: Any = None,
 ) -> list[Atoms]:
-    """Copies of the structures with energy (eV), forces (eV/A) and, if periodic, stress (eV/A^3, ASE's sign).
+    """Copies of the structures with energy (eV), forces (eV/A), stress (eV/A^3, ASE's sign; not of clusters).
 
     calculator: an ASE calculator, or a function that makes one (for calculators that cannot be pickled or
     shared). store: folder that keeps each finished label, found again by the structure and the calculator's
@@ -75,7 +75,7 @@ class SinglePoint:
         calculator = _instance(self.calculator)
         results = {}
         # Stress first: asked for it, calculators compute the rest with it.
-        for name in (*(["stress"] if atoms.pbc.all() else []), "forces", "energy", "free_energy"):
+        for name in (*(["stress"] if has_stress(atoms) else []), "forces", "energy", "free_energy"):
             try:
                 results[name] = calculator.get_property(name, atoms)
             except PropertyNotImplementedError:

@@ -12,6 +12,8 @@ from ase import Atoms
 from ase.data import atomic_masses, chemical_symbols
 from torch import Tensor
 
+FLAT = 1e-6  # A^3; a cell of less has no volume
+
 
 @dataclass(frozen=True)
 class Structures:
@@ -57,8 +59,9 @@ class Structures:
                 f"structure {b}, atom {i}: position is {self.positions[b, i].tolist()}, not finite"
             )
         volumes = self.volumes
-        if all(self.pbc) and not bool(((volumes >= 1e-6) & (volumes < torch.inf)).all()):
-            b = int(torch.nonzero(~((volumes >= 1e-6) & (volumes < torch.inf)))[0])
+        good = (volumes >= FLAT) & (volumes < torch.inf)
+        if all(self.pbc) and not bool(good.all()):
+            b = int(torch.nonzero(~good)[0])
             raise ValueError(
                 f"structure {b}: periodic cell has volume {float(volumes[b])} A^3; set the cell, or pbc=False"
             )
@@ -155,3 +158,12 @@ class Structures:
             )
             for x, h in zip(self.positions, self.cells, strict=True)
         ]
+
+
+def has_stress(atoms: Atoms) -> bool:
+    """Whether dU/dstrain over the volume is a stress: of crystals, slabs and rods in a cell of three vectors.
+
+    As in ASE's calculators all six components are there, those across the vacuum too, over the whole volume:
+    what is left out, or relaxed by ASE's cell filters, is for a mask. Clusters have none, whatever their box.
+    """
+    return bool(atoms.pbc.any()) and atoms.cell.volume >= FLAT

@@ -18,7 +18,7 @@ def labeled(atoms: Atoms, dU: float = 0.0, dF=0.0, dS=0.0, leave_out: tuple[str,
     """The frame with labels that the potential misses by dU (eV/atom), dF (eV/A), dS (eV/A^3, Voigt)."""
     result = POTENTIAL.evaluate(mb.Structures.from_ase(atoms))
     labels = {"energy": float(result.energy) - dU * len(atoms), "forces": result.forces[0].numpy() - dF}
-    if all(atoms.pbc):
+    if any(atoms.pbc):
         S = result.stress[0].numpy()
         labels["stress"] = S[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] - dS
     atoms = atoms.copy()
@@ -27,7 +27,9 @@ def labeled(atoms: Atoms, dU: float = 0.0, dF=0.0, dS=0.0, leave_out: tuple[str,
 
 
 def frames() -> list[Atoms]:
-    return [scattered("Ar5", BOX, seed=1), scattered("Ar3", SKEW, seed=2), scattered("Ar4", SKEW, seed=3)]
+    """A crystal, a slab and a rod."""
+    kinds = (("Ar5", BOX, (1, 1, 1)), ("Ar3", SKEW, (1, 1, 0)), ("Ar4", SKEW, (0, 0, 1)))
+    return [scattered(formula, cell, pbc, seed) for seed, (formula, cell, pbc) in enumerate(kinds, 1)]
 
 
 def test_errors_are_those_put_in():

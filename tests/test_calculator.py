@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 from ase import Atoms, units
+from ase.build import fcc111
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.calculators.lj import LennardJones
+from ase.filters import FrechetCellFilter
 from ase.md.verlet import VelocityVerlet
+from ase.optimize import BFGS
 from ase.stress import voigt_6_to_full_3x3_stress
 from conftest import BOX, CASES, SKEW, ann, scattered
 
@@ -13,10 +17,12 @@ import mlipbook as mb
 from mlipbook import neighbors
 
 
+@pytest.mark.parametrize("pbc", [(1, 1, 1), (1, 1, 0), (0, 0, 1)])
 @pytest.mark.parametrize("name", ["triclinic", "small cell"])
-def test_forces_and_stress_are_those_of_ase(name):
-    """ASE's own central differences, to their O(eps^2)."""
+def test_forces_and_stress_are_those_of_ase(name, pbc):
+    """ASE's own central differences, to their O(eps^2): of crystals, slabs and rods."""
     atoms = CASES[name].to_ase()[0]
+    atoms.pbc = pbc
     atoms.calc = mb.Calculator(ann(CASES[name]))
     forces, stress = atoms.get_forces(), atoms.get_stress(voigt=False)
     np.testing.assert_allclose(calculate_numerical_forces(atoms, eps=1e-4), forces, rtol=0, atol=1e-6)
@@ -87,11 +93,30 @@ def test_committee_gives_mean_and_spread():
 
 @pytest.mark.parametrize("name", ["cluster", "slab"])
 def test_structures_without_a_volume_have_no_stress(name):
+    """A cluster, whatever its box, and a slab with two lattice vectors."""
     atoms = CASES[name].to_ase()[0]
+    if name == "slab":
+        atoms.cell[2] = 0
     atoms.calc = mb.Calculator(ann(CASES[name]))
     np.testing.assert_allclose(atoms.get_forces().sum(0), 0, atol=1e-13)
     with pytest.raises(PropertyNotImplementedError):
         atoms.get_stress()
+
+
+def test_slabs_relax_in_their_plane_as_with_ase():
+    """A slab of Lennard-Jones atoms: the stress of ASE's own calculator, and the cell it relaxes to."""
+    start, found = fcc111("Al", (2, 2, 3), a=4.0, vacuum=8.0), []
+    theirs = LennardJones(sigma=2.6, epsilon=0.1, rc=6.0, smooth=False)
+    for calculator in (theirs, mb.Calculator(mb.potentials.LennardJones(0.1, 2.6, 6.0))):
+        atoms = start.copy()
+        atoms.calc = calculator
+        stress = atoms.get_stress()
+        assert stress[:2] == pytest.approx([-0.0052477] * 2, abs=5e-8)
+        assert BFGS(FrechetCellFilter(atoms, mask=[1, 1, 0, 0, 0, 1]), logfile=None).run(0.01, 50)
+        found.append((stress, atoms.cell.array, atoms.positions))
+    for ase, ours in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, ase, rtol=0, atol=1e-9)
+    assert abs(found[0][1] - start.cell).max() > 0.02
 
 
 def test_one_calculator_for_other_structures():

@@ -53,6 +53,7 @@ def rattled(n: int) -> list[Atoms]:
 
 def test_labels_are_the_calculators(tmp_path):
     frames = rattled(3)
+    frames[1].pbc = (True, True, False)  # slabs have stress, too
     frames[0].set_constraint(FixAtoms([0]))
     labeled = label(frames, EMT())
     for atoms, given in zip(labeled, frames, strict=True):

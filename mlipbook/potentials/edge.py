@@ -22,7 +22,7 @@ from mlipbook import neighbors
 from mlipbook.fast.graphs import being_recorded
 from mlipbook.neighbors import Edges
 from mlipbook.potentials.close_pairs import report_close_pairs
-from mlipbook.structures import Structures
+from mlipbook.structures import FLAT, Structures
 
 DEFINITIONS = ("I", "II", "III")
 
@@ -51,9 +51,15 @@ class Evaluation:
 
     @property
     def stress(self) -> Tensor:
-        """Static stress -W/volume in ASE's sign, (B, 3, 3) eV/A^3. Raises ValueError without a cell."""
-        if bool((self.volumes == 0).any()):
-            raise ValueError("an isolated cluster has no volume, hence no stress; use .virial")
+        """Static stress -W/volume in ASE's sign, (B, 3, 3) eV/A^3; of slabs and rods see `has_stress`.
+
+        Raises ValueError without a volume.
+        """
+        if bool((self.volumes < FLAT).any()):
+            raise ValueError(
+                "an isolated cluster has no volume, hence no stress; use .virial (slabs and rods have one in "
+                "a cell of three lattice vectors)"
+            )
         return -self.virial / self.volumes[:, None, None]
 
     @property
@@ -132,7 +138,7 @@ def list_for(potential: Any, structures: Structures, definition: str, edges: Edg
 
 
 def volumes_of(structures: Structures) -> Tensor:
-    """(B,) A^3; zeros without a cell."""
+    """(B,) A^3; zeros of clusters, whatever their box."""
     return structures.volumes if any(structures.pbc) else torch.zeros_like(structures.volumes)
 
 

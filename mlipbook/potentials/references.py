@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mlipbook.neighbors import Edges
-from mlipbook.potentials.edge import Evaluation
+from mlipbook.potentials.edge import Evaluation, volumes_of
 from mlipbook.structures import Structures
 
 
@@ -41,7 +41,7 @@ class Einstein(nn.Module):
         u = structures.positions - self.sites
         virials = -self.spring * u[..., :, None] * u[..., None, :]
         energies = self.spring / 2 * u.square().sum(-1)
-        return Evaluation(energies, -self.spring * u, virials, structures.volumes)
+        return Evaluation(energies, -self.spring * u, virials, volumes_of(structures))
 
 
 class IdealGas(nn.Module):
@@ -54,4 +54,4 @@ class IdealGas(nn.Module):
     ) -> Evaluation:
         """Zeros; shapes as in EdgePotential.evaluate."""
         none = torch.zeros_like(structures.positions)
-        return Evaluation(none[..., 0], none, none[..., None].expand(*none.shape, 3), structures.volumes)
+        return Evaluation(none[..., 0], none, none[..., None].expand(*none.shape, 3), volumes_of(structures))

@@ -18,7 +18,7 @@ from mlipbook import neighbors
 from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials import shortest_distances
 from mlipbook.potentials.ann import ANNPotential
-from mlipbook.structures import Structures
+from mlipbook.structures import Structures, has_stress
 
 VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))  # xx, yy, zz, yz, xz, xy
 
@@ -105,13 +105,12 @@ def prepare(potential: ANNPotential, atoms: Atoms, name: str) -> Prepared:
 def labels_of(atoms: Atoms) -> tuple[Tensor, Tensor, Tensor]:
     """Labels U () eV, F (N, 3) eV/A, W = -volume * stress (6,) eV of a frame; NaN where there is none.
 
-    Reads the results of the frame's calculator, the free energy before the energy; only structures that are
-    periodic in all directions have a stress. Raises ValueError for
-    labels that are not finite or have a wrong shape.
+    Reads the results of the frame's calculator, the free energy before the energy; a stress where there is
+    one (`structures.has_stress`). Raises ValueError for labels that are not finite or have a wrong shape.
     """
     found = atoms.calc.results if atoms.calc is not None else {}
     energy = found.get("free_energy", found.get("energy"))
-    W = -atoms.cell.volume * np.asarray(found["stress"]) if "stress" in found and all(atoms.pbc) else None
+    W = -atoms.cell.volume * np.asarray(found["stress"]) if "stress" in found and has_stress(atoms) else None
     shapes = {"energy": (energy, ()), "forces": (found.get("forces"), (len(atoms), 3)), "stress": (W, (6,))}
     labels = []
     for key, (value, shape) in shapes.items():

@@ -26,11 +26,13 @@ def with_labels(atoms: Atoms, **labels) -> Atoms:
 
 
 def random_labels(seed: int = 0) -> list[Atoms]:
-    """Four frames of other sizes, compositions and cells; the last two lack the stress, one its forces."""
+    """Four frames of other sizes, compositions and cells, the first one a slab; the last two lack the stress,
+    one its forces.
+    """
     rng, frames = np.random.default_rng(seed), []
     kinds = (("Ag5Se3", SKEW), ("AgSe", 1.1 * TINY), ("Ag4Se2", BOX), ("Ag2", SKEW))
     for k, (formula, cell) in enumerate(kinds):
-        atoms = scattered(formula, cell, seed=seed + k)
+        atoms = scattered(formula, cell, (True, True, k > 0), seed=seed + k)
         labels = {
             "energy": -2.0 * len(atoms) + rng.normal(),
             "forces": 0.1 * rng.normal(size=(len(atoms), 3)),
@@ -283,8 +285,8 @@ def test_a_potential_remembers_the_shortest_distances():
     fit(potential, (frames, frames), epochs=1)
     expected: dict[tuple[str, str], float] = {}
     for atoms in frames:
-        r = (atoms * (3, 3, 3)).get_all_distances(mic=True)
-        symbols = (atoms * (3, 3, 3)).symbols
+        many = atoms * np.where(atoms.pbc, 3, 1)
+        r, symbols = many.get_all_distances(mic=True), many.symbols
         for i, j in zip(*np.nonzero((r > 0) & (r < 4.5)), strict=True):
             pair = tuple(sorted((symbols[i], symbols[j])))
             expected[pair] = min(r[i, j], expected.get(pair, 9.0))
