@@ -31,6 +31,10 @@ class Calculator(ase_calculator.Calculator):
         self.potential, self.skin = potential, skin
         self.edges: Edges | None = None
 
+    def identified_by(self) -> Any:
+        """What `archive.identity` knows it by: the neighbor list is no part of it."""
+        return "Calculator", self.potential
+
     def calculate(
         self,
         atoms: Atoms | None = None,

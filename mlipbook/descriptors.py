@@ -106,6 +106,10 @@ class Chebyshev(nn.Module):
         )
         return {name: getattr(self, name) for name in names}
 
+    def identified_by(self) -> Any:
+        """What `archive.identity` knows it by: all tables follow from the settings."""
+        return "Chebyshev", self.settings, self.weights.dtype
+
     def extra_repr(self) -> str:
         return (
             f"{self.species}, radial {self.radial_order} to {self.radial_cutoff} A, "

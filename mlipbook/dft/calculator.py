@@ -87,6 +87,10 @@ class PlaneWaveDFT(ase_calculator.Calculator):
         self.solutions: list[Solution] = []  # of the last two structures
         self.report: dict[str, Any] = {}
 
+    def identified_by(self) -> Any:
+        """What `archive.identity` knows it by: not the structures that it met before."""
+        return "PlaneWaveDFT", self.parameters
+
     def calculate(
         self,
         atoms: Atoms | None = None,

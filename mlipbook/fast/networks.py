@@ -25,6 +25,7 @@ from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,6 +110,10 @@ class Native:
         tables = {"weights": d.weights, "legendre": d.legendre, "harmonics": d.harmonics}
         self.tables = {name: table.double().numpy() for name, table in tables.items()}
         self.tables["known"] = self.known_distances() ** 2
+
+    def identified_by(self) -> Any:
+        """What `archive.identity` knows it by: results are those of the potential."""
+        return self.potential
 
     def known_distances(self) -> np.ndarray:
         """The shortest trained distances of pairs of elements, (Z, Z) angstrom."""

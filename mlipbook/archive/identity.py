@@ -1,0 +1,100 @@
+"""Whether two values are the same: one definition, by which stores, checkpoints, campaigns and labels know
+what they hold.
+
+    identity(value)                           SHA-256 of all that the value consists of
+    described(value)                          a few words and the beginning of that hash, to be kept in a file
+    refuse_other(path, found, wanted, way)    ValueError where what a file tells of itself is something else
+
+Two values with one identity give the same results. Numbers, arrays and tensors count with every bit, dtype
+and shape, wherever they lie; lists are tuples, and the order of a dict does not matter. Functions and classes
+of an installed package, this one included, count by their name without the module that they lie in: releases
+are what changes them. Your own (of a notebook, a script, a folder) count by name and code, with what they
+close over, their defaults, and the globals that they read. Other objects are their class and what pickle
+would take. A value may say itself what it is known by, in `identified_by()`. What cannot be known is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from torch import Tensor, nn
+
+from mlipbook.archive.contents import Pairs, content_of
+
+
+class Unidentified(TypeError):
+    """A value of which nothing tells whether another one is the same."""
+
+
+def identity(value: Any) -> str:
+    """SHA-256 (hexadecimal) of what the value consists of, see the module's docstring.
+
+    Raises Unidentified, a TypeError, naming the part of which it cannot be known.
+    """
+    return _digest(value, type(value).__name__, ()).hex()
+
+
+def described(value: Any) -> str:
+    """Words that may be read, and a hash that decides: two values are the same if the latter are."""
+    text = " ".join((_words(value) or type(value).__name__).split())
+    return f"{text if len(text) <= 100 else text[:97] + '...'} [{identity(value)[:16]}]"
+
+
+def refuse_other(path: Any, found: Mapping[str, str], wanted: Mapping[str, str], way: str) -> None:
+    """ValueError, naming both, for the first of the wanted descriptions that a file does not tell of itself.
+
+    way: what to do then.
+    """
+    for name, value in wanted.items():
+        if name not in found:
+            raise ValueError(f"{path}: written by an older version, which does not tell its {name}; {way}")
+        if found[name].split("[")[-1] != value.split("[")[-1]:
+            raise ValueError(f"{path}: of something else, whose {name} is {found[name]}, not {value}; {way}")
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Tensor | np.ndarray):
+        shape, some = tuple(value.shape), ", ".join(map(str, value.reshape(-1)[:6].tolist()))
+        return f"{some}{', ...' if np.prod(shape) > 6 else ''} {shape}"
+    if isinstance(value, nn.Module | Atoms):
+        return type(value).__name__
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_words(each)}" for name, each in sorted(value.items(), key=str))
+    if is_dataclass(value) and not isinstance(value, type):
+        own = ", ".join(f"{f.name}={_words(getattr(value, f.name))}" for f in fields(value))
+        return f"{type(value).__name__}({own})"
+    if isinstance(value, partial):
+        bound = [*map(_words, value.args), *(f"{k}={_words(x)}" for k, x in value.keywords.items())]
+        return f"{_words(value.func)}({', '.join(bound)})"
+    return value.__qualname__ if hasattr(value, "__qualname__") else repr(value)
+
+
+def _digest(value: Any, where: str, above: tuple[int, ...]) -> bytes:
+    """above: the objects that this one is part of, of which one may be a part of itself."""
+    if id(value) in above:
+        return hashlib.sha256(f"the one {len(above) - above.index(id(value))} above".encode()).digest()
+    inside = (*above, id(value))
+    if not isinstance(value, type) and hasattr(type(value), "identified_by"):
+        return _digest(value.identified_by(), where, inside)
+    try:
+        kind, content = content_of(value)
+    except Exception as error:  # pickle's refusals are of any type
+        raise Unidentified(
+            f"{where}: of a {type(value).__name__} it cannot be known what it consists of ({error})"
+        ) from error
+    found = hashlib.sha256(kind.encode() + b"\0")
+    if isinstance(content, bytes):
+        parts = [content]
+    elif isinstance(content, Pairs):
+        parts = sorted(_digest(k, where, inside) + _digest(x, f"{where}.{k}", inside) for k, x in content)
+    else:
+        parts = [_digest(x, f"{where}[{i}]", inside) for i, x in enumerate(content)]
+    for part in parts:
+        found.update(part)
+    return found.digest()
