@@ -34,7 +34,7 @@ ROUNDS, BATCH_STEPS = 5, 40
 
 def potential() -> mb.ANNPotential:
     found = mb.load(full_file("table1-potentials/128-4k.npz")).member(0).float()
-    found.shortest = None
+    found.shortest = {}
     return found
 
 

@@ -10,7 +10,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from mlipbook.potentials import EdgePotential, Mixture
+from mlipbook.potentials import Potential
 from mlipbook.structures import Structures, has_stress
 from mlipbook.training.derivatives import VOIGT, labels_of
 from mlipbook.units import GPa, meV
@@ -58,11 +58,11 @@ def _text(values: np.ndarray) -> str:
     return f"{values.mean():.4g} ± {values.std(ddof=1):.2g}"
 
 
-def predict(potential: EdgePotential | Mixture, frames: Sequence[Atoms]) -> list[dict[str, np.ndarray]]:
+def predict(potential: Potential, frames: Sequence[Atoms]) -> list[dict[str, np.ndarray]]:
     """Per frame: energy (members,) eV, forces (members, N, 3) eV/A, stress (members, 6) eV/A^3."""
-    device, results = next(potential.buffers(), torch.empty(0)).device, []
+    results = []
     for atoms in frames:
-        result = potential.evaluate(Structures.from_ase(atoms, device=device))
+        result = potential.evaluate(Structures.from_ase(atoms, device=potential.device or "cpu"))
         energies = result.energies[None] if result.energies.ndim == 2 else result.energies
         members = len(energies)
         found = {"energy": energies.sum(-1)[:, 0], "forces": result.forces.reshape(members, -1, 3)}
@@ -72,7 +72,7 @@ def predict(potential: EdgePotential | Mixture, frames: Sequence[Atoms]) -> list
     return results
 
 
-def errors(potential: EdgePotential | Mixture, frames: Sequence[Atoms]) -> ErrorTable:
+def errors(potential: Potential, frames: Sequence[Atoms]) -> ErrorTable:
     """RMSE, MAE and bias of energies per atom, force components, stress components and pressure.
 
     Frames may lack labels; what is missing is left out. Raises ValueError if no frame has any label.

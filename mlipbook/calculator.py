@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from ase import Atoms
 from ase.calculators import calculator as ase_calculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from mlipbook import neighbors
 from mlipbook.neighbors import Edges
-from mlipbook.potentials import EdgePotential, Mixture
+from mlipbook.potentials import Potential
 from mlipbook.structures import Structures, has_stress
 
 
@@ -26,7 +25,7 @@ class Calculator(ase_calculator.Calculator):
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]
 
-    def __init__(self, potential: EdgePotential | Mixture, skin: float = 0.8, **kwargs: Any):
+    def __init__(self, potential: Potential, skin: float = 0.8, **kwargs: Any):
         super().__init__(**kwargs)
         self.potential, self.skin = potential, skin
         self.edges: Edges | None = None
@@ -42,9 +41,7 @@ class Calculator(ase_calculator.Calculator):
         system_changes: list[str] = ase_calculator.all_changes,
     ) -> None:
         super().calculate(atoms, properties or ["energy"], system_changes)
-        structures = Structures.from_ase(
-            self.atoms, device=next(self.potential.buffers(), torch.empty(0)).device
-        )
+        structures = Structures.from_ase(self.atoms, device=self.potential.device or "cpu")
         if self.edges is None or "numbers" in system_changes or not self.edges.cover(structures):
             self.edges = neighbors.build(structures, self.potential.cutoff, self.skin)
         result = self.potential.evaluate(structures, edges=self.edges)

@@ -107,7 +107,7 @@ def _describe(calculator: Any) -> dict[str, Any]:
     """Name and parameters of a calculator, JSON types; of a potential of ours a hash of its numbers, too."""
     parameters = dict(getattr(calculator, "parameters", None) or {})
     if isinstance(calculator, Calculator):
-        numbers = [tensor.cpu().numpy() for tensor in calculator.potential.state_dict().values()]
+        numbers = [tensor.cpu().numpy() for tensor in calculator.potential.state_dict().values()]  # type: ignore[attr-defined]
         energies = getattr(calculator.potential, "reference_energies", None)
         content = b"".join([array.tobytes() for array in numbers] + [str(energies).encode()])
         parameters["potential"] = f"{calculator.potential}, SHA-256 {hashlib.sha256(content).hexdigest()}"

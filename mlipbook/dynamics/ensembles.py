@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from math import inf
 
-from mlipbook.dynamics.forces import Potential
 from mlipbook.dynamics.methods import BAOAB, MartynaTobiasKlein, NoseHoover, VelocityVerlet
 from mlipbook.dynamics.simulation import Ramp, Simulation
 from mlipbook.dynamics.state import Numbers
+from mlipbook.potentials import Potential
 from mlipbook.units import fs
 
 

@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
 
 from torch import Tensor
 
 from mlipbook.fast.graphs import fastest
 from mlipbook.neighbors import Edges, VerletLists
-from mlipbook.potentials import Evaluation
+from mlipbook.potentials import Definition, Evaluation, Potential, Wrapper
 from mlipbook.structures import Structures
 
 
-class Potential(Protocol):
-    """What dynamics knows of a potential."""
+class CommitteeMean(Wrapper):
+    """A potential, of a committee its mean; as a function of structures it keeps neighbor lists while atoms
+    move little, and gives virials II, the quickest.
+    """
 
-    cutoff: float
-
-    def evaluate(self, structures: Structures, definition: str = ..., edges: Any = ...) -> Evaluation: ...
-
-
-class CommitteeMean:
-    """Forces of a potential, of a committee their mean; neighbor lists are kept while atoms move little."""
+    members = 1
 
     def __init__(self, potential: Potential):
-        self.potential, self.lists = potential, VerletLists(potential.cutoff)
-        self.evaluate: Callable[[Structures, Edges], Evaluation] | None = None
+        super().__init__(potential)
+        self.lists = VerletLists(potential.cutoff)
+        self.replayed: Callable[[Structures, Edges], Evaluation] | None = None
 
     def __call__(self, structures: Structures) -> Evaluation:
-        if self.evaluate is None:
-            self.evaluate = fastest(self.potential, structures, "II")
-        result = self.evaluate(structures, self.lists(structures))
-        if result.energies.ndim == 2:
-            return result
-        energies, forces, virials = (x.mean(0) for x in (result.energies, result.forces, result.virials))
-        return Evaluation(energies, forces, virials, result.volumes)
+        if self.replayed is None:
+            self.replayed = fastest(self.potential, structures, "II")
+        return mean(self.replayed(structures, self.lists(structures)))
+
+    def evaluate(
+        self, structures: Structures, definition: Definition = "I", edges: Edges | None = None
+    ) -> Evaluation:
+        """As of the potential, without the axis of members."""
+        return mean(self.potential.evaluate(structures, definition, edges))
 
     def spread(self, structures: Structures) -> Tensor:
         """Largest standard deviation of a force component between members, (B,) eV/A."""
@@ -44,7 +42,15 @@ class CommitteeMean:
             raise ValueError("Limits(spread=...) needs a committee; give a potential of two or more members")
         return forces.std(0).amax((1, 2))
 
-    def shortest(self, structures: Structures) -> Tensor:
+    def shortest_distance(self, structures: Structures) -> Tensor:
         """Shortest distance, (B,) angstrom; where none is within the cutoff, some number beyond."""
         squares = self.lists(structures).vectors(structures).square().sum(0)
         return squares.view(len(structures), -1).amin(-1).sqrt()
+
+
+def mean(result: Evaluation) -> Evaluation:
+    """Of the members, if there are several."""
+    if result.energies.ndim == 2:
+        return result
+    energies, forces, virials = (x.mean(0) for x in (result.energies, result.forces, result.virials))
+    return Evaluation(energies, forces, virials, result.volumes)

@@ -44,11 +44,10 @@ class Limits:
 
 def refuse_broken(state: State, start: State, limits: Limits, forces: CommitteeMean) -> None:
     """Raise Unstable for the first replica that is outside of the limits."""
-    known = (getattr(forces.potential, "shortest", None) or {}).values()
-    closest = min(known, default=0.0) if limits.closest is None else limits.closest
+    closest = min(forces.shortest.values(), default=0.0) if limits.closest is None else limits.closest
     checks = [
         ("sum of p^2/m (eV)", state.twice_kinetic, 0.0, inf),
-        ("shortest distance (A)", forces.shortest(state.structures), closest, inf),
+        ("shortest distance (A)", forces.shortest_distance(state.structures), closest, inf),
     ]
     if all(state.structures.pbc):
         checks.append(("volume relative to the start", state.volume / start.volume, *limits.volume))

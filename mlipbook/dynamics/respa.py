@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mlipbook.dynamics.forces import CommitteeMean, Potential
+from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.dynamics.methods import Forces, MartynaTobiasKlein, NoseHoover, VelocityVerlet
 from mlipbook.dynamics.state import Extended, Number, State, on_host
-from mlipbook.potentials import Evaluation
+from mlipbook.potentials import Evaluation, Potential
 
 
 @dataclass(frozen=True)

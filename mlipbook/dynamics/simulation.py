@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mlipbook.dynamics.forces import CommitteeMean, Potential
+from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.dynamics.limits import Limits, Unstable, refuse_broken
 from mlipbook.dynamics.methods import Forces, VelocityVerlet
 from mlipbook.dynamics.state import Number, Numbers, State, on_host, per_replica
 from mlipbook.dynamics.store import Store, tensors_of
 from mlipbook.dynamics.trajectory import Recorder, Trajectory, joined
+from mlipbook.potentials import Potential
 from mlipbook.training.checkpoint import digest
 from mlipbook.units import kB, ps
 

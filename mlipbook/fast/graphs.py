@@ -36,7 +36,7 @@ def fastest(potential: Any, structures: Structures, definition: str) -> Callable
     def evaluate(structures: Structures, edges: Edges) -> Any:
         return potential.evaluate(structures, definition, edges)
 
-    single = getattr(potential, "members", 1) == 1
+    single = potential.members == 1
     return Recorded(evaluate) if structures.positions.is_cuda and single else evaluate
 
 

@@ -33,7 +33,7 @@ from ase.data import atomic_numbers
 from torch import Tensor
 
 from mlipbook.neighbors import Edges
-from mlipbook.potentials import Evaluation
+from mlipbook.potentials import Definition, Evaluation
 from mlipbook.potentials.ann import ANNPotential, MemberPerReplica
 from mlipbook.potentials.close_pairs import report_close_pairs, species_pair
 from mlipbook.potentials.edge import list_for, volumes_of
@@ -96,12 +96,12 @@ class Native:
     """
 
     def __init__(self, potential: ANNPotential | MemberPerReplica):
-        committee = getattr(potential, "committee", potential)
+        committee = potential.potential if isinstance(potential, MemberPerReplica) else potential
         if not isinstance(committee, ANNPotential):
             raise TypeError(f"{type(potential).__name__}: native force calls are those of ANN potentials")
         self.potential, self.descriptor, self.repulsion = potential, committee.descriptor, committee.repulsion
         self.cutoff, self.shortest = potential.cutoff, potential.shortest
-        self.members = getattr(potential, "members", 1)
+        self.members = potential.members
         d = self.descriptor
         sets = 1 + (len(d.species) > 1)
         self.dtype = potential.dtype
@@ -125,7 +125,7 @@ class Native:
         return known
 
     def evaluate(
-        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+        self, structures: Structures, definition: Definition = "I", edges: Edges | None = None
     ) -> Evaluation:
         """As of the potential: arguments, units, errors and warnings."""
         edges = list_for(self.potential, structures, definition, edges)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mlipbook.fast.networks import described, library, pointer
 from mlipbook.neighbors import Edges, one_image
-from mlipbook.potentials import EdgePotential, Evaluation
+from mlipbook.potentials import Definition, EdgePotential, Evaluation
 from mlipbook.potentials.edge import volumes_of
 from mlipbook.structures import Structures
 
@@ -54,7 +54,7 @@ class NativePairs:
         self.table = (values * torch.stack([torch.ones_like(step), step])).contiguous()  # (pairs, KNOTS, 2)
 
     def evaluate(
-        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+        self, structures: Structures, definition: Definition = "I", edges: Edges | None = None
     ) -> Evaluation:
         """As of the potential; all definitions of the virial are one. ValueError for other elements."""
         self.check(structures)

@@ -26,6 +26,7 @@ from mlipbook.free_energy.series import Windows
 from mlipbook.free_energy.soft_core import soft_core_excess
 from mlipbook.observables import steinhardt
 from mlipbook.potentials import Einstein, Potential, SoftCore
+from mlipbook.potentials.contract import placed
 from mlipbook.structures import Structures
 from mlipbook.units import bohr, fs, hartree, kB
 
@@ -150,7 +151,7 @@ def measured_spring(
     The soft modes of a crystal make <u^2> large; a spring 1.3-1.6 times stiffer keeps the variance low.
     """
     refuse_time_step(timestep, structures.masses)
-    potential = potential.to(structures.positions.device)
+    potential = placed(potential, structures.positions.device)
     masses = structures.masses
 
     def mean_square(state):  # type: ignore[no-untyped-def]

@@ -26,6 +26,7 @@ from mlipbook.free_energy.path import Path
 from mlipbook.free_energy.replicas import SEEDS, SELDOM, Sampler, picked, refuse_time_step
 from mlipbook.free_energy.series import LONG, Window, Windows
 from mlipbook.potentials import Potential
+from mlipbook.potentials.contract import placed
 from mlipbook.structures import Structures
 from mlipbook.units import fs
 
@@ -70,7 +71,7 @@ def windows(
     refuse(potential, structures, phase, replicas, path)
     refuse_time_step(timestep, structures.masses)
     device = structures.positions.device
-    potential, reference = potential.to(device), reference.to(device)
+    potential, reference = placed(potential, device), placed(reference, device)
     folder = Folder(store) if store is not None else None
     sampler = Sampler(
         potential, reference, temperature, timestep, friction_time, every, phase, folder, progress
@@ -112,7 +113,7 @@ def refuse(
             f"{len(structures)} structures of {structures.n_atoms} atoms, pbc {structures.pbc}: give one, or "
             "one for each lambda, periodic, of two atoms or more"
         )
-    if getattr(potential, "members", 1) > 1:
+    if potential.members > 1:
         raise ValueError("a committee has one free energy for each member: give potential.member(m)")
     if phase not in (None, "solid", "liquid") or replicas < len(path.lam):
         raise ValueError(

@@ -13,16 +13,17 @@ Cummings, Mol. Phys. 61, 367 (1987); Mandadapu, Jones, Papadopoulos, J. Chem. Ph
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from ase.data import atomic_numbers
-from torch import Tensor, nn
+from torch import Tensor
 
+from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.dynamics.methods import Forces, NoseHoover, drifted
 from mlipbook.dynamics.state import Number, State, without_total
 from mlipbook.neighbors import Edges
-from mlipbook.potentials import Evaluation
+from mlipbook.potentials import Definition, Evaluation, Potential, Wrapper
 from mlipbook.structures import Structures
 
 
@@ -39,7 +40,7 @@ class HeatField:
     """field: (B, 3), 1/A, on the flux of a definition; the state's virials must be of that one (`Booked`)."""
 
     field: Tensor
-    definition: str = "I"
+    definition: Definition = "I"
 
     def __call__(self, state: State, kT: Number) -> Tensor:
         energies = state.evaluated.energies + state.momenta.square().sum(-1) / (2 * state.masses)
@@ -98,9 +99,11 @@ class DrivenNoseHoover(NoseHoover):
 
     def refuse_other_virials(self, forces: Forces) -> None:
         """Dynamics asks potentials for virials II; only a `Booked` one answers with those of the drive."""
-        wanted = getattr(self.drive, "definition", None)
-        found = getattr(getattr(forces, "potential", None), "definition", None)
-        if wanted is not None and found != wanted:
+        if not isinstance(self.drive, HeatField):
+            return
+        potential, wanted = isinstance(forces, CommitteeMean) and forces.potential, self.drive.definition
+        found = potential.definition if isinstance(potential, Booked) else None
+        if found != wanted:
             raise TypeError(
                 f"the field drives the flux of definition {wanted}, and the simulation's potential has "
                 f"{f'virials {found}' if found else 'no definition of its own'}: give the simulation "
@@ -114,17 +117,15 @@ class DrivenNoseHoover(NoseHoover):
         return state.updated(momenta=state.momenta + dt * (forces + self.drive.change(state, middle)))
 
 
-class Booked(nn.Module):
+class Booked(Wrapper):
     """A potential whose atomic virials are those of one definition, whatever definition is asked for."""
 
-    def __init__(self, potential: Any, definition: str):
-        super().__init__()
-        self.potential, self.definition, self.cutoff = potential, definition, float(potential.cutoff)
-        self.shortest = getattr(potential, "shortest", None)
-        self.members = getattr(potential, "members", 1)
+    def __init__(self, potential: Potential, definition: Definition):
+        super().__init__(potential)
+        self.definition = definition
 
     def evaluate(
-        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+        self, structures: Structures, definition: Definition = "I", edges: Edges | None = None
     ) -> Evaluation:
         """As of the potential, in the definition of this book."""
         return self.potential.evaluate(structures, self.definition, edges)

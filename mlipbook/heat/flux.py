@@ -7,7 +7,7 @@ import torch
 from ase.data import atomic_numbers
 from torch import Tensor
 
-from mlipbook.potentials import EdgePotential, Mixture
+from mlipbook.potentials import Definition, Potential
 from mlipbook.structures import Structures
 
 
@@ -18,10 +18,10 @@ def convective_flux(energies: Tensor, masses: Tensor, velocities: Tensor) -> Ten
 
 
 def flux_parts(
-    potential: EdgePotential | Mixture,
+    potential: Potential,
     structures: Structures,
     velocities: Tensor | np.ndarray,
-    definition: str = "I",
+    definition: Definition = "I",
 ) -> tuple[Tensor, Tensor]:
     """The two parts of Eq. 11: convective, sum_i (t_i + eps_i) v_i, and virial, sum_i W_i v_i; (B, 3) each.
 
@@ -38,10 +38,10 @@ def flux_parts(
 
 
 def flux(
-    potential: EdgePotential | Mixture,
+    potential: Potential,
     structures: Structures,
     velocities: Tensor | np.ndarray,
-    definition: str = "I",
+    definition: Definition = "I",
 ) -> Tensor:
     """Total heat flux Omega*J = sum_i (t_i + eps_i + W_i) v_i of Eq. 11, (B, 3), eV A per ASE time unit.
 

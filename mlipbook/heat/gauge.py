@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from ase.data import atomic_numbers
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlipbook.neighbors import Edges
-from mlipbook.potentials import Evaluation
+from mlipbook.potentials import Definition, Evaluation, Potential, Wrapper
 from mlipbook.structures import Structures
 
 
-class Shifted(nn.Module):
+class Shifted(Wrapper):
     """A potential with offsets added to its atomic energies: {element: eV}, numbers or one per replica, (B,).
 
     Forces and virials are those of the potential, the flux changes by sum_z c_z V_z.
@@ -28,20 +27,14 @@ class Shifted(nn.Module):
 
     offsets: Tensor
 
-    def __init__(self, potential: Any, offsets: Mapping[str, float | Tensor]):
-        super().__init__()
-        self.potential, self.cutoff = potential, float(potential.cutoff)
-        self.members = getattr(potential, "members", 1)
+    def __init__(self, potential: Potential, offsets: Mapping[str, float | Tensor]):
+        super().__init__(potential)
         self.elements = tuple(offsets)
         values = [torch.as_tensor(x, dtype=torch.float64) for x in offsets.values()]
         self.register_buffer("offsets", torch.stack(torch.broadcast_tensors(*values)))
 
-    @property
-    def shortest(self) -> dict[tuple[str, str], float] | None:
-        return getattr(self.potential, "shortest", None)
-
     def evaluate(
-        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+        self, structures: Structures, definition: Definition = "I", edges: Edges | None = None
     ) -> Evaluation:
         """Shapes and errors as of the potential; ValueError for offsets that are not one for each replica, or
         of an element that is not there.

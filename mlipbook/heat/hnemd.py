@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from mlipbook.dynamics import Simulation, State
 from mlipbook.dynamics.ensembles import positive
 from mlipbook.heat.drive import Booked, ColorField, Drive, DrivenNoseHoover, HeatField
 from mlipbook.heat.flux import convective_flux, mass_current
+from mlipbook.potentials import Definition, Potential
 from mlipbook.units import W_per_m_K, fs, kB, ps
 
 
@@ -87,14 +87,14 @@ class Response:
 
 
 def hnemd(
-    potential: Any,
+    potential: Potential,
     state: State,
     field: float | Sequence[float] | Tensor,
     temperature: float,
     steps: int,
     timestep: float,
     *,
-    definition: str = "I",
+    definition: Definition = "I",
     color: str | None = None,
     thermostat_time: float = 100 * fs,
     settle: float = 5 * ps,
@@ -134,11 +134,11 @@ def hnemd(
 
 
 def under_field(
-    potential: Any,
+    potential: Potential,
     fields: Tensor,
     temperature: float,
     timestep: float,
-    definition: str = "I",
+    definition: Definition = "I",
     color: str | None = None,
     thermostat_time: float = 100 * fs,
 ) -> Simulation:

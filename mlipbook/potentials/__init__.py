@@ -1,9 +1,10 @@
 """Potentials: whatever turns structures into energies, forces and virials."""
 
 from mlipbook.potentials.close_pairs import CloserThanTrained, shortest_distances, species_pair
-from mlipbook.potentials.edge import DEFINITIONS, EdgePotential, Evaluation, edge_gradients, scatter
+from mlipbook.potentials.contract import DEFINITIONS, Base, Definition, Potential, Wrapper
+from mlipbook.potentials.edge import EdgePotential, Evaluation, edge_gradients, scatter
 from mlipbook.potentials.ionic import AgI, AgSe, Ionic
-from mlipbook.potentials.mixture import MixedEvaluation, Mixture, Potential
+from mlipbook.potentials.mixture import MixedEvaluation, Mixture
 from mlipbook.potentials.pairs import LennardJones, PairPotential, Repulsion, SoftCore
 from mlipbook.potentials.references import Einstein, IdealGas
 
@@ -11,7 +12,9 @@ __all__ = [
     "DEFINITIONS",
     "AgI",
     "AgSe",
+    "Base",
     "CloserThanTrained",
+    "Definition",
     "EdgePotential",
     "Einstein",
     "Evaluation",
@@ -24,6 +27,7 @@ __all__ = [
     "Potential",
     "Repulsion",
     "SoftCore",
+    "Wrapper",
     "edge_gradients",
     "scatter",
     "shortest_distances",

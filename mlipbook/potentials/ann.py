@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mlipbook import archive
 from mlipbook.descriptors import Chebyshev
-from mlipbook.potentials import EdgePotential, Repulsion
+from mlipbook.potentials import EdgePotential, Repulsion, Wrapper
 from mlipbook.structures import Structures
 
 
@@ -127,6 +127,7 @@ class ANNPotential(EdgePotential):
         self.register_buffer("energy_shift", torch.tensor(0.0, dtype=torch.float64))
         self.reference_energies = dict.fromkeys(descriptor.species, 0.0)  # E_atom, eV
         self.shortest = {}
+        self.species = descriptor.species
 
     @property
     def normalized(self) -> bool:
@@ -186,7 +187,7 @@ class ANNPotential(EdgePotential):
             "members": self.members,
             "repulsion": self.repulsion_cutoff,
             "reference_energies": self.reference_energies,
-            "shortest": [[*pair, distance] for pair, distance in (self.shortest or {}).items()],
+            "shortest": [[*pair, distance] for pair, distance in self.shortest.items()],
         }
         arrays = {
             k: v.detach().cpu() for k, v in self.state_dict().items() if not k.startswith("descriptor.")
@@ -194,25 +195,24 @@ class ANNPotential(EdgePotential):
         return arrays, metadata
 
 
-class MemberPerReplica(EdgePotential):
+class MemberPerReplica(Wrapper, EdgePotential):  # type: ignore[misc,override]
     """A committee of M whose members drive replicas of their own: B = M R replicas, the first R the first's.
 
     One batch for many potentials, with one pass over the descriptors. Raises ValueError for another B.
     """
 
-    def __init__(self, committee: ANNPotential):
-        super().__init__()
-        self.committee, self.cutoff, self.shortest = committee, committee.cutoff, committee.shortest
+    potential: ANNPotential  # the committee
+    members = 1
 
     def check(self, structures: Structures) -> None:
-        self.committee.check(structures)
-        if len(structures) % self.committee.members:
+        self.potential.check(structures)
+        if len(structures) % self.potential.members:
             raise ValueError(
-                f"{len(structures)} replicas for {self.committee.members} members: give each as many"
+                f"{len(structures)} replicas for {self.potential.members} members: give each as many"
             )
 
     def atomic_energies(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
-        descriptor, repulsion = self.committee.descriptor, self.committee.repulsion
+        descriptor, repulsion = self.potential.descriptor, self.potential.repulsion
         energies = self.from_features(
             descriptor.features(vectors, center_species, neighbor_species), center_species
         )
@@ -222,10 +222,10 @@ class MemberPerReplica(EdgePotential):
 
     def from_features(self, features: Tensor, species: Tensor) -> Tensor:
         """eps_i without repulsion, (A,) eV, from features (A, F)."""
-        M = self.committee.members
+        M = self.potential.members
         shares = features.view(M, -1, features.shape[-1])
-        energies = self.committee.network_energies(shares, species.view(M, -1)[0]).flatten()
-        return energies + self.committee.reference_energy(species)
+        energies = self.potential.network_energies(shares, species.view(M, -1)[0]).flatten()
+        return energies + self.potential.reference_energy(species)
 
 
 def _restore(arrays: dict, metadata: dict) -> ANNPotential:

@@ -10,6 +10,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor
 
 from mlipbook.neighbors import Edges
+from mlipbook.potentials.contract import Distances
 from mlipbook.structures import Structures
 
 
@@ -38,9 +39,7 @@ def shortest_distances(vectors: Tensor, edges: Edges, structures: Structures) ->
     return found
 
 
-def report_close_pairs(
-    vectors: Tensor, edges: Edges, structures: Structures, shortest: dict[tuple[str, str], float]
-) -> None:
+def report_close_pairs(vectors: Tensor, edges: Edges, structures: Structures, shortest: Distances) -> None:
     if not bool((vectors.square().sum(0) < known_distances(edges, structures, shortest) ** 2).any()):
         return
     for pair, distance in shortest_distances(vectors, edges, structures).items():
@@ -56,9 +55,7 @@ def report_close_pairs(
             )
 
 
-def known_distances(
-    edges: Edges, structures: Structures, shortest: dict[tuple[str, str], float]
-) -> Tensor | float:
+def known_distances(edges: Edges, structures: Structures, shortest: Distances) -> Tensor | float:
     """The shortest distance in the training set for each edge, (A, K) angstrom; a number for one species."""
     kinds = sorted({atomic_numbers[symbol] for symbol in structures.symbols})
     if len(kinds) == 1:

@@ -13,18 +13,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlipbook import neighbors
 from mlipbook.fast.graphs import being_recorded
 from mlipbook.neighbors import Edges
 from mlipbook.potentials.close_pairs import report_close_pairs
+from mlipbook.potentials.contract import DEFINITIONS, Base, Definition
 from mlipbook.structures import FLAT, Structures
-
-DEFINITIONS = ("I", "II", "III")
 
 
 @dataclass(frozen=True)
@@ -68,14 +66,11 @@ class Evaluation:
         return -self.stress.diagonal(dim1=-2, dim2=-1).mean(-1)
 
 
-class EdgePotential(nn.Module):
+class EdgePotential(Base):
     """A potential that is a sum of atomic energies, each a function of the edges of its atom.
 
     Subclasses set `cutoff` (angstrom) and write `atomic_energies`; `evaluate` is written once, here.
     """
-
-    cutoff: float
-    shortest: dict[tuple[str, str], float] | None = None  # trained distances per pair of species, A
 
     def atomic_energies(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
         """Atomic energies (A,) eV, or (members, A), from edge vectors (3, A, K) angstrom.
@@ -87,13 +82,8 @@ class EdgePotential(nn.Module):
     def check(self, structures: Structures) -> None:
         """Raise ValueError if the potential cannot describe these structures."""
 
-    @property
-    def dtype(self) -> torch.dtype:
-        first = next(self.parameters(), None)
-        return torch.float64 if first is None else first.dtype
-
     def evaluate(
-        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+        self, structures: Structures, definition: Definition = "I", edges: Edges | None = None
     ) -> Evaluation:
         """Energies, forces and atomic virials of a batch of structures.
 
@@ -121,7 +111,9 @@ class EdgePotential(nn.Module):
         )
 
 
-def list_for(potential: Any, structures: Structures, definition: str, edges: Edges | None) -> Edges:
+def list_for(
+    potential: EdgePotential, structures: Structures, definition: Definition, edges: Edges | None
+) -> Edges:
     """The neighbor list given, or a new one; ValueError for what `evaluate` refuses."""
     if definition not in DEFINITIONS:
         raise ValueError(f"definition {definition!r}: the atomic virial is one of {', '.join(DEFINITIONS)}")
@@ -151,7 +143,7 @@ def edge_gradients(energies: Tensor, vectors: Tensor) -> Tensor:
     return torch.autograd.grad(totals, vectors, each, is_grads_batched=True)[0]
 
 
-def scatter(g: Tensor, vectors: Tensor, edges: Edges, definition: str) -> tuple[Tensor, Tensor]:
+def scatter(g: Tensor, vectors: Tensor, edges: Edges, definition: Definition) -> tuple[Tensor, Tensor]:
     """Forces (..., A, 3) and atomic virials (..., A, 3, 3) from edge gradients (..., 3, A, K)."""
     forces = g.sum(-1) - to_neighbors(g, edges)
     w = -vectors[:, None] * g[..., None, :, :, :]  # (..., 3, 3, A, K) = -r_a g_b

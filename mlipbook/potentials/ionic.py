@@ -60,6 +60,7 @@ class Ionic(EdgePotential):
     Raises ValueError for parameters that are missing.
     """
 
+    species: tuple[str, ...]
     table: Tensor
     index: Tensor
 
@@ -67,22 +68,22 @@ class Ionic(EdgePotential):
         super().__init__()
         try:
             self.cutoff, self.damping = float(parameters["cutoff"]), float(parameters["damping"])
-            self.elements = tuple(parameters["charge"])
+            self.species = tuple(parameters["charge"])
             table = self._table(parameters)
         except KeyError as error:
             raise ValueError(
                 f"parameters of {parameters.get('name', 'an ionic potential')}: {error} is missing"
             ) from error
         index = torch.full((len(chemical_symbols),), -1)
-        index[[atomic_numbers[s] for s in self.elements]] = torch.arange(len(self.elements))
+        index[[atomic_numbers[s] for s in self.species]] = torch.arange(len(self.species))
         self.register_buffer("index", index)
         self.register_buffer("table", table)
 
     def _table(self, parameters: dict[str, Any]) -> Tensor:
         """(len(TERMS), n, n) for n elements."""
-        n, charge, alpha = len(self.elements), parameters["charge"], parameters["polarizability"]
+        n, charge, alpha = len(self.species), parameters["charge"], parameters["polarizability"]
         table = torch.zeros(len(TERMS), n, n, dtype=torch.float64)
-        for (i, a), (j, b) in combinations_with_replacement(enumerate(self.elements), 2):
+        for (i, a), (j, b) in combinations_with_replacement(enumerate(self.species), 2):
             repulsion = parameters["repulsion"][f"{a}-{b}"]
             dipole = coulomb_constant / 2 * (alpha[a] * charge[b] ** 2 + alpha[b] * charge[a] ** 2)
             C = parameters.get("dispersion", {}).get(f"{a}-{b}", 0.0)
@@ -98,11 +99,11 @@ class Ionic(EdgePotential):
     def check(self, structures: Structures) -> None:
         """Raise ValueError naming the first atom that has no parameters."""
         for i, symbol in enumerate(structures.symbols):
-            if symbol not in self.elements:
-                raise ValueError(f"atom {i} is {symbol}; there are parameters for {', '.join(self.elements)}")
+            if symbol not in self.species:
+                raise ValueError(f"atom {i} is {symbol}; there are parameters for {', '.join(self.species)}")
 
     def atomic_energies(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
-        pair = self.index[center_species][:, None] * len(self.elements) + self.index[neighbor_species]
+        pair = self.index[center_species][:, None] * len(self.species) + self.index[neighbor_species]
         terms = self.table.flatten(1)[:, pair]
         r = vectors.square().sum(0).sqrt()
         u = unshifted(r, terms[:5], self.damping) - terms[5] - terms[6] * (r - self.cutoff)

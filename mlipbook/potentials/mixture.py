@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlipbook.neighbors import Edges
-from mlipbook.potentials.edge import EdgePotential, Evaluation
-from mlipbook.potentials.references import Einstein, IdealGas
+from mlipbook.potentials.contract import Definition, Distances, Potential, Wrapper
+from mlipbook.potentials.edge import Evaluation
 from mlipbook.structures import Structures
-
-Potential = EdgePotential | Einstein | IdealGas
 
 
 @dataclass(frozen=True)
@@ -22,19 +20,43 @@ class MixedEvaluation(Evaluation):
     difference: Tensor
 
 
-class Mixture(nn.Module):
-    """U(lambda) = lambda U_a + (1 - lambda) U_b (Eq. 5). lam: a number, or (B,) one per structure."""
+class Mixture(Wrapper):
+    """U(lambda) = lambda U_a + (1 - lambda) U_b (Eq. 5). lam: a number, or (B,) one per structure.
 
-    cutoff: float
+    It knows no shortest distances: where lambda is small, atoms come closer than a was trained for.
+    """
+
+    within = ("potential", "reference")
     lam: Tensor
 
-    def __init__(self, a: Potential | Mixture, b: Potential | Mixture, lam: float | Tensor):
-        super().__init__()
-        self.a, self.b, self.cutoff = a, b, max(a.cutoff, b.cutoff)
+    def __init__(self, a: Potential, b: Potential, lam: float | Tensor):
+        super().__init__(a)
+        self.reference = b
         self.register_buffer("lam", torch.as_tensor(lam, dtype=torch.float64))
 
+    @property
+    def cutoff(self) -> float:
+        return max(self.potential.cutoff, self.reference.cutoff)
+
+    @property
+    def members(self) -> int:
+        return max(self.potential.members, self.reference.members)
+
+    @property
+    def shortest(self) -> Distances:
+        return {}
+
+    @property
+    def species(self) -> tuple[str, ...] | None:
+        a, b = self.potential.species, self.reference.species
+        return b if a is None else a if b is None else tuple(s for s in a if s in b)
+
+    @property
+    def device(self) -> torch.device | None:
+        return self.potential.device or self.reference.device
+
     def evaluate(
-        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+        self, structures: Structures, definition: Definition = "I", edges: Edges | None = None
     ) -> MixedEvaluation:
         """Both potentials, mixed; shapes and errors as in EdgePotential.evaluate.
 
@@ -44,7 +66,8 @@ class Mixture(nn.Module):
             raise ValueError(
                 f"{tuple(self.lam.shape)} lambdas for {len(structures)} structures; give one each"
             )
-        a, b = (potential.evaluate(structures, definition, edges) for potential in (self.a, self.b))
+        both = (self.potential, self.reference)
+        a, b = (potential.evaluate(structures, definition, edges) for potential in both)
 
         def mix(x: Tensor, y: Tensor, extra: int) -> Tensor:
             weight = self.lam.view(-1, *[1] * (extra + 1)) if self.lam.ndim else self.lam

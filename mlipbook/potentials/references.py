@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlipbook.neighbors import Edges
+from mlipbook.potentials.contract import Base, Definition
 from mlipbook.potentials.edge import Evaluation, volumes_of
 from mlipbook.structures import Structures
 
 
-class Einstein(nn.Module):
+class Einstein(Base):
     """Atoms on springs, U = spring/2 sum |r - site|^2: the reference of crystals.
 
     sites: (B, N, 3) angstrom, or (1, N, 3) for all structures; positions must not be wrapped. spring: eV/A^2.
@@ -30,7 +31,7 @@ class Einstein(nn.Module):
         self.register_buffer("sites", sites.detach().double())
 
     def evaluate(
-        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+        self, structures: Structures, definition: Definition = "I", edges: Edges | None = None
     ) -> Evaluation:
         """Shapes as in EdgePotential.evaluate. Raises ValueError if the sites do not fit the structures."""
         if self.sites.shape not in ((1, *structures.positions.shape[1:]), structures.positions.shape):
@@ -44,13 +45,13 @@ class Einstein(nn.Module):
         return Evaluation(energies, -self.spring * u, virials, volumes_of(structures))
 
 
-class IdealGas(nn.Module):
+class IdealGas(Base):
     """No interaction: the reference of fluids."""
 
     cutoff = 1.0  # A; it has no use for neighbors
 
     def evaluate(
-        self, structures: Structures, definition: str = "I", edges: Edges | None = None
+        self, structures: Structures, definition: Definition = "I", edges: Edges | None = None
     ) -> Evaluation:
         """Zeros; shapes as in EdgePotential.evaluate."""
         none = torch.zeros_like(structures.positions)

@@ -18,6 +18,7 @@ from mlipbook import neighbors
 from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials import shortest_distances
 from mlipbook.potentials.ann import ANNPotential
+from mlipbook.potentials.contract import Distances
 from mlipbook.structures import Structures, has_stress
 
 VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))  # xx, yy, zz, yz, xz, xy
@@ -171,9 +172,7 @@ def prepare_all(potential: ANNPotential, frames: Sequence[Atoms], part: str) -> 
     return [prepare(potential, atoms, name) for atoms, name in zip(frames, names, strict=True)]
 
 
-def shortest_of(
-    prepared: Sequence[Prepared], known: dict[tuple[str, str], float]
-) -> dict[tuple[str, str], float]:
+def shortest_of(prepared: Sequence[Prepared], known: Distances) -> dict[tuple[str, str], float]:
     """The shortest distance per pair of species (angstrom) in these structures and those known before."""
     found = dict(known)
     for p in prepared:

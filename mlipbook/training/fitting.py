@@ -60,7 +60,7 @@ def fit(
     check_labels(cost, sets)
     if not potential.normalized:
         normalize(potential, sets["train"], reference_energies)
-    potential.shortest = shortest_of(sets["train"], potential.shortest or {})
+    potential.shortest = shortest_of(sets["train"], potential.shortest)
     history = History(summarize(potential, sets))
     order = np.random.default_rng(seed).permutation(len(train))
     batches = make_batches(potential, [sets["train"][i] for i in order], batch_size)

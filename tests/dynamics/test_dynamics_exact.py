@@ -20,14 +20,14 @@ from scipy import optimize, stats
 
 import mlipbook as mb
 from mlipbook import dynamics
-from mlipbook.potentials import EdgePotential, Evaluation, LennardJones, PairPotential
+from mlipbook.potentials import Base, Evaluation, LennardJones, PairPotential
 from mlipbook.units import fs, kB
 
 ANYWHERE = dynamics.Limits(closest=0.0, volume=(0.0, math.inf))
 T = 300.0  # K
 
 
-class Tethered(EdgePotential):
+class Tethered(Base):
     """Atoms that do not meet: U = stiffness/2 sum |r - site|^2 (eV, A); an ideal gas for stiffness 0."""
 
     cutoff = 0.5

@@ -20,7 +20,7 @@ from ase.io import read
 from tqdm import tqdm
 
 from mlipbook import dynamics, neighbors
-from mlipbook.potentials import EdgePotential, Evaluation, LennardJones
+from mlipbook.potentials import Base, Evaluation, LennardJones, Wrapper
 from mlipbook.units import fs, kB
 
 ARGON = LennardJones(0.0104, 3.4, 4.6)
@@ -151,12 +151,8 @@ def test_a_run_goes_on_from_its_last_state(name):
     same(once, twice, rtol=0, atol=1e-10)
 
 
-class FreshLists(EdgePotential):
+class FreshLists(Wrapper):
     """A potential that trusts no neighbor list."""
-
-    def __init__(self, potential):
-        super().__init__()
-        self.potential, self.cutoff = potential, potential.cutoff
 
     def evaluate(self, structures, definition="I", edges=None):
         return self.potential.evaluate(structures, definition)
@@ -305,7 +301,7 @@ def test_missing_part_is_named(tmp_path):
 # ---- stops -------------------------------------------------------------------------------------------
 
 
-class Failing(EdgePotential):
+class Failing(Base):
     """Lennard-Jones until atom 5 of replica 1 has gone 0.1 A; its forces are not a number from there on."""
 
     cutoff = 4.6
@@ -317,10 +313,10 @@ class Failing(EdgePotential):
         return result
 
 
-class Committee(EdgePotential):
+class Committee(Base):
     """Two members that disagree the more, the closer atoms are."""
 
-    cutoff = 4.6
+    cutoff, members = 4.6, 2
 
     def evaluate(self, structures, definition="I", edges=None):
         a, b = (LennardJones(e, 3.4, 4.6).evaluate(structures, definition, edges) for e in (0.0104, 0.0120))

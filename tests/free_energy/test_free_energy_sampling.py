@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-from torch import nn
 
 import mlipbook as mb
 from mlipbook import free_energy
@@ -20,7 +19,7 @@ from mlipbook.dynamics.state import repeated
 from mlipbook.free_energy import replicas, sampling, series
 from mlipbook.free_energy.phases import remarks
 from mlipbook.free_energy.replicas import Sampler
-from mlipbook.potentials import Einstein, Evaluation, IdealGas
+from mlipbook.potentials import Base, Einstein, Evaluation, IdealGas
 from mlipbook.units import fs, hbar, kB
 
 T, NA = 350.0, 22.98976928
@@ -33,7 +32,7 @@ def sodium(cells) -> mb.Structures:
     return mb.Structures.from_ase(bulk("Na", "bcc", 4.306, cubic=True) * cells)
 
 
-class Harmonic(nn.Module):
+class Harmonic(Base):
     """Springs between first and second neighbors, K along a bond and K/4 across: U = u H u/2.
 
     With the volume the sites move and the springs soften, H ~ V^(-2 gamma): so do all frequencies, with the

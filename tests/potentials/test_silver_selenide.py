@@ -39,7 +39,7 @@ def test_the_static_crystal_is_that_of_an_independent_code():
 
 @pytest.mark.parametrize("potential", [AgSe(), AgI()])
 def test_energy_and_force_end_at_the_cutoff(potential):
-    symbol = "".join(potential.elements)
+    symbol = "".join(potential.species)
     r = potential.cutoff - 1e-6
     pair = potential.evaluate(mb.Structures.from_ase(Atoms(symbol, [(0, 0, 0), (r, 0, 0)])))
     assert abs(float(pair.energy[0])) < 1e-12

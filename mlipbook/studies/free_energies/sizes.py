@@ -40,7 +40,7 @@ def sodium() -> ANNPotential:
     """A student of chapter 7 (EFP-fit, first seed) in float32, silent about close pairs of the references."""
     students = load(full_file("hysteresis-students.npz"))
     potential = next(p for kind, k, p in each_member(students) if (kind, k) == ("EFP", 0)).float()
-    potential.shortest = None
+    potential.shortest = {}
     return potential
 
 

@@ -119,7 +119,7 @@ def ramp_steps(rate: float) -> int:
 def in_single_precision(potential: ANNPotential) -> ANNPotential:
     """A copy with a float32 network, silent about close pairs: the ramps observe the shortest distance."""
     copy = potential.member(0).float()
-    copy.shortest = None
+    copy.shortest = {}
     return copy
 
 

@@ -30,10 +30,9 @@ from torch import Tensor
 from mlipbook import bookkit, campaign, observables
 from mlipbook.archive import replacing
 from mlipbook.dynamics import NVE, Langevin, Limits, State, thermalize
-from mlipbook.dynamics.forces import Potential
 from mlipbook.free_energy import PhaseChange
 from mlipbook.free_energy.replicas import seldom
-from mlipbook.potentials import Repulsion, SoftCore
+from mlipbook.potentials import Potential, Repulsion, SoftCore
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.table1.potentials import SETTINGS
 from mlipbook.studies.table1.runs import PHASES, POTENTIALS, fingerprint, member

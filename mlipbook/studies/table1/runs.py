@@ -58,7 +58,7 @@ Job = dict[str, Any]
 def member(potentials: Path, setting: str, seed: int) -> ANNPotential:
     """A potential in single precision, silent about close pairs, which references make at small lambda."""
     potential = load(potentials / f"{setting}.npz").member(seed).float()
-    potential.shortest = None
+    potential.shortest = {}
     return potential
 
 
