@@ -52,7 +52,8 @@ def _parser() -> ArgumentParser:
     sub.add_argument("--text", type=Path, help="draft, with cells that start with '%%%% md' or '%%%% code'")
     sub = command(run, "notebooks", "profile", help="execute chapters, in place at the stored profile")
     sub.add_argument("--live", action="store_true", help="show the chapters' own progress")
-    command(check, "notebooks", help="stamps, outputs, frame of the stored chapters")
+    sub = command(check, "notebooks", help="stamps, outputs, frame of the stored chapters")
+    sub.add_argument("--release", action="store_true", help="refuse what is older than what it depends on")
     sub = command(bless, "notebooks", "profile", help="take recorded values as expected from now on")
     sub.add_argument("--reason", required=True)
     sub = command(test_notebooks, "notebooks", "profile", help="run copies of the chapters and compare")
@@ -116,6 +117,8 @@ def run(arguments: Namespace) -> None:
 def check(arguments: Namespace) -> int:
     paths = notebooks.paths(arguments.notebooks)
     found = [what for path in paths for what in [*notebooks.problems(path), *frame.problems(path)]]
+    for path in paths if arguments.release else []:
+        found += [f"{path.name}: {name} changed since it was run" for name in notebooks.changed_since(path)]
     print("\n".join(found) or f"{len(paths)} chapters are as they should be")
     return len(found) > 0
 

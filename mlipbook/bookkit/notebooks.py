@@ -1,7 +1,6 @@
 """Run a chapter, stamp it, and say what is wrong with a stored one."""
 
 import ast
-import hashlib
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from typing import Any
 
 from .records import CHECK, CLAIM, RECORD
 from .results import ROOT
+from .stamps import changes, dependencies, digest, syntax
 
 BOOK = ROOT / "book"
 EXECUTED = ROOT / "_build" / "notebooks"
@@ -66,43 +66,15 @@ def claims(notebook: dict) -> list[dict]:
 # ---- stamps
 
 
-def syntax(code: str) -> str:
-    """The code's syntax tree as text: free of comments and layout, and the same for every Python version."""
-
-    def text(node: Any) -> str:
-        if isinstance(node, list):
-            return "[" + ",".join(text(item) for item in node) + "]"
-        if not isinstance(node, ast.AST):
-            return repr(node)
-        # Newer versions add fields that are empty for older code; empty fields are left out for that reason.
-        fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
-        return type(node).__name__ + "(" + ",".join(f"{name}={text(value)}" for name, value in fields) + ")"
-
-    return text(ast.parse(code))
-
-
-def _digest(parts: list[str]) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
 def code_hash(notebook: dict) -> str:
     """Hash of the code cells' syntax trees."""
-    return _digest([syntax(cell["source"]) for cell in code_cells(notebook)])
+    return digest("\n".join(syntax(ast.parse(cell["source"])) for cell in code_cells(notebook)))
 
 
-def library_hash() -> str:
-    """Hash of the syntax trees of every module of the package."""
-    package = ROOT / "mlipbook"
-    files = sorted(package.rglob("*.py"))
-    return _digest([f"{file.relative_to(package)} {syntax(file.read_text())}" for file in files])
-
-
-def data_hash() -> str:
-    """Hash of the bundled data sets."""
-    folder = ROOT / "mlipbook" / "data"
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.suffix.startswith(".py"))
-    sums = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    return _digest([f"{file.relative_to(folder)} {sum}" for file, sum in zip(files, sums, strict=True)])
+def depends(notebook: dict) -> dict[str, str]:
+    """Name -> hash of what an executed notebook depends on (module `stamps`)."""
+    code = "\n".join(cell["source"] for cell in code_cells(notebook))
+    return dependencies(code, {item["id"] for item in claims(notebook)})
 
 
 def _device() -> str:
@@ -145,12 +117,11 @@ def run(path: Path, profile: str = "colab", live: bool = False) -> tuple[Path, f
     notebook = read(executed)
     stamp = {
         "code": code_hash(notebook),
-        "library": library_hash(),
-        "data": data_hash(),
         "profile": profile,
         "device": _device(),
         "seconds": round(seconds, 1),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "depends": depends(notebook),
     }
     _write(executed, _clean(notebook) | {"metadata": _metadata(notebook) | {"mlipbook": stamp}})
     return executed, seconds
@@ -245,7 +216,7 @@ def _output_problems(output: dict) -> list[str]:
     return found
 
 
-def is_stale(path: Path) -> bool:
-    """Whether the library or its data changed since the run: allowed, and shown on the status page."""
-    stamp = read(path)["metadata"].get("mlipbook", {})
-    return (stamp.get("library"), stamp.get("data")) != (library_hash(), data_hash())
+def changed_since(path: Path) -> list[str]:
+    """Names of what changed since the run: allowed, and shown on the status page, but in no release."""
+    notebook = read(path)
+    return changes(notebook["metadata"].get("mlipbook", {}), depends(notebook))

@@ -5,19 +5,26 @@ from pathlib import Path
 from . import notebooks
 from .records import claims, format_value
 
+SHOWN = 3  # of what changed, by name
+
 
 def status(paths: list[Path]) -> str:
-    """Each chapter's last run: profile, device, time, date, and whether the library changed since."""
-    lines = ["| chapter | profile | device | seconds | date | library |", "|---|---|---|---|---|---|"]
+    """Each chapter's last run: profile, device, time, date, and what it depends on that changed since."""
+    lines = ["| chapter | profile | device | seconds | date | depends on |", "|---|---|---|---|---|---|"]
     for path in paths:
         stamp = notebooks.read(path)["metadata"].get("mlipbook")
         if not stamp:
             lines.append(f"| {_link(path)} | never run | | | | |")
             continue
-        library = "changed since" if notebooks.is_stale(path) else "as it is now"
-        columns = [stamp["profile"], stamp["device"], f"{stamp['seconds']:.0f}", stamp["date"], library]
+        columns = [stamp["profile"], stamp["device"], f"{stamp['seconds']:.0f}", stamp["date"], _state(path)]
         lines.append(f"| {_link(path)} | {' | '.join(columns)} |")
     return "\n".join(lines)
+
+
+def _state(path: Path) -> str:
+    changed = [f"`{name.removeprefix('mlipbook/')}`" for name in notebooks.changed_since(path)]
+    more = [f"{len(changed) - SHOWN} more"] if len(changed) > SHOWN else []
+    return "changed since: " + ", ".join(changed[:SHOWN] + more) if changed else "what is there now"
 
 
 def ledger(paths: list[Path]) -> str:

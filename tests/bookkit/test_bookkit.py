@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mlipbook import bookkit
+from mlipbook.__main__ import main
 from mlipbook.bookkit import expected, frame, notebooks, pages, profiles, records, results, sliders
 
 matplotlib.use("Agg")
@@ -205,20 +206,6 @@ def test_paper_scale_results_travel_with_their_provenance(shown, tmp_path, monke
 # ---- stamps
 
 
-def test_code_hash_sees_code_and_nothing_else():
-    same = ["x = f(1)  # why", "x = f( 1 )", "x = (f(1))"]
-    assert len({notebooks.syntax(text) for text in same}) == 1
-    other = ["x = f(2)", "x = f(1.0)", "x = f('1')", "y = f(1)", "x = f(1, None)", "x = f(1)()"]
-    assert len({notebooks.syntax(text) for text in [*same, *other]}) == 1 + len(other)
-
-
-def test_code_hash_does_not_depend_on_the_python_version():
-    # Fields that newer grammars add (type_params in 3.12) are empty for this code and must not show.
-    assert notebooks.syntax("def f(): pass") == (
-        "Module(body=[FunctionDef(name='f',args=arguments(),body=[Pass()])])"
-    )
-
-
 def test_the_template_runs_and_passes_gate_and_lint(chapter):
     assert notebooks.problems(chapter) == []
     assert frame.problems(chapter) == []
@@ -404,11 +391,27 @@ def test_bless_needs_a_run_at_that_profile(chapter, tmp_path, monkeypatch):
 # ---- generated pages
 
 
-def test_status_page_tells_stale_from_fresh(chapter, changed):
-    assert "| colab | " in pages.status([chapter]) and "as it is now" in pages.status([chapter])
-    old = changed(lambda n: n["metadata"]["mlipbook"].update(library="0123"))
-    assert "changed since" in pages.status([old])
+def test_status_page_says_what_changed_since_the_run(chapter, changed):
+    assert "| colab | " in pages.status([chapter]) and "what is there now" in pages.status([chapter])
+
+    def older(notebook):
+        notebook["metadata"]["mlipbook"]["depends"].update({"mlipbook/units.py": "0", "a": "0", "b": "0"})
+
+    assert "changed since: `a`, `b`, `units.py` |" in pages.status([changed(older)])
     assert "never run" in pages.status([changed(lambda n: n["metadata"].pop("mlipbook"))])
+
+
+def test_a_stamp_of_an_older_form_counts_as_changed(changed):
+    old = changed(lambda n: n["metadata"]["mlipbook"].pop("depends"))
+    assert notebooks.changed_since(old) == ["the form of the stamp"] and notebooks.problems(old) == []
+
+
+def test_a_release_refuses_a_chapter_older_than_what_it_depends_on(changed, monkeypatch, capsys):
+    for arguments, status in ([], 0), (["--release"], 1):
+        path = changed(lambda n: n["metadata"]["mlipbook"]["depends"].update({"mlipbook/units.py": "0"}))
+        monkeypatch.setattr("sys.argv", ["mlipbook", "check", *arguments, str(path)])
+        assert main() == status
+    assert "ch99_template.ipynb: mlipbook/units.py changed since it was run" in capsys.readouterr().out
 
 
 def test_ledger_lists_every_claim_and_the_verdicts(changed):
