@@ -1,43 +1,122 @@
-"""Means of correlated series, with their standard errors."""
+"""Numbers with their errors, and the means that they come from."""
 
 from __future__ import annotations
 
 import warnings
-from math import hypot
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite, nan
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
-class Value(NamedTuple):
-    """A number and its standard error; the errors of sums and differences are those of independent values."""
+@dataclass(frozen=True)
+class Value:
+    """A number and its standard error over all that scatters: floats, or arrays of one shape.
 
-    value: float
-    error: float
+    error: 0 of what is exact, nan where it is not known. n: number of independent samples, None where there
+    is no such number. Arithmetic is that of independent values, to first order, and keeps the smaller n;
+    `value, error = x` unpacks.
+    """
 
-    def __add__(self, other: Value) -> Value:  # type: ignore[override]
-        return Value(self.value + other.value, hypot(self.error, other.error))
+    value: Any
+    error: Any = 0.0
+    n: Any = None
+    __array_ufunc__ = None  # an array's or NumPy number's arithmetic with a Value is the Value's
 
-    def __sub__(self, other: Value) -> Value:
-        return Value(self.value - other.value, hypot(self.error, other.error))
+    @classmethod
+    def from_record(cls, item: Mapping[str, Any]) -> Value:
+        """What `record` stored."""
+        return cls(item["value"], nan if item["sem"] is None else item["sem"], item.get("n"))
+
+    def record(self, unit: str = "") -> dict[str, Any]:
+        """As results are stored: value, sem (None where it is not known), n, unit."""
+        sem, n = float(self.error), None if self.n is None else int(self.n)
+        return {"value": float(self.value), "sem": sem if isfinite(sem) else None, "n": n, "unit": unit}
+
+    def z(self, other: Value | float = 0.0) -> float:
+        """Difference over its standard error; nan if it has none."""
+        d = self - other
+        return d.value / d.error if d.error else nan
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.value, self.error))
+
+    def __neg__(self) -> Value:
+        return Value(-self.value, self.error, self.n)
+
+    def __add__(self, other: Value | float) -> Value:
+        b = exact(other)
+        return Value(self.value + b.value, (self.error**2 + b.error**2) ** 0.5, fewest(self.n, b.n))
+
+    def __sub__(self, other: Value | float) -> Value:
+        return self + -other
+
+    def __mul__(self, other: Value | float) -> Value:
+        b = exact(other)
+        error = ((b.value * self.error) ** 2 + (self.value * b.error) ** 2) ** 0.5
+        return Value(self.value * b.value, error, fewest(self.n, b.n))
+
+    def __truediv__(self, other: Value | float) -> Value:
+        b = exact(other)
+        ratio = self.value / b.value
+        error = ((self.error / b.value) ** 2 + (ratio * b.error / b.value) ** 2) ** 0.5
+        return Value(ratio, error, fewest(self.n, b.n))
+
+    def __pow__(self, power: float) -> Value:
+        slope = power * self.value ** (power - 1)
+        return Value(self.value**power, abs(slope) * self.error, self.n)
+
+    def __rsub__(self, other: float) -> Value:
+        return -self + other
+
+    def __rtruediv__(self, other: float) -> Value:
+        return exact(other) / self
+
+    __radd__, __rmul__ = __add__, __mul__
 
 
-class Average(NamedTuple):
-    """Mean of a correlated series; all fields have the series' shape without its first axis."""
-
-    mean: Tensor
-    error: Tensor  # standard error of the mean
-    autocorrelation_time: Tensor  # integrated, in samples; 1/2 if they are independent
-    independent: Tensor  # number of independent samples, T / (2 tau)
+def exact(x: Value | float) -> Value:
+    """A Value, or a number without error."""
+    return x if isinstance(x, Value) else Value(x)
 
 
-def block_average(series: Tensor) -> Average:
+def fewest(a: Any, b: Any) -> Any:
+    """The smaller one, of numbers of samples that are known."""
+    if a is None or b is None:
+        return b if a is None else a
+    return torch.minimum(a, b) if isinstance(a, Tensor) else np.minimum(a, b)
+
+
+# ---- independent samples ------------------------------------------------------------------------------
+
+
+def mean(samples: Any) -> Value:
+    """Of independent samples (n, ...), over the first axis; of a single one the error is not known."""
+    x = np.asarray(samples, dtype=float)
+    n = len(x)
+    error = x.std(0, ddof=1) / n**0.5 if n > 1 else np.full_like(x[0], nan)
+    return Value(x.mean(0), error, n) if x.ndim > 1 else Value(float(x.mean()), float(error), n)
+
+
+def median(samples: Any) -> Value:
+    """Of independent samples (n,) of a normal law but for outliers: its error is sqrt(pi/2) of the mean's."""
+    return Value(float(np.median(samples)), (np.pi / 2) ** 0.5 * mean(samples).error, len(samples))
+
+
+# ---- correlated series --------------------------------------------------------------------------------
+
+
+def block_average(series: Tensor) -> Value:
     """Mean over the first axis with the standard error of a correlated series (T, ...).
 
-    tau = 1/2 + sum_t rho(t) up to the first lag W >= 5 tau (Sokal's automatic window; Functional
-    Integration, NATO ASI B 361, 131 (1997), section 3), error^2 = 2 tau variance/T, corrected by
-    1 + (2W + 1)/T for the mean being the series' own (Wolff, Comput. Phys. Commun. 156, 143 (2004), Eq. 49).
+    n = T/(2 tau) of the samples count, tau = 1/2 + sum_t rho(t) up to the first lag W >= 5 tau (Sokal's
+    automatic window; Functional Integration, NATO ASI B 361, 131 (1997), section 3); error^2 = variance/n,
+    times 1 + (2W + 1)/T for the mean being the series' own (Wolff, Comput. Phys. Commun. 156, 143 (2004),
+    Eq. 49).
     tau below 1/2 (anticorrelation) is taken as 1/2: the error is then an upper bound.
 
     Raises ValueError below 10 samples or for values that are not finite. Warns (RuntimeWarning) if the
@@ -47,11 +126,11 @@ def block_average(series: Tensor) -> Average:
     T = len(x) if x.ndim else 0
     if T < 10 or not bool(torch.isfinite(x).all()):
         raise ValueError(f"{T} samples: an average with its error needs 10 or more, all of them finite")
-    mean = x.mean(0)
+    average = x.mean(0)
     lag = torch.arange(T).to(x).view(-1, *[1] * (x.ndim - 1))
-    covariance = correlation(x - mean) / (T - lag)
+    covariance = correlation(x - average) / (T - lag)
     variance = covariance[0]
-    constant = variance <= (1e-14 * mean).square()  # up to rounding
+    constant = variance <= (1e-14 * average).square()  # up to rounding
     rho = torch.where(constant, 0, covariance / variance.where(~constant, 1))
     taus = rho[1:].cumsum(0) + 0.5
     within = (lag[1:] < 5 * taus).cummin(0).values  # lags before the window closes
@@ -65,20 +144,20 @@ def block_average(series: Tensor) -> Average:
             RuntimeWarning,
             stacklevel=2,
         )
-    return Average(mean, torch.where(constant, 0, error), tau, T / (2 * tau))
+    return Value(average, torch.where(constant, 0, error), T / (2 * tau))
 
 
-def quiet_average(series: Tensor) -> Average:
+def quiet_average(series: Tensor) -> Value:
     """`block_average`, whose warning of short series `windows` gives for all of them at once."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return block_average(series)
 
 
-def pooled(averages: Average) -> Value:
-    """Mean over independent copies of equal length; their squared errors add."""
-    n = averages.mean.numel()
-    return Value(float(averages.mean.mean()), float(averages.error.square().sum().sqrt()) / n)
+def pooled(copies: Value) -> Value:
+    """Mean over independent copies of equal length, arrays (copies,); their squared errors add."""
+    error = float(copies.error.square().sum().sqrt()) / copies.value.numel()
+    return Value(float(copies.value.mean()), error, float(copies.n.sum()))
 
 
 def average(series: Tensor) -> Value:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mlipbook.averages import Value, correlation, mean
 from mlipbook.averages import block_average as block_average  # part of what this module offers
-from mlipbook.averages import correlation
 from mlipbook.descriptors import _angular_tables, chebyshev_series, circular_functions
 from mlipbook.structures import Structures
 from mlipbook.units import ATOMIC_MASS
@@ -243,8 +243,8 @@ def blocks(series: Tensor, number: int) -> Tensor:
     return kept.unflatten(0, (number, length)).transpose(0, 1).flatten(1, 2)
 
 
-def diffusion(time: Tensor, msd: Tensor, window: tuple[float, float]) -> tuple[float, float]:
-    """Einstein's D = slope/6 of a straight line through the mean square displacement, and its standard error.
+def diffusion(time: Tensor, msd: Tensor, window: tuple[float, float]) -> Value:
+    """Einstein's D = slope/6 of a straight line through the mean square displacement.
 
     time: lags (T,), internal units. msd: (T, B) A^2. window: the lags of the fit, after the ballistic and
     cage regimes. D in A^2 per internal time; times 1e-16 * units.second in cm^2/s. The error is that of the
@@ -258,7 +258,7 @@ def diffusion(time: Tensor, msd: Tensor, window: tuple[float, float]) -> tuple[f
         raise ValueError("one replica gives no error: cut the positions with blocks(positions, number)")
     t = (time - time[chosen].mean())[chosen].to(msd)
     D = t @ msd[chosen] / t.square().sum() / 6
-    return float(D.mean()), float(D.std() / len(D) ** 0.5)
+    return mean(D.cpu())
 
 
 def lindemann(positions: Tensor, masses: Tensor, spacing: float | Tensor, window: int) -> Tensor:

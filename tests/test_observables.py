@@ -301,30 +301,30 @@ def test_block_average_knows_the_autocorrelation_time(phi):
     series = autoregressive(phi, T, B)
     found = observables.block_average(series)
     tau = (1 + phi) / (1 - phi) / 2
-    spread = float(found.autocorrelation_time.std()) / B**0.5
+    found_tau = T / 2 / found.n
+    spread = float(found_tau.std()) / B**0.5
     # The window of 5 tau leaves out exp(-5) of the sum, noise at tau = 1/2 only adds.
-    assert abs(float(found.autocorrelation_time.mean()) - tau) < 4 * spread + 0.03 * tau
-    torch.testing.assert_close(found.mean, series.mean(0))
+    assert abs(float(found_tau.mean()) - tau) < 4 * spread + 0.03 * tau
+    torch.testing.assert_close(found.value, series.mean(0))
     # Variance of the mean of a finite stationary series, exactly.
     lags = torch.arange(1, T, dtype=torch.float64)
     exact = (1 + 2 * ((1 - lags / T) * phi**lags).sum()) / T
     assert float(found.error.square().mean() / exact) == pytest.approx(1, abs=0.08)
-    z = found.mean / found.error  # the true mean is 0
+    z = found.value / found.error  # the true mean is 0
     assert abs(float(z.square().mean()) - 1) < 4 * (2 / B) ** 0.5
-    torch.testing.assert_close(found.independent, T / 2 / found.autocorrelation_time)
 
 
 def test_block_average_of_other_shapes_constants_and_anticorrelation():
     series = autoregressive(0.5, 1000, 6)
     shaped = observables.block_average(series.view(1000, 2, 3))
     alone = observables.block_average(series[:, 4])
-    assert shaped.mean.shape == shaped.error.shape == shaped.autocorrelation_time.shape == (2, 3)
-    for together, single in zip(shaped, alone, strict=True):
+    assert shaped.value.shape == shaped.error.shape == shaped.n.shape == (2, 3)
+    for together, single in zip((*shaped, shaped.n), (*alone, alone.n), strict=True):
         assert single.shape == () and float(together[1, 1]) == pytest.approx(float(single), rel=1e-12)
     constant = observables.block_average(torch.full((100,), 1 / 3))
-    assert float(constant.error) == 0 and float(constant.independent) == 100
+    assert float(constant.error) == 0 and float(constant.n) == 100
     alternating = observables.block_average(torch.tensor([1.0, -1.0] * 50))
-    assert float(alternating.autocorrelation_time) == 0.5 and float(alternating.error) > 0.09
+    assert float(alternating.n) == 100 and float(alternating.error) > 0.09
 
 
 def test_block_average_refuses_and_warns():

@@ -28,12 +28,12 @@ def mbar(windows: Windows) -> Value:
     kT = kB * windows.temperature
     samples = []
     for window in windows:
-        stride = ceil(2 * float(window.averages.autocorrelation_time.mean()))
+        stride = ceil(2 * window.autocorrelation_time / window.interval)
         samples.append(window.difference[::stride].flatten().numpy() / kT)
     lam = np.array([0.0, *(window.lam for window in windows if window.lam < 1), 1.0])
     by_lam = {window.lam: len(x) for window, x in zip(windows, samples, strict=True)}
     counts = np.array([by_lam.get(value, 0) for value in lam])
     states = MBAR(lam[:, None] * np.concatenate(samples), counts, solver_protocol="robust")
     found = states.compute_free_energy_differences()
-    scale = kT / windows.n_atoms
-    return Value(float(found["Delta_f"][0, -1]) * scale, float(found["dDelta_f"][0, -1]) * scale)
+    F = Value(float(found["Delta_f"][0, -1]), float(found["dDelta_f"][0, -1]), min(counts[counts > 0]))
+    return F * kT / windows.n_atoms

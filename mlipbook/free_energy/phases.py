@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import hypot
 from pathlib import Path as Folder
 from typing import Any
 
@@ -51,14 +50,19 @@ class FreeEnergy:
     windows: Windows
 
     @property
+    def total(self) -> Value:
+        """F with its error, eV per atom."""
+        return sum(self.terms.values(), Value(0.0))
+
+    @property
     def F(self) -> float:
         """Helmholtz free energy, eV per atom."""
-        return sum(term.value for term in self.terms.values())
+        return self.total.value
 
     @property
     def error(self) -> float:
         """Standard error of F, eV per atom."""
-        return hypot(*(term.error for term in self.terms.values()))
+        return self.total.error
 
     @property
     def U(self) -> float:
@@ -68,10 +72,10 @@ class FreeEnergy:
     @property
     def TS(self) -> Value:
         """U - F, eV per atom."""
-        return Value(self.U - self.F, hypot(self.energy.error, self.error))
+        return self.energy - self.total
 
     def __str__(self) -> str:
-        rows = [*self.terms.items(), ("F", Value(self.F, self.error)), ("U", self.energy), ("TS", self.TS)]
+        rows = [*self.terms.items(), ("F", self.total), ("U", self.energy), ("TS", self.TS)]
         head = f"{self.n_atoms} atoms, {self.volume / self.n_atoms:.3f} A^3/atom, {self.temperature:g} K"
         lines = [f"{name:28}{1e3 * v:12.3f} ± {1e3 * e:.3f} meV/atom" for name, (v, e) in rows]
         return "\n".join([head, *lines, *remarks(self.windows)])
@@ -129,7 +133,7 @@ def solid(
     )
     N, V = structures.n_atoms, float(structures.volumes[0])
     exact = einstein_crystal(N, V, mass, spring, temperature)
-    terms = {name: Value(value, 0.0) for name, value in exact.items()}
+    terms = {name: Value(value) for name, value in exact.items()}
     return summed(terms, "Einstein crystal to potential", sampled, V, {"spring": spring})
 
 
@@ -220,8 +224,8 @@ def liquid(
     )
     shift = soft_core_cutoff(N / V, mu, sigma, cutoff)
     terms = {
-        "ideal gas": Value(ideal_gas(N, V, mass, temperature), 0.0),
-        "ideal gas to soft core": Value(kT * excess.value, kT * excess.error),
+        "ideal gas": Value(ideal_gas(N, V, mass, temperature)),
+        "ideal gas to soft core": kT * excess,
         "cutoff of the soft core": Value(shift, ROUGH * abs(shift)),
     }
     return summed(terms, "soft core to potential", sampled, V, {"mu": mu, "sigma": sigma, "y": y})
@@ -276,10 +280,9 @@ def summed(
 ) -> FreeEnergy:
     """All terms, and the averages of the window at lambda = 1."""
     N, kT, end = sampled.n_atoms, kB * sampled.temperature, sampled[-1]
-    U = average(end.energy)
     return FreeEnergy(
         {**exact, name: sampled.integral},
-        Value(U.value / N + 1.5 * kT, U.error / N),
+        average(end.energy) / N + 1.5 * kT,
         average(end.pressure),
         N,
         volume,

@@ -87,7 +87,7 @@ def windows(
     rows = torch.as_tensor(np.repeat(np.arange(len(lam)), shared_out(rates, replicas)))
     seeds = [first_seed + len(lam) + b for b in range(len(rows))]
     state = picked(settled, rows, seeds)
-    tau = float(quiet_average(late).autocorrelation_time.max())
+    tau = len(late) / 2 / float(quiet_average(late).n.min())
     wanted = max(LONG * tau * every, estimate(rates, rows, error * structures.n_atoms, every))
     parts: list[dict[str, Tensor]] = []
     done = 0

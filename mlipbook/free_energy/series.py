@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import hypot
 
 import torch
 from torch import Tensor
 
-from mlipbook.averages import Average, Value, pooled, quiet_average
+from mlipbook.averages import Value, pooled, quiet_average
 from mlipbook.units import fs
 
 LONG = 50  # correlation times that a series should last
@@ -34,8 +33,8 @@ class Window:
     redone: int = 0
 
     @cached_property
-    def averages(self) -> Average:
-        """Of the difference, copy by copy, eV; the autocorrelation time is in samples."""
+    def averages(self) -> Value:
+        """Of the difference, copy by copy, (copies,) eV."""
         return quiet_average(self.difference)
 
     @property
@@ -51,7 +50,7 @@ class Window:
     @property
     def autocorrelation_time(self) -> float:
         """Integrated, of the difference, in internal units of time; mean of the copies."""
-        return float(self.averages.autocorrelation_time.mean()) * self.interval
+        return len(self.difference) / 2 * float((1 / self.averages.n).mean()) * self.interval
 
     @property
     def lasts(self) -> float:
@@ -61,7 +60,7 @@ class Window:
     @property
     def independent(self) -> float:
         """Number of independent samples in all copies."""
-        return float(self.averages.independent.sum())
+        return self.mean.n
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,7 @@ class Windows:
     @property
     def integral(self) -> Value:
         """int <U_a - U_b> dlambda (Eq. 6), eV per atom."""
-        terms = [(w.weight * w.mean.value, w.weight * w.mean.error) for w in self if w.weight]
-        value, error = sum(v for v, _ in terms), hypot(*(e for _, e in terms))
-        return Value(value / self.n_atoms, error / self.n_atoms)
+        return sum((w.weight * w.mean for w in self if w.weight), Value(0.0)) / self.n_atoms
 
     @property
     def too_short(self) -> list[Window]:
@@ -130,9 +127,8 @@ def range_of_q6(q6: Tensor) -> dict[str, float]:
 def drift(series: Tensor) -> Tensor:
     """|second half - first half| over its standard error, (B,); 0 where halves are shorter than LONG."""
     first, second = (quiet_average(half) for half in series.tensor_split(2))
-    z = (second.mean - first.mean).abs() / torch.hypot(first.error, second.error)
-    tau = quiet_average(series).autocorrelation_time
-    return torch.where(len(series) > 2 * LONG * tau, z, 0.0)
+    change = second - first
+    return torch.where(quiet_average(series).n > LONG, abs(change.value) / change.error, 0.0)
 
 
 def block_means(q6: Tensor) -> Tensor:

@@ -44,13 +44,12 @@ def soft_core_excess(y: float, n_atoms: int | None = None) -> Value:
 
 def excess_from(data: Mapping[str, Any], y: float, n_atoms: int | None = None) -> Value:
     """`soft_core_excess` from a table of one's own."""
-    last, last_error = rest(data)
-    coefficients = np.append(SERIES, last)
+    last = rest(data)
+    coefficients = np.append(SERIES, last.value)
     integral = y ** np.arange(1, len(coefficients) + 1) / np.arange(1, len(coefficients) + 1)
     fluctuations = half_log_fluctuation(y, coefficients) / n_atoms if n_atoms else 0.0
-    return Value(
-        float(integral @ coefficients + fluctuations), hypot(integral[-1] * last_error, SERIES_ERROR * y**7)
-    )
+    error = hypot(integral[-1] * last.error, SERIES_ERROR * y**7)
+    return Value(float(integral @ coefficients + fluctuations), error, last.n)
 
 
 def rest(data: Mapping[str, Any]) -> Value:
@@ -61,7 +60,7 @@ def rest(data: Mapping[str, Any]) -> Value:
     residual, last = (slope - powers[:, :-1] @ SERIES) / error, powers[:, -1] / error
     best = float(last @ residual / (last @ last))
     chi2 = float(((residual - best * last) ** 2).sum()) / max(len(y) - 1, 1)
-    return Value(best, float((last @ last) ** -0.5) * max(1.0, chi2**0.5))
+    return Value(best, float((last @ last) ** -0.5) * max(1.0, chi2**0.5), len(y))
 
 
 def half_log_fluctuation(y: float, coefficients: np.ndarray = SERIES) -> float:

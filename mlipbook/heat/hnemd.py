@@ -52,8 +52,7 @@ class Response:
         """
         if self.color:
             raise ValueError(f"this field drove {self.color}, not heat; see onsager({self.color!r}) for L_11")
-        value, error = average(self.coefficient(self.flux))
-        return Value(value / W_per_m_K, error / W_per_m_K)
+        return average(self.coefficient(self.flux)) / W_per_m_K
 
     def coefficient(self, flux: Tensor) -> Tensor:
         """Samples (T, B) of a flux's response to the field, <flux . F>/(Omega T F^2), internal units."""
@@ -64,8 +63,7 @@ class Response:
         """Response of the current of an element: L_1q of a heat field, W/m/K per eV; L_11 of a color field on
         it, W/m/K per eV^2.
         """
-        value, error = average(self.coefficient(self.current[element]))
-        return Value(value / W_per_m_K, error / W_per_m_K)
+        return average(self.coefficient(self.current[element])) / W_per_m_K
 
     @property
     def across(self) -> Value:
@@ -76,8 +74,7 @@ class Response:
         sides = (first, torch.linalg.cross(along, first))
         scale = self.volume * self.thermostat * self.field.norm(dim=-1)
         series = torch.cat([(self.flux * side).sum(-1) / scale for side in sides], 1)
-        value, error = average(series)
-        return Value(value / W_per_m_K, error / W_per_m_K)
+        return average(series) / W_per_m_K
 
     def running(self) -> tuple[Tensor, Tensor]:
         """Time (T,), internal units, and the running average of kappa of each replica, (T, B) W/m/K."""

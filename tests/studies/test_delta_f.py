@@ -362,7 +362,7 @@ def test_second_order_is_exact_for_gaussian_energies_of_another_ensemble():
     energies = np.stack([3 + 0.5 * x, 1 - 0.3 * x, np.zeros_like(x)])
     orders = perturbation.second_order(energies[:, :2000], kT)
     exact = 2 - (0.25 - 0.09) / 2
-    value, error = orders[0][2], orders[1][2]
+    value, error = orders.value[2], orders.error[2]
     assert abs(value - exact) < 4 * error and error < 0.05
     direct = -np.log(np.exp(-energies[0]).mean() / np.exp(-energies[1]).mean())
     assert direct == pytest.approx(exact, abs=0.02)

@@ -7,35 +7,23 @@ one ramp says little, and every score here is a mean over replicas with its stan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.special import log_ndtr
+
+from mlipbook import averages
+from mlipbook.averages import Value
 
 SOLID = 0.25  # of the global Q6: crystals of 128 atoms have 0.33-0.5, hot liquids 0.06, cold ones up to 0.2
 HEATING, COOLING = 0, 1
 
 
-@dataclass(frozen=True)
-class Mean:
-    """Mean of independent values and its standard error; n: how many there were."""
-
-    value: float
-    sem: float
-    n: int
-
-    def __sub__(self, other: Mean) -> Mean:
-        return Mean(self.value - other.value, float(np.hypot(self.sem, other.sem)), self.n)
-
-
-def mean(values: np.ndarray) -> Mean:
+def mean(values: np.ndarray) -> Value:
     """Over the values that are finite; the error is nan for a single one, all is nan for none."""
-    x = np.asarray(values)[np.isfinite(values)]
-    value = float(x.mean()) if len(x) else np.nan
-    return Mean(value, float(x.std(ddof=1) / len(x) ** 0.5) if len(x) > 1 else np.nan, len(x))
+    seen = np.asarray(values)[np.isfinite(values)]
+    return averages.mean(seen) if len(seen) else Value(np.nan, np.nan, 0)
 
 
-def mean_with_end(values: np.ndarray, end: float, steps: int = 500) -> Mean:
+def mean_with_end(values: np.ndarray, end: float, steps: int = 500) -> Value:
     """Most likely mean of a normal law of which nothing beyond `end` is seen: values that are nan lie there.
 
     Where all are finite it is `mean`. Expectation and maximization: each hidden value counts with its mean
@@ -54,7 +42,7 @@ def mean_with_end(values: np.ndarray, end: float, steps: int = 500) -> Mean:
         squares = ((seen - center) ** 2).sum() + hidden * (variance + (beyond - center) ** 2)
         width = (squares / (len(values) - 1)) ** 0.5
     information = len(seen) + hidden * hazard * (hazard - x)
-    return Mean(float(center), float(width / information**0.5), len(values))
+    return Value(float(center), float(width / information**0.5), len(values))
 
 
 # ---- when it melts --------------------------------------------------------------------------------------
@@ -74,12 +62,6 @@ def crossing(temperature: np.ndarray, q6: np.ndarray) -> np.ndarray:
             part = (SOLID - q6[b, k]) / (q6[b, k + 1] - q6[b, k])
             found[b] = temperature[k] + part * (temperature[k + 1] - temperature[k])
     return found
-
-
-def z_score(a: Mean, b: Mean) -> float:
-    """Difference over its standard error; nan if one of them has none."""
-    difference = a - b
-    return difference.value / difference.sem if difference.sem > 0 else float("nan")
 
 
 def on_grid(temperature: np.ndarray, values: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -165,7 +147,7 @@ def mean_of_finite(values: np.ndarray) -> np.ndarray:
     return np.where(finite, values, 0).sum(axis=-1) / np.where(counts, counts, np.nan)
 
 
-def step_at_melting(temperature: np.ndarray, values: np.ndarray, window: tuple[float, float]) -> Mean:
+def step_at_melting(temperature: np.ndarray, values: np.ndarray, window: tuple[float, float]) -> Value:
     """Liquid minus solid at equal temperature: cooling minus heating where neither has changed its phase."""
     solid, liquid = (mean(x) for x in in_window(temperature, values, window))
     return liquid - solid
@@ -184,18 +166,9 @@ def coexistence_window(temperature: np.ndarray, q6: np.ndarray) -> tuple[float, 
     return float(low), float(high)
 
 
-@dataclass(frozen=True)
-class Law:
-    """y = slope x + a constant; sem: standard error of the slope; chi2 per degree of freedom; n: points."""
-
-    slope: float
-    sem: float
-    chi2: float
-    n: int
-
-
-def common_slope(x: np.ndarray, y: np.ndarray, y_sem: np.ndarray, group: np.ndarray) -> Law:
-    """Weighted least squares with one slope and a constant for each group (one label per point).
+def common_slope(x: np.ndarray, y: np.ndarray, y_sem: np.ndarray, group: np.ndarray) -> tuple[Value, float]:
+    """Weighted least squares with one slope and a constant for each group (one label per point): the slope,
+    n the number of points, and chi^2 per degree of freedom.
 
     Where the scatter exceeds the errors, the slope's error grows with it.
     """
@@ -205,4 +178,4 @@ def common_slope(x: np.ndarray, y: np.ndarray, y_sem: np.ndarray, group: np.ndar
     x, y = (z - (np.bincount(index, weight * z) / total)[index] for z in (x, y))
     slope = float((weight * x * y).sum() / (weight * x * x).sum())
     chi2 = float((weight * (y - slope * x) ** 2).sum() / (len(x) - len(labels) - 1))
-    return Law(slope, float((weight * x * x).sum() ** -0.5 * max(1, chi2) ** 0.5), chi2, len(x))
+    return Value(slope, float((weight * x * x).sum() ** -0.5 * max(1, chi2) ** 0.5), len(x)), chi2

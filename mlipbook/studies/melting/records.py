@@ -7,15 +7,16 @@ error, which is common to all, is in it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from mlipbook.accuracy import predict
+from mlipbook.averages import Value
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.melting import comparison as melting
-from mlipbook.studies.melting.comparison import Law, Mean
 from mlipbook.studies.melting.ramps import CLOSEST, Plateaus, Ramps
 from mlipbook.studies.melting.response import Response
 from mlipbook.studies.melting.scores import PHASES, Score, grid_of, melts_at, teacher_error, transitions
@@ -27,26 +28,20 @@ BRANCHES = ("heating", "cooling")
 Key = tuple[str, float, float]  # model, rate (K/ps), pressure (GPa)
 
 
-def record(value: Mean | Law, unit: str, scale: float = 1.0) -> dict[str, Any]:
-    number = value.slope if isinstance(value, Law) else value.value
-    sem = None if not np.isfinite(value.sem) else float(value.sem) * scale
-    return {"value": float(number) * scale, "sem": sem, "n": value.n, "unit": unit}
-
-
 def count(value: float, unit: str = "") -> dict[str, Any]:
-    return {"value": value, "sem": None, "n": 1, "unit": unit}
+    """A record of what has no error."""
+    return Value(value, np.nan, 1).record(unit)
 
 
 def over_seeds(values: Iterable[float], unit: str, common: float = 0.0) -> dict[str, Any]:
     """Mean over students; its standard error is that over seeds with an error `common` to all of them."""
-    found = melting.mean(np.array(list(values)))
-    return record(Mean(found.value, float(np.hypot(found.sem, common)), found.n), unit)
+    return (melting.mean(np.array(list(values))) + Value(0.0, common)).record(unit)
 
 
-def of_runs(students: Sequence[Mean]) -> Mean:
+def of_runs(students: Sequence[Value]) -> Value:
     """Mean over students, with the error that the scatter of each one's runs makes; n: all their runs."""
-    sem = np.sqrt(sum(x.sem**2 for x in students)) / len(students)
-    return Mean(float(np.mean([x.value for x in students])), float(sem), sum(x.n for x in students))
+    mean = sum(students, Value(0.0)) / len(students)
+    return replace(mean, n=sum(x.n for x in students))
 
 
 def records_of_kind(kind: str, scores: Mapping[str, Score], teacher: Score) -> dict[str, dict[str, Any]]:
@@ -58,12 +53,12 @@ def records_of_kind(kind: str, scores: Mapping[str, Score], teacher: Score) -> d
     own = [found for name, found in scores.items() if name.split()[0] == kind]
     wrong = [1 - np.trace(s.labels) / s.labels.sum() for s in own]
     melted = of_runs([s.T_plus for s in own])
-    z = Mean(melting.z_score(melted, teacher.T_plus), 1.0, melted.n)
+    z = Value(melted.z(teacher.T_plus), 1.0, melted.n)
     found = {
         "agreement of phase labels": over_seeds((100 * s.agreement for s in own), "%"),
         "replicas with another label": over_seeds((100 * x for x in wrong), "%"),
-        "melting temperature": record(melted, "K"),
-        "z of the transition on heating": record(z, ""),
+        "melting temperature": melted.record("K"),
+        "z of the transition on heating": z.record(""),
         "replicas that melted": over_seeds((s.melted for s in own), ""),
         "replicas that froze": over_seeds((s.froze for s in own), ""),
         "replicas lost": over_seeds((s.lost for s in own), ""),
@@ -81,15 +76,15 @@ def records_of_kind(kind: str, scores: Mapping[str, Score], teacher: Score) -> d
 
 def records_of_teacher(found: Score, response: Response) -> dict[str, dict[str, Any]]:
     return {
-        "teacher: melting temperature": record(found.T_plus, "K"),
+        "teacher: melting temperature": found.T_plus.record("K"),
         "teacher: replicas that froze": count(found.froze),
         "teacher: shortest pair": count(found.closest, "A"),
-        "teacher: volume step": record(found.volume_step, "A^3"),
-        "teacher: enthalpy step": record(found.enthalpy_step, "meV/atom"),
-        "teacher: bulk modulus, solid": record(response.bulk_modulus[0], "GPa"),
-        "teacher: bulk modulus, liquid": record(response.bulk_modulus[1], "GPa"),
-        "teacher: dT/dP of melting on heating": record(response.melting, "K/GPa"),
-        "teacher: dT/dP by Clapeyron": record(response.clapeyron, "K/GPa"),
+        "teacher: volume step": found.volume_step.record("A^3"),
+        "teacher: enthalpy step": found.enthalpy_step.record("meV/atom"),
+        "teacher: bulk modulus, solid": response.bulk_modulus[0].record("GPa"),
+        "teacher: bulk modulus, liquid": response.bulk_modulus[1].record("GPa"),
+        "teacher: dT/dP of melting on heating": response.melting.record("K/GPa"),
+        "teacher: dT/dP by Clapeyron": response.clapeyron.record("K/GPa"),
     }
 
 
@@ -115,11 +110,11 @@ def records_of_teacher_errors(errors: Mapping[str, Errors]) -> dict[str, dict[st
     for group, found in errors.items():
         n = sum(found.frames.values())
         for name, values in found.rmse.items():
-            item = {"value": float(values[0]), "sem": None, "n": n, "unit": UNITS[name]}
+            item = Value(values[0], np.nan, n).record(UNITS[name])
             out[f"teacher: {name} error, {group} test frames"] = item
         for phase, bias in found.pressure.items():
-            value = Mean(float(bias[0]), float(found.pressure_sem[phase][0]), found.frames[phase])
-            out[f"teacher: pressure bias, {phase}, {group} test frames"] = record(value, "GPa")
+            value = Value(bias[0], found.pressure_sem[phase][0], found.frames[phase])
+            out[f"teacher: pressure bias, {phase}, {group} test frames"] = value.record("GPa")
     return out
 
 
@@ -128,14 +123,14 @@ def records_of_rates(by_rate: Mapping[float, Ramps]) -> dict[str, dict[str, Any]
     out: dict[str, dict[str, Any]] = {}
     for rate, found in sorted(by_rate.items()):
         plus, minus = transitions(found)
-        out[f"teacher: melting temperature, {rate:g} K/ps"] = record(melts_at(found), "K")
+        out[f"teacher: melting temperature, {rate:g} K/ps"] = melts_at(found).record("K")
         out[f"teacher: replicas that melted, {rate:g} K/ps"] = count(int(np.isfinite(plus).sum()))
         out[f"teacher: replicas that froze, {rate:g} K/ps"] = count(int(np.isfinite(minus).sum()))
         if np.isfinite(minus).sum() > 1:
-            freezes = record(melting.mean(minus), "K")
+            freezes = melting.mean(minus).record("K")
             out[f"teacher: freezing temperature of those that froze, {rate:g} K/ps"] = freezes
         coldest = grid_of(found, "q6")[melting.COOLING, :, 0]
-        out[f"teacher: Q6 at the end of cooling, {rate:g} K/ps"] = record(melting.mean(coldest), "")
+        out[f"teacher: Q6 at the end of cooling, {rate:g} K/ps"] = melting.mean(coldest).record("")
     return out
 
 
@@ -147,7 +142,7 @@ def records_of_coverage(
     for group, frames in groups.items():
         found = [x["forces"][committee.members // 2 :] for x in predict(committee, frames)]
         spread = np.array([np.sqrt(forces.var(axis=0, ddof=1).mean()) for forces in found]) / meV
-        spreads[f"spread of forces, {group}"] = record(melting.mean(spread), "meV/A")
+        spreads[f"spread of forces, {group}"] = melting.mean(spread).record("meV/A")
         spreads[f"largest spread of forces, {group}"] = count(float(spread.max()), "meV/A")
     return spreads
 
@@ -180,7 +175,7 @@ def records_of_plateaus(held: Mapping[str, Plateaus]) -> dict[str, dict[str, Any
         where = f"density, {PHASES[b]}, {held['teacher'].temperature[b, k]:g} K"
         own = held["teacher"].observed
         if keeps(PHASES[b], own["q6"][b, k]):
-            out[f"teacher: {where}"] = record(of_blocks(own["density"][b, k]), "g/cm^3")
+            out[f"teacher: {where}"] = of_blocks(own["density"][b, k]).record("g/cm^3")
         for kind in KINDS:
             direct = [p.observed for name, p in held.items() if name.startswith(f"direct {kind} ")]
             same = [x["density"][b, k].mean() for x in direct if keeps(PHASES[b], x["q6"][b, k])]
@@ -202,6 +197,6 @@ def densities(held: Plateaus) -> np.ndarray:
     return found
 
 
-def of_blocks(series: np.ndarray, blocks: int = 5) -> Mean:
+def of_blocks(series: np.ndarray, blocks: int = 5) -> Value:
     """Mean of a correlated series with the error of the means of equal blocks."""
     return melting.mean(np.array([block.mean() for block in np.array_split(series, blocks)]))

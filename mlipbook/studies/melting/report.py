@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,16 @@ import numpy as np
 from ase.io import jsonio
 
 from mlipbook import archive, bookkit, datasets
+from mlipbook.averages import Value
 from mlipbook.potentials.ann import load
 from mlipbook.studies.melting import comparison as melting
 from mlipbook.studies.melting import runs as study
 from mlipbook.studies.melting import teacher as teaching
-from mlipbook.studies.melting.comparison import Law, Mean
 from mlipbook.studies.melting.ramps import EDGES, Plateaus, Ramps
 from mlipbook.studies.melting.records import (
     Key,
     count,
     densities,
-    record,
     records_of_coverage,
     records_of_errors,
     records_of_first_students,
@@ -93,7 +91,7 @@ def report(folder: Path, size: Size, out: Path, first: Path | None = None) -> No
         **records_of_rates({r: x for (name, r, p), x in ramps.items() if name == "teacher" and not p}),
         **records_of_errors(errors),
         **{key: item for kind in KINDS for key, item in records_of_kind(kind, scores, own).items()},
-        **{f"causal law, {name}: slope": record(law, "") for name, law in laws.items()},
+        **{f"causal law, {name}: slope": law.record() for name, (law, _) in laws.items()},
         **records_of_errors(teaching.errors_by_phase(direct, real), "direct "),
         **records_of_coverage(direct, {"real test frames": cold, "snapshots": snapshots["test"]}),
         **records_of_plateaus(held),
@@ -106,7 +104,10 @@ def report(folder: Path, size: Size, out: Path, first: Path | None = None) -> No
         "scores": {name: plain(found) for name, found in {"teacher": own, **scores}.items()},
         "scores of first students": {name: plain(found) for name, found in others.items()},
         "pressure_errors": plain({"mean": errors.pressure, "sem": errors.pressure_sem}),
-        "laws": plain(laws),
+        "laws": {
+            name: {"slope": law.value, "sem": law.error, "chi2": chi2, "n": law.n}
+            for name, (law, chi2) in laws.items()
+        },
         "points": plain(points),
     }
     bookkit.save_result(out.with_suffix(".json"), records, seconds, 0, **tables)
@@ -168,8 +169,10 @@ def curves(ramps: Mapping[str, Ramps], held: Mapping[str, Plateaus]) -> dict[str
 
 def plain(value: Any) -> Any:
     """Dataclasses, arrays and numbers as JSON knows them; numbers that are none become None."""
-    if isinstance(value, Mean | Law | Score):
-        value = asdict(value)
+    if isinstance(value, Value):
+        value = {"value": value.value, "sem": value.error, "n": value.n}
+    if isinstance(value, Score):
+        value = vars(value)
     if isinstance(value, Mapping):
         return {name: plain(x) for name, x in value.items()}
     if isinstance(value, list | tuple | np.ndarray):

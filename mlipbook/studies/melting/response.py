@@ -7,12 +7,12 @@ of -eps_P. The teacher's ramps under pressure tell what that does to volumes and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from mlipbook.averages import Value
 from mlipbook.studies.melting import comparison as melting
-from mlipbook.studies.melting.comparison import Law, Mean
 from mlipbook.studies.melting.ramps import Ramps
 from mlipbook.studies.melting.scores import PHASES, Score, melts_at, score, teacher_error
 from mlipbook.studies.melting.teacher import KINDS, Errors
@@ -21,6 +21,7 @@ from mlipbook.units import GPa, meV
 # dB/dP of bcc sodium in PBE (Bosoni et al., Nat. Rev. Phys. 6, 45 (2024), all-electron), for the liquid, too:
 # the teacher's pressure of scaled frames of both phases has it within the error given here (see the tests).
 STIFFENING, STIFFENING_ERROR = 3.69, 0.5
+Law = tuple[Value, float]  # slope of the line, and chi^2 per degree of freedom
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class Response:
     (K/GPa), and by Clapeyron's equation T_m dV/dH, at the middle of the window (K/GPa); the volume step
     (A^3) that turns a pressure into a difference of energy."""
 
-    bulk_modulus: tuple[Mean, Mean]
-    melting: Mean
-    clapeyron: Mean
-    volume_step: Mean
+    bulk_modulus: tuple[Value, Value]
+    melting: Value
+    clapeyron: Value
+    volume_step: Value
 
 
 def expansion(error: float, bulk_modulus: float) -> float:
@@ -40,7 +41,7 @@ def expansion(error: float, bulk_modulus: float) -> float:
     return float(-np.log1p(-STIFFENING * error / bulk_modulus) / STIFFENING)
 
 
-def modulus(pressure: float, change: Mean) -> Mean:
+def modulus(pressure: float, change: Value) -> Value:
     """B at zero pressure (GPa) from the change of ln V under this one, by the inverse of `expansion`.
 
     Its error is that of the change and of STIFFENING.
@@ -50,21 +51,18 @@ def modulus(pressure: float, change: Mean) -> Mean:
         return float(stiffening * pressure / np.expm1(-stiffening * change.value))
 
     B, unsure = found(STIFFENING), found(STIFFENING + STIFFENING_ERROR) - found(STIFFENING)
-    return Mean(B, float(np.hypot(B * change.sem / change.value, unsure)), change.n)
+    return Value(B, float(np.hypot(B * change.error / change.value, unsure)), change.n)
 
 
 def response(teacher: Ramps, pressed: Ramps, pressure: float, window: tuple[float, float]) -> Response:
     """From ramps at zero pressure and at this one (GPa)."""
     solid, liquid = score(pressed, teacher, window).volume_shift
-    plus = melts_at(pressed) - melts_at(teacher)
     own = score(teacher, teacher, window)
     dV, dH = own.volume_step, own.enthalpy_step
-    slope = sum(window) / 2 * dV.value / (dH.value * meV) * GPa
-    relative = np.hypot(dV.sem / dV.value, dH.sem / dH.value)
     return Response(
         (modulus(pressure, solid), modulus(pressure, liquid)),
-        Mean(plus.value / pressure, plus.sem / pressure, plus.n),
-        Mean(slope, slope * float(relative), dV.n),
+        (melts_at(pressed) - melts_at(teacher)) / pressure,
+        sum(window) / 2 * GPa * dV / (dH * meV),
         dV,
     )
 
@@ -88,34 +86,32 @@ def causal_points(
         kind, seed = name.split()
         k = list(KINDS).index(kind) * (len(errors.pressure["solid"]) // len(KINDS)) + int(seed)
         pressure, energy = (
-            {phase: Mean(x[phase][k], sem[phase][k], errors.frames[phase]) for phase in PHASES}
+            {phase: Value(x[phase][k], sem[phase][k], errors.frames[phase]) for phase in PHASES}
             for x, sem in ((errors.pressure, errors.pressure_sem), (errors.energy, errors.energy_sem))
         )
         for p, (phase, B) in enumerate(zip(PHASES, response.bulk_modulus, strict=True)):
             shift = found.volume_shift[p]
-            own = (shift.sem**2 - teacher_error(teacher)[p] ** 2) ** 0.5
+            own = (shift.error**2 - teacher_error(teacher)[p] ** 2) ** 0.5
             error = pressure[phase]
-            row = expansion(error.value, B.value), error.sem / B.value, shift.value, own
+            row = expansion(error.value, B.value), error.error / B.value, shift.value, own
             points["volume"].append(row)
-        change = found.T_plus.value - teacher.T_plus.value, found.T_plus.sem
-        solid, liquid = pressure["solid"], pressure["liquid"]
-        mean, sem = (solid.value + liquid.value) / 2, np.hypot(solid.sem, liquid.sem) / 2
-        points["melting"].append((-mean * slope, abs(sem * slope), *change))
-        delta = energy["liquid"] - energy["solid"]
-        points["energy"].append((delta.value * per_energy, abs(delta.sem * per_energy), *change))
+        change = found.T_plus.value - teacher.T_plus.value, found.T_plus.error
+        mean = (pressure["solid"] + pressure["liquid"]) / 2
+        points["melting"].append((*(-slope * mean), *change))
+        points["energy"].append((*((energy["liquid"] - energy["solid"]) * per_energy), *change))
     return {name: np.array(rows).T for name, rows in points.items()}
 
 
 def causal_law(points: Sequence[np.ndarray], phases: int, scale: float) -> Law:
-    """The law is right if its slope is 1. points: groups as of `causal_points`, of so many phases in turn.
+    """The law, right if its slope is 1. points: groups as of `causal_points`, of so many phases in turn.
 
     All shifts share the teacher's own statistical error, one in each phase: it is fitted as a constant. All
     predictions share the relative error `scale` of the bulk modulus or dT/dP; it joins the slope's error.
     """
     predicted, predicted_sem, found, found_sem = np.concatenate(points, axis=1)
     group = np.concatenate([np.arange(rows.shape[1]) % phases for rows in points])
-    law = melting.common_slope(predicted, found, np.hypot(predicted_sem, found_sem), group)
-    return replace(law, sem=float(np.hypot(law.sem, law.slope * scale)))
+    law, chi2 = melting.common_slope(predicted, found, np.hypot(predicted_sem, found_sem), group)
+    return law + Value(0.0, law.value * scale), chi2
 
 
 def laws_of(points: Mapping[str, Mapping[str, np.ndarray]], answer: Response) -> dict[str, Law]:
@@ -123,7 +119,7 @@ def laws_of(points: Mapping[str, Mapping[str, np.ndarray]], answer: Response) ->
     laws = {}
     moduli = answer.bulk_modulus
     for name, common in (("volume", moduli), ("melting", (answer.melting,)), ("energy", (answer.melting,))):
-        groups, scale = [found[name] for found in points.values()], max(x.sem / x.value for x in common)
+        groups, scale = [found[name] for found in points.values()], max(x.error / x.value for x in common)
         laws[name] = causal_law(groups[:1], len(common), scale)
         if len(groups) > 1:
             laws[f"{name}, {' and '.join(points)}"] = causal_law(groups, len(common), scale)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlipbook.averages import Value
 from mlipbook.studies.melting import comparison as melting
-from mlipbook.studies.melting.comparison import COOLING, HEATING, Mean
+from mlipbook.studies.melting.comparison import COOLING, HEATING
 from mlipbook.studies.melting.ramps import CLOSEST, EDGES, Ramps
 from mlipbook.units import meV
 
@@ -32,8 +33,8 @@ class Score:
     than CLOSEST; closest: the shortest pair of all, A.
     """
 
-    T_plus: Mean
-    T_minus: Mean
+    T_plus: Value
+    T_minus: Value
     melted: int
     froze: int
     z: tuple[float, float]
@@ -41,9 +42,9 @@ class Score:
     agreement: float
     g: np.ndarray
     density: np.ndarray
-    volume_step: Mean
-    enthalpy_step: Mean
-    volume_shift: tuple[Mean, Mean]
+    volume_step: Value
+    enthalpy_step: Value
+    volume_shift: tuple[Value, Value]
     lost: int
     closest: float
     stopped: str
@@ -66,7 +67,7 @@ def transitions(ramps: Ramps) -> tuple[np.ndarray, np.ndarray]:
     return plus, minus
 
 
-def melts_at(ramps: Ramps) -> Mean:
+def melts_at(ramps: Ramps) -> Value:
     """Mean temperature of melting, where a replica that has not melted is one that melts beyond the ramp.
 
     To leave it out would make crystals that melt late look as if they melted early.
@@ -111,7 +112,7 @@ def score(ramps: Ramps, teacher: Ramps, window: tuple[float, float]) -> Score:
         T_minus=found[1],
         melted=melted,
         froze=froze,
-        z=(melting.z_score(found[0], theirs[0]), melting.z_score(found[1], theirs[1])),
+        z=(found[0].z(theirs[0]), found[1].z(theirs[1])),
         labels=melting.confusion(q6, q6_teacher),
         agreement=melting.agreement(q6, q6_teacher),
         g=melting.mean_of_finite(np.where(np.isfinite(D), band >= D, np.nan)),
@@ -153,4 +154,4 @@ def distances(ramps: Ramps, teacher: Ramps) -> tuple[np.ndarray, np.ndarray]:
 
 def teacher_error(teacher: Score) -> list[float]:
     """Standard error of the teacher's own ln V, of solid and liquid; it is common to all models' shifts."""
-    return [shift.sem / 2**0.5 for shift in teacher.volume_shift]  # its shifts are from itself
+    return [shift.error / 2**0.5 for shift in teacher.volume_shift]  # its shifts are from itself

@@ -30,22 +30,24 @@ Records = Mapping[str, Mapping[str, Any]]
 
 
 class FixedPoints(NamedTuple):
-    """temperatures (G,), their covariance (G, G), and the share of the way that is left after a piece."""
+    """temperatures (G,), their covariance (G, G), pieces behind each (G,), and the share of the way that is
+    left after a piece."""
 
     temperatures: np.ndarray
     covariance: np.ndarray
+    counts: np.ndarray
     left: Value
 
     def value(self, group: int) -> Value:
-        return Value(float(self.temperatures[group]), float(self.covariance[group, group] ** 0.5))
+        return Value(self.temperatures[group], self.covariance[group, group] ** 0.5, self.counts[group])
 
     def difference(self, a: int, b: int) -> Value:
         """Group a less group b, whose errors are correlated."""
         variance = self.covariance[a, a] + self.covariance[b, b] - 2 * self.covariance[a, b]
-        return Value(float(self.temperatures[a] - self.temperatures[b]), float(variance**0.5))
+        return Value(self.temperatures[a] - self.temperatures[b], variance**0.5, self.counts[a])
 
     def mean(self) -> Value:
-        return Value(float(self.temperatures.mean()), float(self.covariance.mean() ** 0.5))
+        return Value(self.temperatures.mean(), self.covariance.mean() ** 0.5, self.counts.sum())
 
 
 def fixed_points(begins: np.ndarray, ends: np.ndarray, groups: np.ndarray) -> FixedPoints:
@@ -69,7 +71,8 @@ def fixed_points(begins: np.ndarray, ends: np.ndarray, groups: np.ndarray) -> Fi
     return FixedPoints(
         constants / (1 - left),
         slopes @ covariance @ slopes.T,
-        Value(float(left), float(covariance[0, 0] ** 0.5)),
+        np.bincount(groups),
+        Value(left, covariance[0, 0] ** 0.5, P),
     )
 
 
@@ -110,48 +113,36 @@ def finished(folder: Path, potentials: Path = POTENTIALS) -> list[Job]:
     return found
 
 
-def record(x: Value, n: int, unit: str = "K") -> dict[str, Any]:
-    return {"value": x.value, "sem": x.error, "n": n, "unit": unit}
-
-
-def z_score(difference: Value) -> dict[str, Any]:
-    return record(Value(difference.value / difference.error, 1.0), 1, "")
-
-
 def records(jobs: Sequence[Job], free: Records) -> dict[str, Any]:
     """All numbers of the study; free: records of `delta_f_report`."""
     settings = [s for s in SETTINGS if any(job["setting"] == s for job in jobs)]
     runs = [at_zero_pressure(job, melting_slope(free, job["setting"])) for job in jobs]
     groups = [settings.index(job["setting"]) for job in jobs]
     fit, single = fitted(runs, groups), fitted(runs, range(len(runs)))
-    n = [
-        sum(len(pieces(run)[0]) for run, g in zip(runs, groups, strict=True) if g == s)
-        for s in range(len(settings))
-    ]
-    out: dict[str, Any] = {f"share of the way left after {PIECE} ps": record(fit.left, sum(n), "")}
+    out: dict[str, Any] = {f"share of the way left after {PIECE} ps": fit.left.record()}
     for g, setting in enumerate(settings):
         theirs = T_m(free, setting)
-        out[f"T_m, {setting}, coexistence"] = record(fit.value(g), n[g])
-        out[f"z, T_m, {setting}: coexistence less free energies"] = z_score(fit.value(g) - theirs)
+        out[f"T_m, {setting}, coexistence"] = fit.value(g).record("K")
+        z = Value(fit.value(g).z(theirs), 1.0, 1)
+        out[f"z, T_m, {setting}: coexistence less free energies"] = z.record()
         low, high = sorted((k for k, x in enumerate(groups) if x == g), key=lambda k: jobs[k]["start"])
-        out[f"z, T_m, {setting}: from below less from above"] = z_score(single.difference(low, high))
+        z = Value(single.difference(low, high).z(), 1.0, 1)
+        out[f"z, T_m, {setting}: from below less from above"] = z.record()
         pressures = np.concatenate([jobs[k]["normal_pressure"] for k in (low, high)]) / GPa
-        out[f"normal pressure, {setting}"] = record(
-            Value(float(pressures.mean()), 0.0), len(pressures), "GPa"
-        )
-        out[f"melting curve, {setting}"] = record(Value(melting_slope(free, setting) * GPa, 0.0), 1, "K/GPa")
+        out[f"normal pressure, {setting}"] = Value(pressures.mean(), n=len(pressures)).record("GPa")
+        out[f"melting curve, {setting}"] = Value(melting_slope(free, setting) * GPa, n=1).record("K/GPa")
         if g != (base := settings.index("128-4k")):
-            out[f"T_m, {setting} less 128-4k, coexistence"] = record(fit.difference(g, base), n[g])
+            out[f"T_m, {setting} less 128-4k, coexistence"] = fit.difference(g, base).record("K")
     # The free energies' errors are those of the table's level, the same for all: they do not average out.
-    level = np.array([T_m(free, setting) for setting in settings])
-    mean = fit.mean() - Value(level[:, 0].mean(), level[:, 1].mean())
-    out["T_m, mean of all: coexistence less free energies"] = record(mean, sum(n))
+    level = [T_m(free, setting) for setting in settings]
+    theirs = Value(np.mean([x.value for x in level]), np.mean([x.error for x in level]))
+    out["T_m, mean of all: coexistence less free energies"] = (fit.mean() - theirs).record("K")
     return out | watched(jobs)
 
 
 def T_m(free: Records, setting: str) -> Value:
-    item = free[f"T_m, {setting}, from 1024 atoms"]
-    return Value(item["value"], item["sem"])
+    """From the free energies; n: None, as its error is no scatter of so many samples."""
+    return Value(*Value.from_record(free[f"T_m, {setting}, from 1024 atoms"]))
 
 
 def watched(jobs: Sequence[Job]) -> dict[str, Any]:
@@ -159,13 +150,14 @@ def watched(jobs: Sequence[Job]) -> dict[str, Any]:
     shares = [np.mean(job["ordered"][-10:]) for job in jobs]
     drift = max(abs(job["energy_drift"]) for job in jobs) / meV
     lasted = [len(job["temperature"]) for job in jobs]
-    return {
-        "drift of the energy, the largest": record(Value(drift, 0.0), len(jobs), "meV/atom"),
-        "ordered atoms at the end, the smallest share": record(Value(float(min(shares)), 0.0), len(jobs), ""),
-        "ordered atoms at the end, the largest share": record(Value(float(max(shares)), 0.0), len(jobs), ""),
-        "length of the runs, the shortest": record(Value(float(min(lasted)), 0.0), len(jobs), "ps"),
-        "length of the runs, together": record(Value(float(sum(lasted)), 0.0), len(jobs), "ps"),
+    found = {
+        "drift of the energy, the largest": (drift, "meV/atom"),
+        "ordered atoms at the end, the smallest share": (min(shares), ""),
+        "ordered atoms at the end, the largest share": (max(shares), ""),
+        "length of the runs, the shortest": (min(lasted), "ps"),
+        "length of the runs, together": (sum(lasted), "ps"),
     }
+    return {name: Value(x, n=len(jobs)).record(unit) for name, (x, unit) in found.items()}
 
 
 def series(job: Job, slope: float) -> Job:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlipbook import bookkit
 from mlipbook.accuracy import predict
+from mlipbook.averages import Value
 from mlipbook.dynamics import Langevin, Limits, thermalize
 from mlipbook.observables import steinhardt
 from mlipbook.potentials.ann import ANNPotential, load
@@ -89,17 +91,15 @@ def perturbed(
         here = [atoms for atoms in a if atoms.info["phase"] == phase]
         energies = np.array([[each[atoms.info["frame"]] for atoms in here] for each in named]) / len(here[0])
         found[phase] = second_order(energies, kB * temperature / len(here[0]))
-        for name, value, error in zip(ORDERS, *found[phase], strict=True):
-            out[f"{title}, {phase}: {name}"] = record((value, error), len(here))
-    shift = found["liquid"][0] - found["solid"][0]
-    errors = np.hypot(found["liquid"][1], found["solid"][1])
-    for name, value, error in zip(ORDERS, shift, errors, strict=True):
-        out[f"{title}, liquid minus solid: {name}"] = record((value, error), len(a))
+    found["liquid minus solid"] = replace(found["liquid"] - found["solid"], n=len(a))
+    for phase, x in found.items():
+        for name, value, error in zip(ORDERS, *(x / meV), strict=True):
+            out[f"{title}, {phase}: {name}"] = Value(value, error, x.n).record("meV/atom")
     return out
 
 
-def second_order(energies: np.ndarray, kT: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mean, second cumulant and sum of F(A) - F(B) from energies of A, B and X (3, n), frames drawn from X,
+def second_order(energies: np.ndarray, kT: float) -> Value:
+    """ORDERS of F(A) - F(B), arrays (3,), from energies of A, B and X (3, n), frames drawn from X,
     and their jackknife errors: <A - B> - [var(A - X) - var(B - X)]/(2 kT)."""
 
     def orders(energies: np.ndarray) -> np.ndarray:
@@ -109,11 +109,7 @@ def second_order(energies: np.ndarray, kT: float) -> tuple[np.ndarray, np.ndarra
 
     n = energies.shape[1]
     without = np.array([orders(np.delete(energies, i, axis=1)) for i in range(n)])
-    return orders(energies), np.sqrt((n - 1) * without.var(axis=0))
-
-
-def record(x: tuple[float, float], n: int) -> dict[str, Any]:
-    return {"value": float(x[0]) / meV, "sem": float(x[1]) / meV, "n": n, "unit": "meV/atom"}
+    return Value(orders(energies), np.sqrt((n - 1) * without.var(axis=0)), n)
 
 
 def main() -> None:

@@ -25,9 +25,8 @@ from mlipbook.studies.table1.runs import (
 from mlipbook.units import GPa, kB
 
 BULK_MODULUS = 5.6 * GPa  # of sodium near melting; it weighs what is left of the pressure, squared
-ZERO = Value(0.0, 0.0)
+ZERO = Value(0.0)
 COMMON = "ideal gas to soft core"
-minus = Value.__sub__  # as chapter 9 calls it
 
 
 # ---- numbers with errors -------------------------------------------------------------------------------
@@ -38,7 +37,7 @@ def mean(values: Sequence[Value]) -> Value:
     n, x = len(values), np.array([v.value for v in values])
     expected = hypot(*(v.error for v in values)) / n
     scatter = float(x.std(ddof=1)) / n**0.5 if n > 1 else 0.0
-    return Value(float(x.mean()), max(expected, scatter))
+    return Value(float(x.mean()), max(expected, scatter), n)
 
 
 def weighted(values: Sequence[Value]) -> tuple[Value, float]:
@@ -46,20 +45,20 @@ def weighted(values: Sequence[Value]) -> tuple[Value, float]:
     w = np.array([v.error**-2.0 for v in values])
     x = np.array([v.value for v in values])
     best = float(w @ x / w.sum())
-    return Value(best, float(w.sum() ** -0.5)), float((w * (x - best) ** 2).sum())
+    return Value(best, float(w.sum() ** -0.5), len(x)), float((w * (x - best) ** 2).sum())
 
 
 def merged(values: Sequence[Value]) -> Value:
     """Weighted mean whose error grows with the scatter, where that is more than the errors explain."""
     best, chi2 = weighted(values)
-    return Value(best.value, best.error * max(1.0, (chi2 / max(len(values) - 1, 1)) ** 0.5))
+    return Value(best.value, best.error * max(1.0, (chi2 / max(best.n - 1, 1)) ** 0.5), best.n)
 
 
 def straight(x: np.ndarray, y: Sequence[Value]) -> Value:
     """Slope of the weighted straight line."""
     w = np.array([v.error**-2.0 for v in y])
     d = x - w @ x / w.sum()
-    return Value(float(w * d @ [v.value for v in y] / (w @ d**2)), float((w @ d**2) ** -0.5))
+    return Value(float(w * d @ [v.value for v in y] / (w @ d**2)), float((w @ d**2) ** -0.5), len(x))
 
 
 # ---- what the jobs found -------------------------------------------------------------------------------
@@ -110,8 +109,8 @@ class Found:
         job = self[quantity, *key]
         parts = terms(job)
         left = job["pressure"][0] ** 2 * job["volume"] / (2 * BULK_MODULUS)
-        F = sum(v.value for v in parts.values())
-        return Value(F - left, hypot(*(v.error for name, v in parts.items() if name != COMMON)))
+        exact = parts.pop(COMMON, ZERO).value
+        return sum(parts.values(), Value(exact)) - left
 
     def common_error(self, atoms: int) -> Value:
         """0 and the error that soft spheres bring to F of all liquids of so many atoms."""
@@ -140,8 +139,7 @@ class Found:
     def work_to_zero_pressure(self, job: Job) -> Value:
         """F(V0) - F(V) = -P (V0 - V)/2, with the pressure P at the volume V of the job."""
         V0, P = self.volume(job["setting"], job["phase"]), Value(*job["pressure"])
-        stretch = V0.value - job["volume"]
-        return Value(-P.value * stretch / 2, hypot(P.error * stretch, P.value * V0.error) / 2)
+        return -P * (V0 - job["volume"]) / 2
 
     def shift(self, setting: str, seed: int, relaxed: bool = True) -> Value:
         """F_liq - F_sol less that of the reference, each at its own volumes, or both at the reference's
@@ -164,6 +162,5 @@ def terms(job: Job) -> dict[str, Value]:
     """The parts of F, with soft spheres from the table as it is now."""
     parts = {name: Value(*term) for name, term in job["terms"].items()}
     if "y" in job["parameters"]:
-        g, kT = soft_core_excess(job["parameters"]["y"], job["atoms"]), kB * job["temperature"]
-        parts[COMMON] = Value(kT * g.value, kT * g.error)
+        parts[COMMON] = kB * job["temperature"] * soft_core_excess(job["parameters"]["y"], job["atoms"])
     return parts

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise, product
 from math import hypot
 from pathlib import Path
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from mlipbook import bookkit
-from mlipbook.free_energy import Value
+from mlipbook.averages import Value
 from mlipbook.free_energy.series import LONG
 from mlipbook.studies.table1.readings import COMMON, ZERO, Found, mean, merged, straight, terms, weighted
 from mlipbook.studies.table1.runs import PHASES, POTENTIALS, REFERENCE, SETTINGS, SHORT, TEMPERATURE, Job
@@ -43,14 +44,13 @@ LEARNED = {"128-32k": "32k minus 4k", "1024-Gamma": "8k minus 4k"}  # correction
 ALLOWANCE = 0.2  # of finite-size terms, for what theory leaves out: as much as sizes measured directly show
 
 
-def record(x: Value, n: int, unit: str = "meV/atom") -> dict[str, Any]:
-    scale = meV if unit.startswith("meV") else 1.0
-    return {"value": x.value / scale, "sem": x.error / scale, "n": n, "unit": unit}
+def per_atom(x: Value, n: int) -> dict[str, Any]:
+    """The record, in meV/atom, of an energy (eV) that so many runs tell."""
+    return replace(x / meV, n=n).record("meV/atom")
 
 
 def z_score(a: Value, b: Value = ZERO) -> dict[str, Any]:
-    d = a - b
-    return {"value": d.value / d.error, "sem": 1.0, "n": 1, "unit": ""}
+    return Value(a.z(b), 1.0, 1).record()
 
 
 def sizes(found: Found) -> list[int]:
@@ -129,12 +129,12 @@ def phase_records(found: Found, atoms: int) -> dict[str, Any]:
             U = mean([Value(*job["energy"]) for job in jobs])
             name, n = f"{setting}, {phase}, {atoms} atoms", len(jobs)
             for symbol, x in (("F", F), ("U", U), ("TS", U - F)):
-                out[f"{symbol}, {name}"] = record(x, n)
+                out[f"{symbol}, {name}"] = per_atom(x, n)
             parts = [terms(job) for job in jobs]
             for part in parts[0]:
                 x = mean([each[part] for each in parts])
-                x = Value(x.value, 0.0) + found.common_error(atoms) if part == COMMON else x
-                out[f"{part}, {name}"] = record(x, n)
+                x = x.value + found.common_error(atoms) if part == COMMON else x
+                out[f"{part}, {name}"] = per_atom(x, n)
     return out
 
 
@@ -147,8 +147,8 @@ def size_records(found: Found, finite: Mapping[str, Value]) -> dict[str, Any]:
         more, less = (finite[f"melt minus crystal, {n} atoms"] for n in (large, small))
         predicted = more - less
         title = f"size effect, {large} less {small} atoms"
-        out[title] = record(gain, 1)
-        out[f"{title}, predicted"] = record(predicted, 1)
+        out[title] = per_atom(gain, 1)
+        out[f"{title}, predicted"] = per_atom(predicted, 1)
         out[f"z, {title}: measured less predicted"] = z_score(gain, predicted)
     return out
 
@@ -159,7 +159,7 @@ def step_records(found: Found) -> dict[str, Any]:
     for job in found.of(SHORT):
         key = tuple(job[name] for name in ("setting", "seed", "phase", "atoms", "temperature"))
         error = found.F(*key) - found.F(*key, quantity=SHORT)
-        out["step error, {setting}, seed {seed}, {phase}, {atoms} atoms".format(**job)] = record(error, 1)
+        out["step error, {setting}, seed {seed}, {phase}, {atoms} atoms".format(**job)] = per_atom(error, 1)
     return out
 
 
@@ -170,8 +170,9 @@ def drift_records(found: Found) -> dict[str, Any]:
         rows = [row for job in found.of(quantity, phase=phase) for row in job["windows"] if row["weight"]]
         lasts = [1000 * row["time_per_copy_ps"] / row["autocorrelation_time_fs"] for row in rows]
         if rows:
-            short = {"value": sum(x < 2 * LONG for x in lasts), "sem": 0.0, "n": len(rows), "unit": "windows"}
-            out[f"{quantity}, {phase}: windows of less than {2 * LONG} autocorrelation times"] = short
+            short = Value(sum(x < 2 * LONG for x in lasts), n=len(rows))
+            name = f"{quantity}, {phase}: windows of less than {2 * LONG} autocorrelation times"
+            out[name] = short.record("windows")
     return out
 
 
@@ -184,10 +185,9 @@ def temperature_records(found: Found) -> dict[str, Any]:
         if len(T) < 3:
             continue
         y = [found.delta(setting, REFERENCE[1], 128, t) for t in T]
-        over = [Value(v.value / t, v.error / t) for v, t in zip(y, T, strict=True)]
-        slope = straight(1 / np.array(T), over)
-        out[f"dU, {setting}: from F(T)"] = record(slope, len(T))
-        out[f"dU, {setting}: from energies"] = record(found.heat(setting), 3)
+        slope = straight(1 / np.array(T), [v / t for v, t in zip(y, T, strict=True)])
+        out[f"dU, {setting}: from F(T)"] = per_atom(slope, len(T))
+        out[f"dU, {setting}: from energies"] = per_atom(found.heat(setting), 3)
         out[f"z, dU, {setting}: from F(T) less from energies"] = z_score(slope, found.heat(setting))
     return out
 
@@ -201,8 +201,8 @@ def records(
     for setting in SETTINGS:
         for phase in PHASES:
             n = len(found.of("volume", setting=setting, phase=phase, temperature=TEMPERATURE))
-            out[f"volume, {setting}, {phase}"] = record(found.volume(setting, phase), n, "A^3/atom")
-        out[f"dU, {setting}"] = record(found.heat(setting), n)
+            out[f"volume, {setting}, {phase}"] = found.volume(setting, phase).record("A^3/atom")
+        out[f"dU, {setting}"] = per_atom(found.heat(setting), n)
     for atoms in sizes(found):
         out |= table_records(found, atoms, finite, fits) | phase_records(found, atoms)
     checks = size_records(found, finite) | temperature_records(found) | step_records(found)
@@ -220,28 +220,27 @@ def table_records(
     _, chi2, n = reference(found, atoms)
     out = {}
     if n > 1:
-        check = {"value": chi2 / (n - 1), "sem": (2 / (n - 1)) ** 0.5, "n": n, "unit": ""}
-        out[f"chi^2 per degree of freedom, {atoms} atoms"] = check
+        chi2_per_freedom = Value(chi2 / (n - 1), (2 / (n - 1)) ** 0.5, n)
+        out[f"chi^2 per degree of freedom, {atoms} atoms"] = chi2_per_freedom.record()
     for (setting, seed), dF in direct.items():
-        out[f"dF, {setting}, {atoms} atoms, seed {seed}, direct"] = record(dF, 1)
+        out[f"dF, {setting}, {atoms} atoms, seed {seed}, direct"] = per_atom(dF, 1)
     for setting, dF in own.items():
         seeds = [x for (name, _), x in direct.items() if name == setting]
         if seeds:
-            out[f"dF, {setting}, {atoms} atoms, direct"] = record(mean(seeds), len(seeds))
-        out[f"dF, {setting}, {atoms} atoms"] = record(dF, len(direct))
+            out[f"dF, {setting}, {atoms} atoms, direct"] = per_atom(mean(seeds), len(seeds))
+        out[f"dF, {setting}, {atoms} atoms"] = per_atom(dF, len(direct))
         large, dU = dF - missing, found.heat(setting)
         dS = (dU.value - large.value) / TEMPERATURE
-        out[f"dF, {setting}, {atoms} atoms, less finite-size terms"] = record(large, len(direct))
+        out[f"dF, {setting}, {atoms} atoms, less finite-size terms"] = per_atom(large, len(direct))
         fitted = large + shared(fits, setting)  # of the labels, not of this potential alone
-        T_m = Value(TEMPERATURE + large.value / dS, fitted.error / dS)
-        out[f"T_m, {setting}, from {atoms} atoms"] = record(T_m, len(direct), "K")
+        T_m = Value(TEMPERATURE + large.value / dS, fitted.error / dS, len(direct))
+        out[f"T_m, {setting}, from {atoms} atoms"] = T_m.record("K")
         if atoms in PAPER[setting]:
-            theirs = Value(PAPER[setting][atoms] * meV, 0.0)
-            less = dF - theirs + shared(fits, setting)
-            out[f"dF, {setting}, {atoms} atoms, less the paper's"] = record(less, 1)
+            less = dF - PAPER[setting][atoms] * meV + shared(fits, setting)
+            out[f"dF, {setting}, {atoms} atoms, less the paper's"] = per_atom(less, 1)
     for setting, dF in relative.items():
         title = f"dF, {setting} less {REFERENCE[0]}, {atoms} atoms"
-        out[title] = record(dF, 3)
+        out[title] = per_atom(dF, 3)
         out[f"z, {title}"] = z_score(dF)
     return out
 
@@ -254,8 +253,8 @@ def label_records(found: Found, finite: Mapping[str, Value], perturbed: Mapping[
     title = "128-Gamma less 128-4k at its volumes"
     first = value_of(perturbed, "Gamma minus 4k, liquid minus solid: sum")
     out = {
-        f"dF, {title}, potentials": record(integrated, 3),
-        f"dF, {title}, labels": record(first, 24),
+        f"dF, {title}, potentials": per_atom(integrated, 3),
+        f"dF, {title}, labels": per_atom(first, 24),
         f"z, dF, {title}: potentials less labels": z_score(integrated, first),
     }
     for atoms in sizes(found):
@@ -264,13 +263,13 @@ def label_records(found: Found, finite: Mapping[str, Value], perturbed: Mapping[
             missed = value_of(perturbed, f"labels minus potential, {setting}, liquid minus solid: sum")
             large = own[setting] - widened(finite[f"melt minus crystal, {atoms} atoms"])
             title = f"dF, {setting}, {atoms} atoms, less finite-size terms, brought to the labels"
-            out[title] = record(large + missed, 24)
+            out[title] = per_atom(large + missed, 24)
     return out
 
 
 def value_of(kept: Mapping[str, Any], name: str) -> Value:
     """Of records in meV/atom."""
-    return Value(kept[name]["value"] * meV, kept[name]["sem"] * meV)
+    return Value.from_record(kept[name]) * meV
 
 
 def spent(jobs: Mapping[str, Job]) -> dict[str, float]:
