@@ -1,5 +1,6 @@
 # make book    environment, EF and EFP fits live on real data, the HTML book      (the first command)
 # make test    everything that CI checks                                          (the second)
+# make quick   style, types and the tests that are not slow, within a minute
 # make serve   open the book; make lab opens JupyterLab on the chapters
 #
 # PYTHON=python3.13 chooses the interpreter (3.11 or newer), PIP_ARGS adds pip options. On Linux, PyPI's torch
@@ -33,6 +34,9 @@ lab: $(VENV)/installed
 test: $(VENV)/installed
 	python scripts/test.py
 
+quick: $(VENV)/installed
+	python scripts/test.py size style format types fast
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "mlipbook needs Python 3.11 or newer; choose one with: make PYTHON=python3.13 ..."; exit 1; }
@@ -43,4 +47,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 clean:
 	rm -rf _build
 
-.PHONY: book html serve lab test clean
+.PHONY: book html serve lab test quick clean

@@ -1,6 +1,6 @@
 """Everything that CI checks, stage by stage, with seconds; a stage that fails does not stop the others.
 
-python scripts/test.py [STAGE...]
+python scripts/test.py [STAGE...]     without a stage, all but `fast`, which is `library` without what is slow
 """
 
 import os
@@ -15,9 +15,11 @@ PYTHON = [sys.executable, "-m"]
 JUPYTER_BOOK = str(Path(sys.executable).with_name("jupyter-book"))
 PYTEST = [*PYTHON, "pytest", "-q"]
 STAGES = {
+    "size": [sys.executable, "scripts/size.py"],
     "style": [*PYTHON, "ruff", "check", "."],
     "format": [*PYTHON, "ruff", "format", "--check", "."],
     "types": [*PYTHON, "mypy"],
+    "fast": [*PYTEST, "-n", "2", "-m", "not slow", "--ignore", "tests/test_site.py"],
     "library": [*PYTEST, "-n", "2", "--ignore", "tests/test_site.py"],
     "chapters": [*PYTHON, "mlipbook", "test-notebooks", "--profile", "smoke", "--workers", "2"],
     "build": [JUPYTER_BOOK, "build", ".", "-W", "-n", "--keep-going", "--all", "-q"],
@@ -26,7 +28,7 @@ STAGES = {
 
 
 def main() -> int:
-    chosen = sys.argv[1:] or list(STAGES)
+    chosen = sys.argv[1:] or [name for name in STAGES if name != "fast"]
     unknown = [name for name in chosen if name not in STAGES]
     if unknown:
         print(f"no stage {', '.join(unknown)}; there are {', '.join(STAGES)}")

@@ -5,11 +5,14 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
+from hatchling import build
 from packaging.requirements import Requirement
 
 from mlipbook import __version__
@@ -100,3 +103,22 @@ def test_command_line_errors_are_one_line():
     command = [sys.executable, "-m", "mlipbook", "run", "ch00_unwritten"]
     answer = subprocess.run(command, capture_output=True, text=True)
     assert answer.returncode == 1 and re.fullmatch(r"error: no notebook .*ch00_unwritten.*\n", answer.stderr)
+
+
+def test_the_archives_of_a_release_are_small_and_the_wheel_has_all_that_chapters_need(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    sdist, wheel = (tmp_path / make(str(tmp_path)) for make in (build.build_sdist, build.build_wheel))
+    assert sdist.stat().st_size < 4e6 and __version__ in sdist.name
+    git = ["git", "ls-files", "mlipbook"]
+    tracked = subprocess.run(git, capture_output=True, text=True, check=True).stdout.split()
+    assert set(tracked) <= set(zipfile.ZipFile(wheel).namelist())
+    with tarfile.open(sdist) as archive:
+        assert any(name.endswith("/tests/conftest.py") for name in archive.getnames())
+
+
+def test_the_changelog_has_the_version_and_dates():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(rf"^## {re.escape(__version__)} \((unreleased|\d{{4}}-\d\d-\d\d)\)$", text, re.MULTILINE)
+    assert re.findall(r"^### (.*)$", text, re.MULTILINE) == sorted(
+        re.findall(r"^### (\d{4}-\d\d-\d\d)$", text, re.MULTILINE), reverse=True
+    )
