@@ -106,9 +106,13 @@ def _(value: nn.Module) -> tuple[str, Content]:
     """Its tensors, its modules and its settings; hooks and the mode of training are none."""
     if isinstance(value, torch.jit.ScriptModule):
         raise TypeError("it is compiled")
-    own = {name: x for name, x in vars(value).items() if name not in OF_MODULES}
-    parts = (own, value._parameters, value._buffers, value._modules)  # each name once
+    parts = (settings_of(value), value._parameters, value._buffers, value._modules)  # each name once
     return "module", Pairs([("class", type(value)), *(pair for part in parts for pair in part.items())])
+
+
+def settings_of(module: nn.Module) -> dict[str, Any]:
+    """What a module has beside its tensors and modules."""
+    return {name: x for name, x in vars(module).items() if name not in OF_MODULES}
 
 
 @content_of.register

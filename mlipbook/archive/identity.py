@@ -25,7 +25,9 @@ import numpy as np
 from ase import Atoms
 from torch import Tensor, nn
 
-from mlipbook.archive.contents import Pairs, content_of
+from mlipbook.archive.contents import Pairs, content_of, settings_of
+
+LONGEST = 160  # characters of a description
 
 
 class Unidentified(TypeError):
@@ -40,10 +42,12 @@ def identity(value: Any) -> str:
     return _digest(value, type(value).__name__, ()).hex()
 
 
-def described(value: Any) -> str:
-    """Words that may be read, and a hash that decides: two values are the same if the latter are."""
-    text = " ".join((_words(value) or type(value).__name__).split())
-    return f"{text if len(text) <= 100 else text[:97] + '...'} [{identity(value)[:16]}]"
+def described(value: Any, words: str | None = None) -> str:
+    """Words that may be read (default: from the value), and a hash that decides: two values are the same if
+    their hashes are. Raises Unidentified.
+    """
+    text = " ".join((words or _words(value)).split())
+    return f"{text if len(text) <= LONGEST else text[: LONGEST - 3] + '...'} [{identity(value)[:16]}]"
 
 
 def refuse_other(path: Any, found: Mapping[str, str], wanted: Mapping[str, str], way: str) -> None:
@@ -59,20 +63,29 @@ def refuse_other(path: Any, found: Mapping[str, str], wanted: Mapping[str, str],
 
 
 def _words(value: Any) -> str:
+    if not isinstance(value, type) and hasattr(type(value), "identified_by"):
+        return _words(value.identified_by())
     if isinstance(value, Tensor | np.ndarray):
         shape, some = tuple(value.shape), ", ".join(map(str, value.reshape(-1)[:6].tolist()))
         return f"{some}{', ...' if np.prod(shape) > 6 else ''} {shape}"
-    if isinstance(value, nn.Module | Atoms):
-        return type(value).__name__
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value))
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_words(each)}" for name, each in sorted(value.items(), key=str))
-    if is_dataclass(value) and not isinstance(value, type):
-        own = ", ".join(f"{f.name}={_words(getattr(value, f.name))}" for f in fields(value))
-        return f"{type(value).__name__}({own})"
+        return ", ".join(f"{name} {_words(each)}" for name, each in value.items())
     if isinstance(value, partial):
-        bound = [*map(_words, value.args), *(f"{k}={_words(x)}" for k, x in value.keywords.items())]
-        return f"{_words(value.func)}({', '.join(bound)})"
+        return f"{_words(value.func)}({', '.join([*map(_words, value.args), *_named(value.keywords)])})"
+    if isinstance(value, nn.Module):
+        return f"{type(value).__name__}({', '.join(_named(settings_of(value)))})"
+    if is_dataclass(value) and not isinstance(value, type):
+        own = {field.name: getattr(value, field.name) for field in fields(value)}
+        return f"{type(value).__name__}({', '.join(_named(own))})"
+    if isinstance(value, Atoms):
+        return value.get_chemical_formula()
     return value.__qualname__ if hasattr(value, "__qualname__") else repr(value)
+
+
+def _named(values: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={_words(value)}" for name, value in values.items()]
 
 
 def _digest(value: Any, where: str, above: tuple[int, ...]) -> bytes:
@@ -86,7 +99,8 @@ def _digest(value: Any, where: str, above: tuple[int, ...]) -> bytes:
         kind, content = content_of(value)
     except Exception as error:  # pickle's refusals are of any type
         raise Unidentified(
-            f"{where}: of a {type(value).__name__} it cannot be known what it consists of ({error})"
+            f"{where}: of a {type(value).__name__} it cannot be known what it consists of ({error}), so that "
+            "nothing that was stored with it can be found again"
         ) from error
     found = hashlib.sha256(kind.encode() + b"\0")
     if isinstance(content, bytes):

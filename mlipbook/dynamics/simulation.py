@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from mlipbook import archive
 from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.dynamics.limits import Limits, Unstable, refuse_broken
 from mlipbook.dynamics.methods import Forces, VelocityVerlet
 from mlipbook.dynamics.state import Number, Numbers, State, on_host, per_replica
-from mlipbook.dynamics.store import Store, tensors_of
+from mlipbook.dynamics.store import Store
 from mlipbook.dynamics.trajectory import Recorder, Trajectory, joined
 from mlipbook.potentials import Potential
-from mlipbook.training.checkpoint import digest
 from mlipbook.units import kB, ps
 
 Observables = Mapping[str, Callable[[State], Tensor]]
@@ -97,8 +97,8 @@ class Simulation:
             **(observe or {}),
             "invariant": lambda s: self.method.invariant(s, kT(s.step), pressure(s.step)),
         }
-        intervals = f"every {every}, frames {frames}, chunk {chunk}, observed {sorted(observables)}"
-        folder = Store(store, self.identity(start, kT, pressure, intervals)) if store is not None else None
+        own = {"intervals": {"every": every, "frames": frames, "chunk": chunk}, "observed": observe or {}}
+        folder = Store(store, self.identity(start, kT, pressure, own)) if store is not None else None
         parts = folder.parts(start, end) if folder else []
         state = parts[-1].state if parts else start
         with tqdm(total=steps, initial=steps - (end - state.step), disable=not progress, desc="steps") as bar:
@@ -157,20 +157,17 @@ class Simulation:
             raise ValueError(f"temperature {np.unique(ends).tolist()} K: thermostats need positive ones")
         return kT, pressure
 
-    def identity(self, start: State, kT: Target, pressure: Target, intervals: str) -> dict[str, str]:
-        """What tells this run from others."""
-        result = CommitteeMean(self.potential)(start.structures)
-        energy, force = float(result.energy.mean()), float(result.forces.square().mean().sqrt())
-        weights = self.potential.state_dict().values() if isinstance(self.potential, torch.nn.Module) else ()
+    def identity(self, start: State, kT: Target, pressure: Target, own: Mapping[str, Any]) -> dict[str, str]:
+        """What tells this run from others, described; own: more of it."""
         steps = (start.step, start.step + 1, FOREVER)  # a straight line and where it ends
+        T, P = ([np.ravel(target(step)) for step in steps] for target in (kT, pressure))
         return {
-            "integrator": f"{self.method}, timestep {self.timestep}",
-            "temperature": str([np.ravel(kT(step) / kB).tolist() for step in steps]),
-            "pressure": str([np.ravel(pressure(step)).tolist() for step in steps]),
-            "start": digest(tensors_of(start)),
-            "potential": f"{type(self.potential).__name__} {digest(weights)[:16]}, which gives the start "
-            f"{energy:.6g} eV and {force:.4f} eV/A",
-            "intervals": intervals,
+            "integrator": archive.described([self.method, self.timestep]),
+            "temperature": archive.described(T, f"{[(x / kB).tolist() for x in T]} K"),
+            "pressure": archive.described(P),
+            "potential": archive.described(self.potential),
+            **{name: archive.described(part) for name, part in own.items()},
+            "start": archive.described(start, f"{len(start)} of {start.structures.n_atoms} atoms"),
         }
 
 

@@ -20,12 +20,12 @@ from mlipbook.dynamics.state import State
 from mlipbook.dynamics.trajectory import Trajectory, write_extxyz
 from mlipbook.structures import Structures
 
-KIND, VERSION = "part of a trajectory", 2
+KIND, VERSION = "part of a trajectory", 3  # 3: identities by archive.identity
 SERIES = ("time", "frame_time", "positions", "cells")
 
 
 class Store:
-    """The folder of a run. identity: what tells it from other runs, name -> text.
+    """The folder of a run. identity: what tells it from other runs, name -> description.
 
     Raises OSError at once if the folder cannot be written.
     """
@@ -78,13 +78,10 @@ class Store:
 
     def load(self, path: Path, like: State) -> Trajectory:
         arrays, metadata = archive.load(path, KIND, VERSION)
-        for name, value in self.identity.items():
-            found = metadata["identity"].get(name)
-            if found != value:
-                raise ValueError(
-                    f"{path}: of another run, whose {name} was {found}, not {value}; "
-                    "give another folder, or delete this one to start again"
-                )
+        way = "give another folder, or delete this one to start again"
+        if metadata["version"] < VERSION:
+            raise ValueError(f"{path}: of an older version, which could not tell runs apart; {way}")
+        archive.refuse_other(path, metadata["identity"], self.identity, way)
         tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
         series = {name: tensors[f"series.{name}"] for name in SERIES}
         return Trajectory(state_from(tensors, metadata, like), observed=group(tensors, "observed"), **series)
@@ -113,14 +110,6 @@ def state_from(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], like:
 
 def group(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(f"{prefix}."): x for k, x in tensors.items() if k.startswith(f"{prefix}.")}
-
-
-def tensors_of(state: State) -> list[Tensor]:
-    """What tells one state from another."""
-    structures = state.structures
-    seeds = torch.tensor([state.step, state.degrees_of_freedom, *state.seeds])
-    own = [structures.positions, structures.cells, structures.species, state.masses, state.momenta]
-    return [seeds, *own, *state.extended.values()]
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from mlipbook.dynamics import Simulation, State
 from mlipbook.dynamics.ensembles import positive
 from mlipbook.heat.drive import Booked, ColorField, Drive, DrivenNoseHoover, HeatField
 from mlipbook.heat.flux import convective_flux, mass_current
+from mlipbook.observables import temperature as temperature_of
 from mlipbook.potentials import Definition, Potential
 from mlipbook.units import W_per_m_K, fs, kB, ps
 
@@ -148,7 +149,7 @@ def under_field(
 def observables(elements: Sequence[str]) -> dict[str, Callable[[State], Tensor]]:
     """What `hnemd` looks at: flux, temperature, current of each element."""
     currents = {f"current of {z}": partial(current_of, element=z) for z in elements}
-    return {"flux": flux_of, "temperature": lambda state: state.temperature, **currents}
+    return {"flux": flux_of, "temperature": temperature_of, **currents}
 
 
 def fields_of(field: float | Sequence[float] | Tensor, state: State) -> Tensor:

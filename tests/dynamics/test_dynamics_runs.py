@@ -19,7 +19,8 @@ from ase.build import bulk
 from ase.io import read
 from tqdm import tqdm
 
-from mlipbook import dynamics, neighbors
+from mlipbook import archive, dynamics, neighbors
+from mlipbook.dynamics import trajectory
 from mlipbook.potentials import Base, Evaluation, LennardJones, Wrapper
 from mlipbook.units import fs, kB
 
@@ -241,17 +242,21 @@ def file_size_limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_disk_that_fills_up_gives_a_clear_error_and_loses_nothing(tmp_path, uninterrupted):
-    def filling(state):
+def test_disk_that_fills_up_gives_a_clear_error_and_loses_nothing(tmp_path, uninterrupted, monkeypatch):
+    look = trajectory.Recorder.look
+
+    def filling(recorder, state):
         if state.step == 60:
             resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
-        return state.volume
+        look(recorder, state)
 
+    monkeypatch.setattr(trajectory.Recorder, "look", filling)
     with (
         file_size_limit() as hard,
         pytest.raises(OSError, match="part-00005.npz.*goes on after the last part"),
     ):
-        stored_run(tmp_path, filling)
+        stored_run(tmp_path)
+    monkeypatch.undo()
     before = kept(tmp_path)
     assert len(before) == 5 and not list(tmp_path.glob("*.tmp"))
     identical(stored_run(tmp_path), uninterrupted)
@@ -274,7 +279,7 @@ def test_folder_of_another_run_is_refused_and_left_alone(tmp_path):
     before = kept(tmp_path)
     others = {
         "integrator": {"md": replace(first, timestep=4 * fs)},
-        "integrator was Mar.*not Nose": {"md": simulation("NVT")},
+        "integrator is Mar.*not Nose": {"md": simulation("NVT")},
         "temperature": {
             "md": replace(first, temperature=torch.tensor([60.0, 60.00001], dtype=torch.float64))
         },
@@ -289,6 +294,35 @@ def test_folder_of_another_run_is_refused_and_left_alone(tmp_path):
         with pytest.raises(ValueError, match=what):
             run(**changes)
     assert kept(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "other", [dynamics.State.pressure.fget, lambda state: state.volume + 1e-9, lambda state: state.volume]
+)
+def test_another_observable_under_the_same_name_is_refused(tmp_path, other):
+    stored_run(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"whose observed is volume volume \[\w+\], not volume .* \[\w+\]; give"
+    ):
+        stored_run(tmp_path, other)
+
+
+def test_one_replica_of_many_that_starts_a_bit_elsewhere_is_another_run(tmp_path):
+    start, md = dynamics.thermalize(CRYSTAL, np.full(40, 60.0), seed=1), simulation("NVE")
+    md.run(start, 2, every=2, store=tmp_path, progress=False)
+    momenta = start.momenta.clone()
+    momenta[20, 16, 1] = np.nextafter(float(momenta[20, 16, 1]), 9.0)
+    with pytest.raises(ValueError, match="of something else, whose start is 40 of 32 atoms"):
+        md.run(replace(start, momenta=momenta), 2, every=2, store=tmp_path, progress=False)
+
+
+def test_a_store_of_an_older_version_is_refused_in_words(tmp_path):
+    stored_run(tmp_path)
+    path = tmp_path / "part-00000.npz"
+    arrays, metadata = archive.load(path)
+    archive.save(path, arrays, {**metadata, "version": 2, "identity": {"start": "a hash"}})
+    with pytest.raises(ValueError, match="part-00000.npz: of an older version, .*; give another folder"):
+        stored_run(tmp_path)
 
 
 def test_missing_part_is_named(tmp_path):

@@ -286,6 +286,9 @@ def test_predicted_errors_fall_with_field_and_root_of_time():
 # ---- runs ----------------------------------------------------------------------------------------------
 
 
+SILVER = LennardJones(0.1, 2.5, 4.0)
+
+
 def short(state: State, field=0.02, **options) -> heat.Response:
     settings = {"settle": 10 * fs, "every": 1, "progress": False, **options}
     return heat.hnemd(AgSe(), state, field, 500.0, 30, 2 * fs, **settings)
@@ -328,6 +331,50 @@ def test_a_run_goes_on_from_its_store(tmp_path):
     short(state, store=tmp_path / "run")
     again = short(state, store=tmp_path / "run")
     assert torch.equal(again.flux, whole.flux)
+
+
+def fields(n: int, middle: float) -> torch.Tensor:
+    """Of n replicas along x, of which the one in the middle has another: printed, it is left out."""
+    found = torch.zeros(n, 3, dtype=torch.float64)
+    found[:, 0] = 1e-3
+    found[n // 2, 0] = middle
+    return found
+
+
+@pytest.mark.parametrize(
+    ("what", "one", "other"),
+    [
+        ("integrator", {"field": 1.00001e-3}, {"field": 1.00002e-3}),
+        ("integrator", {"field": fields(400, 1e-3)}, {"field": fields(400, 5e-3)}),
+        ("integrator", {"color": None}, {"color": "Ag"}),
+        ("integrator", {"thermostat_time": 100 * fs}, {"thermostat_time": 100 * fs * (1 + 1e-15)}),
+        ("integrator", {"definition": "I"}, {"definition": "II"}),
+        ("potential", {"potential": AgSe()}, {"potential": heat.Shifted(AgSe(), {"Ag": 1e-9})}),
+        ("potential", {"potential": SILVER}, {"potential": LennardJones(0.1 + 1e-7, 2.5, 4.0)}),
+        ("temperature", {"temperature": 500.0}, {"temperature": 500.0000001}),
+    ],
+)
+def test_a_store_of_another_run_is_refused(tmp_path, what, one, other):
+    """Also where what differs would print the same; both are named, and the store is left alone."""
+    field = one.get("field", 1e-3)
+    atoms = Atoms("AgSe", [[0, 0, 0], [2.6, 0, 0]], cell=[9.0] * 3, pbc=True)
+    state = thermalize(
+        repeated(mb.Structures.from_ase(atoms), len(field) if hasattr(field, "ndim") else 1), 500.0
+    )
+
+    def run(changes):
+        settings = {"potential": SILVER, "field": 1e-3, "temperature": 500.0, "settle": 0.0, **changes}
+        return heat.hnemd(
+            state=state, steps=11, timestep=fs, every=1, store=tmp_path, progress=False, **settings
+        )
+
+    first = run(one)
+    assert torch.equal(run(one).flux, first.flux)
+    with pytest.raises(
+        ValueError, match=rf"part-00000.npz: of something else, whose {what} is .* \[\w+\], not"
+    ):
+        run(other)
+    assert torch.equal(run(one).flux, first.flux)
 
 
 def test_the_field_pushes_silver_to_where_it_points():

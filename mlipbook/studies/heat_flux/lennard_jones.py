@@ -28,6 +28,7 @@ from mlipbook.averages import Value, average
 from mlipbook.dynamics import Simulation, State
 from mlipbook.heat import Booked, DrivenNoseHoover, HeatField, Response, hnemd
 from mlipbook.heat.hnemd import flux_of, predicted_error
+from mlipbook.observables import temperature as temperature_of
 from mlipbook.studies.heat_flux.liquid_argon import EPSILON, SIGMA, TAU, TEMPERATURE, UNIT, argon, liquid
 from mlipbook.units import kB
 
@@ -78,7 +79,7 @@ def with_chain(start: State, sizes: Sizes, folder: Path | None = None) -> Respon
     fields = torch.tensor([field / SIGMA, 0.0, 0.0], dtype=torch.float64).expand(len(start), 3)
     method = Chained(THERMOSTAT_TIME, 3, HeatField(fields))
     run = Simulation(Booked(argon(), "I"), method, TIMESTEP, TEMPERATURE)  # type: ignore[arg-type]
-    observe = {"flux": flux_of, "temperature": lambda state: state.temperature}
+    observe = {"flux": flux_of, "temperature": temperature_of}
     seen = run.run(start, steps, observe, EVERY, store=folder / "chain" if folder else None).observed
     kept = {name: series[sizes.relax // EVERY :] for name, series in seen.items()}
     volume, interval = float(start.volume[0]), EVERY * TIMESTEP
