@@ -1,92 +1,113 @@
-"""One npz file for named arrays and a JSON description of them: potentials, checkpoints, derived data.
-
-No pickle: a file from a stranger is data, never code. Files appear under their name only when complete.
-"""
+"""Files that appear whole or not at all, and the one error for those that are not what was written."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import platform
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 from uuid import uuid4
 
-import numpy as np
-from torch import Tensor
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+LEFTOVER = re.compile(r"\.(?:([0-9a-f]{8})-(\d+)-[0-9a-f]{8}|[0-9a-f]{32})\.tmp$")
+OLD = 7 * 86400  # seconds, after which a leftover of another host, or without an owner, has none any more
+swept: set[Path] = set()  # by this process
 
-MEMBER = "__metadata__"
-DAMAGE = (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+
+class Damaged(ValueError):
+    """A file that is not what was written. The message names the file, what is wrong, and the way out."""
+
+
+@contextmanager
+def reading(
+    path: str | os.PathLike[str],
+    what: str = "a file written by mlipbook",
+    remedy: str = "make it again, or restore it from a copy",
+) -> Iterator[None]:
+    """Whatever goes wrong in this block is damage of the file: raises Damaged, and nothing else but what
+    tells that the file cannot be opened (FileNotFoundError, PermissionError, IsADirectoryError).
+    """
+    try:
+        yield
+    except (Damaged, FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}".strip(": ")
+        raise Damaged(f"{path}: not {what}, or damaged ({why:.300}); {remedy}") from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Errors of the system say which file could not be written, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{path} cannot be written ({error.strerror or error}); what was written before is complete: "
+            "make room, or the folder writable, and make the same call again",
+        ) from error
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary file to write; it takes the place of `path` when the block ends, and is removed on an error.
 
-    A process killed half-way leaves the former file as it was.
+    A process killed half-way, or a machine that loses its power, leaves the former file as it was.
+    Raises OSError with the name of the file if it cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
+    temporary = path.with_name(f"{path.name}.{HOST}-{os.getpid()}-{uuid4().hex[:8]}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
+        try:
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())  # the contents before the name
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _to_disk(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that died while they wrote left in a folder; once per folder and process."""
+    if (folder := folder.resolve()) in swept:
+        return
+    swept.add(folder)
+    for path in folder.glob("*.tmp"):
+        if found := LEFTOVER.search(path.name):
+            host, pid = found.groups()
+            with suppress(OSError):
+                old = time.time() - path.stat().st_mtime > OLD
+                if (not _lives(int(pid))) if host == HOST else old:
+                    path.unlink()
+
+
+def _lives(pid: int) -> bool:
+    if os.name != "posix":  # elsewhere a signal 0 is no question
+        return True
     try:
-        with open(temporary, "xb") as file:
-            yield file
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
-def save(
-    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray | Tensor], metadata: Mapping[str, Any]
-) -> None:
-    """Write arrays and metadata (JSON types; must hold "kind": str and "version": int) to one npz file.
-
-    Raises ValueError if kind or version are missing or an array holds Python objects, TypeError if the
-    metadata are not JSON.
-    """
-    if not isinstance(metadata.get("kind"), str) or not isinstance(metadata.get("version"), int):
-        raise ValueError(f"{path}: metadata need 'kind' (str) and 'version' (int), have {sorted(metadata)}")
-    members = {
-        name: array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
-        for name, array in arrays.items()
-    }
-    for name, array in members.items():
-        if array.dtype.hasobject:
-            raise ValueError(f"{path}: array {name!r} holds Python objects; put them into the metadata")
-    members[MEMBER] = np.array(json.dumps(dict(metadata)))
-    with replacing(path) as file:
-        np.savez(file, **members)  # type: ignore[arg-type]
-
-
-def load(
-    path: str | os.PathLike[str], kind: str | None = None, version: int | None = None
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and metadata of a file that `save` wrote; checked against `kind` and the newest `version` known.
-
-    Raises ValueError, naming the file and the way out, if it is damaged, of another kind, or too new;
-    FileNotFoundError if it is not there.
-    """
-    try:
-        with open(path, "rb") as file:
-            zipfile.ZipFile(file).close()  # np.load would go on to try other formats, and pickle
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as members:
-                arrays = dict(members)
-        metadata = json.loads(str(arrays.pop(MEMBER)))
-        found, made = metadata["kind"], metadata["version"]
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
-        raise
-    except DAMAGE as error:
-        raise ValueError(
-            f"{path}: not a file written by mlipbook, or damaged ({type(error).__name__}: {error}); "
-            "make it again, or restore it from a copy"
-        ) from error
-    if kind is not None and found != kind:
-        raise ValueError(f"{path}: holds a {found!r}, expected a {kind!r}; give another file")
-    if version is not None and made > version:
-        raise ValueError(f"{path}: {found} version {made}, this mlipbook knows {version}; update mlipbook")
-    return arrays, metadata
+def _to_disk(folder: Path) -> None:
+    with suppress(OSError):  # not every system syncs folders
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
