@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from ase.data import atomic_numbers
@@ -229,6 +230,13 @@ class MemberPerReplica(Wrapper, EdgePotential):  # type: ignore[misc,override]
 
 
 def _restore(arrays: dict, metadata: dict) -> ANNPotential:
+    own = metadata["descriptor"]
+    first = (own["radial_order"] + own["angular_order"] + 2) * (1 + (len(own["species"]) > 1))
+    for element in own["species"]:  # nothing is made larger than the arrays that are there
+        for k, (n_in, n_out) in enumerate(pairwise((first, *metadata["hidden"][element], 1))):
+            shape = arrays[name := f"networks.{element}.weights.{k}"].shape
+            if shape != (metadata["members"], n_out, n_in + 1):
+                raise ValueError(f"{name} of shape {shape}, told to be {n_out} x {n_in + 1}")
     descriptor = Chebyshev(**metadata["descriptor"])
     potential = ANNPotential(
         descriptor,
@@ -240,15 +248,13 @@ def _restore(arrays: dict, metadata: dict) -> ANNPotential:
     state = {k: torch.as_tensor(v) for k, v in arrays.items()}
     tables = {k: v for k, v in potential.state_dict().items() if k.startswith("descriptor.")}
     potential.load_state_dict(state | tables)
-    potential.reference_energies = dict(metadata["reference_energies"])
-    potential.shortest = {(a, b): distance for a, b, distance in metadata["shortest"]}
+    potential.reference_energies = {s: float(metadata["reference_energies"][s]) for s in descriptor.species}
+    potential.shortest = {(a, b): float(distance) for a, b, distance in metadata["shortest"]}
     return potential
 
 
 def load(path: str | os.PathLike) -> ANNPotential:
-    """Read a potential written by `ANNPotential.save`. Raises ValueError for other or damaged files."""
+    """Read a potential written by `ANNPotential.save`. Raises ValueError (Damaged) for other files."""
     arrays, metadata = archive.load(path, kind="ANNPotential", version=1)
-    try:
+    with archive.reading(path, "a potential with all its parts"):
         return _restore(arrays, metadata)
-    except (KeyError, RuntimeError) as error:
-        raise ValueError(f"{path}: potential with parts missing: {error}; restore it from a copy") from error

@@ -186,5 +186,26 @@ def test_files_without_all_arrays_are_refused(tmp_path):
     arrays, metadata = potential._state()
     del arrays["networks.Na.weights.1"]
     archive.save(tmp_path / "x.npz", arrays, metadata)
-    with pytest.raises(ValueError, match=r"(?s)x\.npz: .*parts missing.*networks.Na.weights.1"):
+    with pytest.raises(ValueError, match=r"(?s)x\.npz: .*all its parts.*networks.Na.weights.1"):
+        mb.load(tmp_path / "x.npz")
+
+
+ODD = {
+    "descriptor": [None, {}, {"species": ["Na"]}, {"angular_order": 10**9}, {"radial_order": -1}, {"x": 1}],
+    "hidden": [None, {}, {"Na": 5}, {"Na": [10**9, 10**9]}, {"Na": ["5"]}],
+    "activation": [None, {"Na": ["relu", "relu"]}, {"Na": [[], {}]}, {"Na": ["tanh"]}],
+    "members": [None, 10**9, -1, "2", 2.5],
+    "repulsion": ["2.0", [], -1.0, 99.0],
+    "reference_energies": [None, {"Na": "x"}, {}, {"Na": []}],
+    "shortest": [None, [["Na", "Na"]], [["Na", "Na", "x"]], [1]],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in ODD for value in ODD[name]])
+def test_odd_metadata_are_damage(tmp_path, name, value):
+    arrays, metadata = ann(CASES["one species"])._state()
+    if name == "descriptor" and value:
+        value = metadata[name] | value if "species" not in value else value
+    archive.save(tmp_path / "x.npz", arrays, {**metadata, name: value})
+    with pytest.raises(archive.Damaged, match=r"x\.npz: not a potential with all its parts, or damaged"):
         mb.load(tmp_path / "x.npz")
