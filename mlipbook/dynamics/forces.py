@@ -21,7 +21,11 @@ class CommitteeMean(Wrapper):
 
     def __init__(self, potential: Potential):
         super().__init__(potential)
-        self.lists = VerletLists(potential.cutoff)
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget the lists, and what was recorded."""
+        self.lists = VerletLists(self.potential.cutoff)
         self.replayed: Callable[[Structures, Edges], Evaluation] | None = None
 
     def __call__(self, structures: Structures) -> Evaluation:

@@ -84,7 +84,7 @@ class Simulation:
         parts of the trajectory, written every `chunk` steps; the same call goes on after the last of them,
         on a CPU bit for bit as if it had not been interrupted. A committee drives by its mean.
         Raises Unstable if a run leaves its limits, ValueError for arguments that do not fit and for a store
-        of another run, OSError for a store that cannot be written.
+        of another run, OSError for a store that cannot be written, InUse for one that another process uses.
         """
         if min(steps, every, chunk, frames or 1) < 1:
             raise ValueError(
@@ -99,11 +99,13 @@ class Simulation:
         }
         own = {"intervals": {"every": every, "frames": frames, "chunk": chunk}, "observed": observe or {}}
         folder = Store(store, self.identity(start, kT, pressure, own)) if store is not None else None
-        parts = folder.parts(start, end) if folder else []
-        state = parts[-1].state if parts else start
-        with tqdm(total=steps, initial=steps - (end - state.step), disable=not progress, desc="steps") as bar:
+        lock, bar = folder.lock if folder else None, tqdm(total=steps, disable=not progress, desc="steps")
+        with bar, archive.locked(lock):
+            parts = folder.parts(start, end) if folder else []
+            forces = CommitteeMean(self.potential)
+            state = afresh(parts[-1].state if parts else start, forces)
+            bar.n = bar.initial = state.step - start.step
             while state.step < end:
-                forces = CommitteeMean(self.potential)  # with new lists: nothing hidden passes between chunks
                 recorder = Recorder(state, observables, start.step, every, frames, self.timestep)
                 until = min(end, state.step + chunk)
                 try:
@@ -121,21 +123,19 @@ class Simulation:
                 state = now
                 if folder:
                     folder.save(parts)
-        trajectory = joined(parts)
-        if trajectory.state.result is None:  # all of it came from the store
-            result = CommitteeMean(self.potential)(state.structures)
-            trajectory = replace(trajectory, state=replace(state, result=result))
-        return trajectory
+        return replace(joined(parts), state=state)
 
     def advance(
-        self, state: State, until: int, forces: Forces, kT: Target, pressure: Target
+        self, state: State, until: int, forces: CommitteeMean, kT: Target, pressure: Target
     ) -> Iterator[State]:
-        """The states after each step."""
-        structures = replace(state.structures)  # afresh: all that is derived, too
-        state = replace(state, structures=structures, result=forces(structures))
+        """The states after each step, the last one as a store gives it back: nothing hidden passes between
+        chunks.
+        """
         while state.step < until:
             try:
                 state = self.method.step(state, forces, self.timestep, kT(state.step), pressure(state.step))
+                if state.step == until:
+                    state = afresh(state, forces)
             except (ValueError, OverflowError) as error:  # not finite, atoms on top of each other
                 raise Unstable(f"step {state.step + 1}: {error}") from error
             yield state
@@ -169,6 +169,13 @@ class Simulation:
             **{name: archive.described(part) for name, part in own.items()},
             "start": archive.described(start, f"{len(start)} of {start.structures.n_atoms} atoms"),
         }
+
+
+def afresh(state: State, forces: CommitteeMean) -> State:
+    """All that is derived made again from bare values, the result with new lists."""
+    forces.renew()
+    structures = replace(state.structures)
+    return replace(state, structures=structures, result=forces(structures))
 
 
 def report(bar: tqdm, time_per_step: float) -> None:

@@ -7,8 +7,8 @@ complete, and is never changed: the last one is the checkpoint.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,11 @@ SERIES = ("time", "frame_time", "positions", "cells")
 
 
 class Store:
-    """The folder of a run. identity: what tells it from other runs, name -> description.
-
-    Raises OSError at once if the folder cannot be written.
-    """
+    """The folder of a run. identity: what tells it from other runs, name -> description."""
 
     def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, str]):
         self.folder, self.identity = Path(folder), dict(identity)
-        with explained(self.folder), archive.replacing(self.folder / "writable") as file:
-            file.write(b"the folder can be written\n")
+        self.lock = self.folder / "lock"
 
     def parts(self, like: State, end: int) -> list[Trajectory]:
         """What is there, on the device of this state. ValueError if it is damaged, of another run, or more
@@ -57,14 +53,11 @@ class Store:
     def save(self, parts: Sequence[Trajectory]) -> None:
         """Write the last of these parts."""
         path = self.path(len(parts) - 1)
-        with explained(path):
-            archive.save(path, arrays_of(parts[-1]), self.metadata(parts[-1].state))
+        archive.save(path, arrays_of(parts[-1]), self.metadata(parts[-1].state))
 
     def save_frames(self, state: State) -> None:
         """All replicas of the last good state before a run stopped."""
-        path = self.folder / "last-good.extxyz"
-        with explained(path):
-            write_extxyz(path, state.structures.to_ase())
+        write_extxyz(self.folder / "last-good.extxyz", state.structures.to_ase())
 
     def metadata(self, state: State) -> dict[str, Any]:
         return {
@@ -78,13 +71,18 @@ class Store:
 
     def load(self, path: Path, like: State) -> Trajectory:
         arrays, metadata = archive.load(path, KIND, VERSION)
+        sound = partial(archive.reading, path, "a part of a trajectory", "delete it and all later parts")
         way = "give another folder, or delete this one to start again"
         if metadata["version"] < VERSION:
             raise ValueError(f"{path}: of an older version, which could not tell runs apart; {way}")
-        archive.refuse_other(path, metadata["identity"], self.identity, way)
-        tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
-        series = {name: tensors[f"series.{name}"] for name in SERIES}
-        return Trajectory(state_from(tensors, metadata, like), observed=group(tensors, "observed"), **series)
+        with sound():
+            told = {str(name): str(text) for name, text in dict(metadata["identity"]).items()}
+        archive.refuse_other(path, told, self.identity, way)
+        with sound():
+            tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
+            series = {name: tensors[f"series.{name}"] for name in SERIES}
+            state = state_from(tensors, metadata, like)
+        return Trajectory(state, observed=group(tensors, "observed"), **series)
 
 
 def arrays_of(part: Trajectory) -> dict[str, Tensor]:
@@ -104,21 +102,12 @@ def state_from(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], like:
     mine = {name: x.to(device) for name, x in group(tensors, "state").items()}
     extended = {name: x.to(device) for name, x in group(tensors, "extended").items()}
     structures = Structures(mine["positions"], mine["cells"], like.structures.species, like.structures.pbc)
-    free, step = metadata["degrees_of_freedom"], metadata["step"]
-    return State(structures, mine["momenta"], like.masses, tuple(metadata["seeds"]), free, step, extended)
+    seeds, free, step = metadata["seeds"], metadata["degrees_of_freedom"], metadata["step"]
+    whole = all(isinstance(number, int) for number in (*seeds, free, step))
+    if not whole or len(seeds) != len(like) or extended.keys() != like.extended.keys():
+        raise ValueError(f"seeds {seeds}, {free} degrees of freedom, step {step}, and {', '.join(extended)}")
+    return State(structures, mine["momenta"], like.masses, tuple(seeds), free, step, extended)
 
 
 def group(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(f"{prefix}."): x for k, x in tensors.items() if k.startswith(f"{prefix}.")}
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{path} cannot be written ({error.strerror}). Parts written before are complete: make room, or "
-            "the folder writable, and make the same call again; it goes on after the last part",
-        ) from error

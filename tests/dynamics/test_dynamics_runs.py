@@ -202,7 +202,7 @@ def identical(a: dynamics.Trajectory, b: dynamics.Trajectory) -> None:
 
 
 def kept(folder) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob("part-*")}
+    return {path.name: path.read_bytes() for path in folder.glob("part-*.npz")}
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +215,7 @@ def test_run_killed_at_random_moments_ends_bit_identical(tmp_path, uninterrupted
     for parts in (6, 12):
         child = CONTEXT.Process(target=stored_run_in_a_child, args=(tmp_path,))
         child.start()
-        while len(list(tmp_path.glob("part-*"))) < parts and child.is_alive():
+        while len(list(tmp_path.glob("part-*.npz"))) < parts and child.is_alive():
             time.sleep(0.001)
         time.sleep(0.02 * moments.random())
         os.kill(child.pid, signal.SIGKILL)
@@ -230,6 +230,48 @@ def test_run_killed_at_random_moments_ends_bit_identical(tmp_path, uninterrupted
     again = stored_run(tmp_path)  # nothing left to do: it is read
     identical(again, uninterrupted)
     assert torch.equal(again.state.potential_energy, uninterrupted.state.potential_energy)
+
+
+@pytest.mark.parametrize("ensemble", ["NVE", "NVT", "Langevin", "NPT"])
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_finished_store_reads_back_to_the_same_bits_in_every_field(tmp_path, ensemble, replicas):
+    start, md = dynamics.thermalize(CRYSTAL, [60.0, 90.0][:replicas], seed=5), simulation(ensemble)
+    ran, read = (md.run(start, 90, store=tmp_path, chunk=40, progress=False) for _ in range(2))
+    identical(ran, read)
+    for name in ("energies", "forces", "virials", "volumes"):
+        assert torch.equal(getattr(ran.state.evaluated, name), getattr(read.state.evaluated, name)), name
+    assert np.array_equal(ran.state.two_K, read.state.two_K)
+    for name in ("volume", "pressure", "pressure_tensor", "temperature"):
+        assert torch.equal(getattr(ran.state, name), getattr(read.state, name)), name
+
+
+def test_a_store_in_use_is_refused_and_free_again_after_a_kill(tmp_path, uninterrupted):
+    child = CONTEXT.Process(target=stored_run_in_a_child, args=(tmp_path,))
+    child.start()
+    while not list(tmp_path.glob("part-*")):
+        assert child.is_alive()
+        time.sleep(0.001)
+    with pytest.raises(archive.InUse, match=f"in use by process {child.pid} on "):
+        stored_run(tmp_path)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    identical(stored_run(tmp_path), uninterrupted)
+    assert {path.name for path in tmp_path.iterdir()} == {f"part-{i:05d}.npz" for i in range(24)}
+
+
+def test_a_part_with_odd_metadata_is_damaged(tmp_path):
+    stored_run(tmp_path)
+    path = tmp_path / "part-00023.npz"
+    arrays, metadata = archive.load(path)
+    odd = [("identity", None), ("seeds", 3), ("step", "x"), ("degrees_of_freedom", None), ("step", None)]
+    for name, value in odd:
+        archive.save(path, arrays, {**metadata, name: value})
+        with pytest.raises(archive.Damaged, match="part-00023.npz: not a part of a trajectory"):
+            stored_run(tmp_path)
+    for name in [name for name in arrays if not name.startswith("observed.")]:
+        archive.save(path, {key: x for key, x in arrays.items() if key != name}, metadata)
+        with pytest.raises(archive.Damaged, match="part-00023.npz: not a part of a trajectory"):
+            stored_run(tmp_path)
 
 
 @contextmanager
@@ -253,7 +295,7 @@ def test_disk_that_fills_up_gives_a_clear_error_and_loses_nothing(tmp_path, unin
     monkeypatch.setattr(trajectory.Recorder, "look", filling)
     with (
         file_size_limit() as hard,
-        pytest.raises(OSError, match="part-00005.npz.*goes on after the last part"),
+        pytest.raises(OSError, match="part-00005.npz cannot be written.*make the same call again"),
     ):
         stored_run(tmp_path)
     monkeypatch.undo()
