@@ -23,19 +23,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    as_completed,
+)
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
 from ase.io import jsonio
 from tqdm import tqdm
 
-from mlipbook.archive import replacing
+from mlipbook.archive import Damaged, locked, read_json, reading, write_json
 
 Makes = Callable[[], Executor]
 
@@ -78,9 +87,15 @@ def run(
     as lists). A function that was changed under the same name needs a new store.
 
     Raises CampaignError at the end if jobs failed, when all others are done and stored; ValueError if a job
-    or the function cannot be named.
+    or the function cannot be named; InUse if another process uses the store.
     """
-    jobs, folder = list(jobs), None if store is None else Path(store)
+    with locked(None if store is None else Path(store) / "lock"):
+        return _run(function, list(jobs), executor, None if store is None else Path(store))
+
+
+def _run(
+    function: Callable[[Any], Any], jobs: list[Any], executor: Executor | Makes | None, folder: Path | None
+) -> list[Any]:
     name = _name(function)
     keys = [_key(name, job) if folder else str(i) for i, job in enumerate(jobs)]
     results = {key: found for key in keys if folder for found in _stored(folder, key)}
@@ -136,6 +151,8 @@ def _completed(
 ) -> Iterator[tuple[str, Future[Any]]]:
     """Futures as they finish; those still waiting are cancelled if the caller stops listening."""
     futures: dict[Future[Any], str] = {}
+    if isinstance(pool, ProcessPoolExecutor):
+        function = _Mortal(function)
     try:
         for key, job in todo.items():
             futures[_submit(pool, function, job)] = key
@@ -153,6 +170,24 @@ def _submit(pool: Executor, function: Callable[[Any], Any], job: Any) -> Future[
         future: Future[Any] = Future()
         future.set_exception(error)
         return future
+
+
+@dataclass(frozen=True)
+class _Mortal:
+    """A function for worker processes, which end when the one that they work for does, in whatever way."""
+
+    function: Callable[[Any], Any]
+
+    def __call__(self, job: Any) -> Any:
+        if not any(thread.name == "parent" for thread in threading.enumerate()):
+            threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+        return self.function(job)
+
+
+def _end_with_parent() -> None:
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _failure(job: Any, error: BaseException) -> Failure:
@@ -183,10 +218,13 @@ def _encode(what: str, value: Any) -> str:
 
 
 def _stored(folder: Path, key: str) -> list[Any]:
-    """[result], or [] if the job is not done or its file is unreadable."""
+    """[result], or [] if the job is not done or its file is damaged: then it is done again."""
+    path = folder / f"{key}.json"
     try:
-        return [jsonio.decode((folder / f"{key}.json").read_text(), always_array=False)["result"]]
-    except (FileNotFoundError, ValueError, KeyError):
+        content = read_json(path)
+        with reading(path):
+            return [jsonio.decode(json.dumps(content["result"]), always_array=False)]
+    except (FileNotFoundError, Damaged):
         return []
 
 
@@ -196,6 +234,5 @@ def _keep(folder: Path, key: str, name: str, job: Any, result: Any) -> Any:
         text = _encode(f"result {result!r:.200}", {"function": name, "job": job, "result": result})
     except ValueError as error:
         return _failure(job, error)
-    with replacing(folder / f"{key}.json") as file:
-        file.write(text.encode())
+    write_json(folder / f"{key}.json", json.loads(text))
     return jsonio.decode(text, always_array=False)["result"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlipbook import campaign
+from mlipbook import archive, campaign
 
 # Workers forked from a process with threads may hang; those of a fork server, which has none, start at once.
 CONTEXT = get_context("forkserver")
@@ -138,6 +138,59 @@ def test_half_a_result_file_is_done_again(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     assert campaign.run(square, jobs(log, 1), store=tmp_path / "store")[0]["square"] == 0
     assert log.read_text().split() == ["0", "0"]
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "1", "", "{}", '{"result": {"__ndarray__": 1}}', "\x00"])
+def test_a_result_file_of_anything_else_is_done_again(tmp_path, content):
+    log = tmp_path / "log"
+    campaign.run(square, jobs(log, 1), store=tmp_path / "store")
+    (path,) = (tmp_path / "store").iterdir()
+    path.write_text(content)
+    assert campaign.run(square, jobs(log, 1), store=tmp_path / "store")[0]["square"] == 0
+    assert log.read_text().split() == ["0", "0"]
+
+
+def test_a_changed_number_in_a_result_file_is_seen(tmp_path):
+    log = tmp_path / "log"
+    before = campaign.run(square, jobs(log, 3), store=tmp_path / "store")
+    for path in (tmp_path / "store").iterdir():
+        path.write_text(path.read_text().replace('"square": ', '"square": 1'))
+    assert [r["square"] for r in campaign.run(square, jobs(log, 3), store=tmp_path / "store")] == [0, 1, 4]
+    assert before[2]["square"] == 4 and len(log.read_text().split()) == 6
+
+
+def campaigner(store: Path) -> None:
+    campaign.run(waits, [{"folder": str(store), "x": x} for x in range(2)], Processes, store)
+
+
+def waits(job: dict) -> None:
+    Path(job["folder"], f"worker-{os.getpid()}").touch()
+    time.sleep(600)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_killed_campaign_frees_its_store_and_takes_its_workers_along(tmp_path):
+    child = CONTEXT.Process(target=campaigner, args=(tmp_path,))
+    child.start()
+    while len(list(tmp_path.glob("worker-*"))) < 2:
+        assert child.is_alive()
+        time.sleep(0.01)
+    with pytest.raises(archive.InUse, match=f"in use by process {child.pid} on "):
+        campaign.run(power, [1], store=tmp_path)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert campaign.run(partial(power, 2), [3], store=tmp_path) == [9]
+    workers = [int(path.name.split("-")[1]) for path in tmp_path.glob("worker-*")]
+    until = time.monotonic() + 30
+    while any(map(alive, workers)):
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_what_cannot_be_stored(tmp_path):
