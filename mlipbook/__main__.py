@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from .bookkit import PROFILES, expected, frame, notebooks
 
@@ -15,7 +16,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     try:
         return arguments.command(arguments) or 0
-    except (ValueError, RuntimeError, FileNotFoundError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -24,8 +25,9 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m mlipbook", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(function: Callable, *names: str, help: str) -> ArgumentParser:
-        sub = commands.add_parser(function.__name__.strip("_").replace("_", "-"), help=help, description=help)
+    def command(function: Callable, *names: str, help: str, **options: Any) -> ArgumentParser:
+        name = function.__name__.strip("_").replace("_", "-")
+        sub = commands.add_parser(name, help=help, description=help, **options)
         sub.set_defaults(command=function)
         if "notebooks" in names:
             sub.add_argument("notebooks", nargs="*", help="chapters, all if none is named")
@@ -47,6 +49,8 @@ def _parser() -> ArgumentParser:
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--output", default="potential.npz")
     sub.add_argument("--checkpoint", help="file written after every epoch, to go on from after a stop")
+    sub = command(study, prefix_chars="\0", add_help=False, help="run a study of the paper, or list them")
+    sub.add_argument("words", nargs="*", help="its name, its command, and the command's options")
     sub = command(new_chapter, help="start a chapter from the template, or from a text draft")
     sub.add_argument("notebook", help="chNN_name")
     sub.add_argument("--text", type=Path, help="draft, with cells that start with '%%%% md' or '%%%% code'")
@@ -96,6 +100,12 @@ def fit(arguments: Namespace) -> None:
     print(mb.fit(potential, frames["train"], frames["valid"], cost, **options).summary)
     print(mb.errors(potential, frames["test"]))
     potential.save(arguments.output)
+
+
+def study(arguments: Namespace) -> int:
+    from mlipbook.studies.command import main
+
+    return main(arguments.words)
 
 
 def new_chapter(arguments: Namespace) -> None:

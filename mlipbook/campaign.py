@@ -113,6 +113,11 @@ def _run(
     return ordered
 
 
+def processes(number: int) -> Makes | None:
+    """So many processes of this machine, as `run` wants them; for one, this process."""
+    return partial(ProcessPoolExecutor, number) if number > 1 else None
+
+
 def _here(function: Callable[[Any], Any], todo: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, job in todo.items():
         try:

@@ -211,7 +211,7 @@ def corrections() -> str:
 How few frames are enough for energy and pressure: the difference between two settings on cubic cells, and
 what is left of it in frames that a linear correction has not seen (root mean squares; after ± the standard
 deviation over draws of the frames). Last, a committee trained on labels at Gamma, tested on labels with 4 k
-points, without and with a correction (`mlipbook.studies.k_points.correction`):
+points, without and with a correction (`python -m mlipbook study k_points.correction`):
 
 {table}
 """
@@ -243,7 +243,7 @@ the training; what the potential has wrong in them it has wrong in large cells, 
 compares the labels. Trained on Gamma, it should be about Gamma minus 4k ([above](#k-point-differences));
 trained on 4k and corrected, about zero: so it is, to {apart:.1f} meV/atom. The pressures differ by more than
 their standard errors, which know nothing of the volumes: small cells scatter in them, large ones do not
-(`mlipbook.studies.k_points.correction`):
+(`python -m mlipbook study k_points.correction`):
 
 {table}
 """

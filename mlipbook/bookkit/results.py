@@ -26,13 +26,19 @@ def provenance(seconds: float, seed: int, device: str = "cpu") -> dict[str, Any]
     """
     return {
         "commit": COMMIT,
-        "command": " ".join(Path(word).name if Path(word).is_absolute() else word for word in sys.argv),
+        "command": _command(sys.argv),
         "device": device,
         "seconds": round(seconds, 1),
         "seed": seed,
         "versions": _versions(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
+
+
+def _command(words: list[str]) -> str:
+    """As it was typed, but for folders of this machine."""
+    program, *rest = (Path(word).name if Path(word).is_absolute() else word for word in words)
+    return " ".join(["python -m mlipbook" if program == "__main__.py" else program, *rest])
 
 
 def _commit() -> str:

@@ -1,6 +1,6 @@
 """HNEMD of a pair potential in LAMMPS: the force of `mlipbook.heat.HeatField` out of its own variables.
 
-    lmp = started(AgSe(), structures, velocities, "agse.table")  # of lammps_table
+    lmp = started(AgSe(), structures, velocities, "agse.table")  # of lammps.table
     lmp.commands_list([*heat_field(structures, 0.0189, 500.0), thermostat(500.0, 0.1 * ps), "timestep 0.005"])
     lmp.command("run 1000")
 
@@ -22,7 +22,7 @@ KINETIC = 1 / ps**2  # eV per amu (A/ps)^2
 def heat_field(
     structures: Structures, field: float, temperature: float, offsets: Mapping[str, float] | None = None
 ) -> list[str]:
-    """Commands that drive the heat flux along x, after those of `lammps_table.started`.
+    """Commands that drive the heat flux along x, after those of `lammps.table.started`.
 
     field: 1/A. temperature: K, of the last term, which makes up for the compression of phase space. offsets:
     {element: eV} added to the atomic energies, as in `heat.Shifted`.

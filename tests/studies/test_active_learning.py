@@ -6,7 +6,9 @@ from ase import Atoms
 
 import mlipbook as mb
 from mlipbook.studies.exploration import active_learning as study
+from mlipbook.studies.exploration import assessment
 from mlipbook.studies.exploration import search as exploration
+from mlipbook.studies.sodium import descriptor
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def test_shares_of_the_kinds_sum_to_one():
 
 def test_spread_is_that_of_the_members():
     frames = mb.datasets.load("na-gamma", "test")[:2]
-    committee = mb.ANNPotential(study.descriptor(), members=2, seed=1)
+    committee = mb.ANNPotential(descriptor(), members=2, seed=1)
     forces = np.array([[committee.member(m).evaluate(mb.Structures.from_ase(a)).forces[0].numpy()
                         for m in range(2)] for a in frames])  # fmt: skip
     half_difference = (forces[:, 0] - forces[:, 1]) / 2
@@ -56,7 +58,7 @@ def test_spread_is_that_of_the_members():
 
 def test_squared_errors_are_those_of_the_library():
     frames = mb.datasets.load("na-gamma", "test")[:2]
-    potential = mb.ANNPotential(study.descriptor(), seed=1)
+    potential = mb.ANNPotential(descriptor(), seed=1)
     found = {name: np.sqrt(x.mean()) for name, x in study.squared_errors(potential, frames).items()}
     table = mb.errors(potential, frames).rmse
     for name in ("energy", "force"):
@@ -84,7 +86,7 @@ def test_a_round_from_training_to_picks(short, monkeypatch):
         "strained solid": study.Kind("solid", (200,), 0.5, 0.03),
     })  # fmt: skip
     train = mb.datasets.load("na-gamma", "train")[::12]
-    committee = study.train_committee(train, train[:2], members=2, epochs=2)
+    committee = study.train_committee({"train": train, "valid": train[:2]}, members=2, epochs=2)
     picks, records = study.explore_all(committee, train, 2, 7)
     assert [atoms.info["frame"] for atoms in picks] == ["al7_0000", "al7_0001"]
     assert [record["kind"] for record in records] == ["liquid", "strained solid"]
@@ -102,12 +104,12 @@ def test_assessment_predicts_every_new_frame_unseen(monkeypatch):
     old = {"train": frames[:2], "valid": frames[2:4], "test": frames[4:6]}
     trained = []
 
-    def train(train, valid, *, epochs):
-        trained.append([atoms.info["frame"] for atoms in train])
-        return mb.ANNPotential(study.descriptor(), members=2, seed=len(trained))
+    def train(parts, *, epochs):
+        trained.append([atoms.info["frame"] for atoms in parts["train"]])
+        return mb.ANNPotential(descriptor(), members=2, seed=len(trained))
 
-    monkeypatch.setattr(study, "train_committee", train)
-    records = study.assess(old, frames[6:], folds=2)
+    monkeypatch.setattr(assessment, "train_committee", train)
+    records = assessment.assess(old, frames[6:], folds=2)
     first, *folds = trained
     names = {atoms.info["frame"] for atoms in frames[6:]}
     assert set(first).isdisjoint(names)
@@ -124,12 +126,13 @@ def test_no_frame_is_predicted_by_a_committee_that_learned_a_frame_of_its_trajec
         Atoms("Na", info={"frame": f"al{k % 2}_{k:04d}", "kind": "solid", "md_temperature_K": 50.0 * (k % 5)})
         for k in range(30)
     ]
-    monkeypatch.setattr(study, "train_committee", lambda train, valid, epochs: list(train))
+    monkeypatch.setattr(assessment, "train_committee", lambda parts, epochs: parts["train"])
 
     def check(learned, frames):
-        assert {study.trajectory_of(a) for a in learned}.isdisjoint({study.trajectory_of(a) for a in frames})
+        known, asked = ({assessment.trajectory_of(a) for a in each} for each in (learned, frames))
+        assert known.isdisjoint(asked)
         return {name: np.ones(len(frames)) for name in study.UNITS}
 
-    monkeypatch.setattr(study, "squared_errors", check)
-    on_new, _ = study.cross_validate({"train": [], "valid": [], "test": []}, new, folds=3, epochs=1)
+    monkeypatch.setattr(assessment, "squared_errors", check)
+    on_new, _ = assessment.cross_validate({"train": [], "valid": [], "test": []}, new, folds=3, epochs=1)
     assert all((values == 1).all() for values in on_new.values())  # each is predicted once

@@ -16,8 +16,8 @@ from mlipbook.dynamics import thermalize
 from mlipbook.heat import green_kubo, predicted_error
 from mlipbook.potentials import AgSe
 from mlipbook.potentials.ann import MemberPerReplica
+from mlipbook.studies.conductivity import fits, readings, records, report
 from mlipbook.studies.conductivity import parts as replica_parts
-from mlipbook.studies.conductivity import readings, records, report
 from mlipbook.studies.conductivity import runs as study
 from mlipbook.studies.conductivity.silver_selenide import crystal, label
 from mlipbook.units import fs
@@ -211,7 +211,7 @@ def test_fits_get_a_repulsion_that_begins_where_their_data_end(tmp_path):
     for name, part in (("train", frames[:2]), ("valid", frames[2:]), ("test", frames[2:])):
         ase.io.write(tmp_path / f"{name}.xyz", part)
     study.keep(tmp_path / "starts.npz", {"positions": torch.zeros(1, 3)})
-    study.prepare(tmp_path, 1, 1)
+    fits.prepare(tmp_path, 1, 1)
     potential = mb.load(tmp_path / "potentials.npz")
     distances = [atoms.get_all_distances(mic=True)[~np.eye(len(atoms), dtype=bool)] for atoms in frames[:2]]
     assert potential.repulsion_cutoff == pytest.approx(np.min(distances), rel=1e-7)  # as written

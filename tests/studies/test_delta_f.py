@@ -17,8 +17,9 @@ from mlipbook.free_energy import Value, ideal_gas
 from mlipbook.observables import steinhardt
 from mlipbook.potentials import Einstein
 from mlipbook.structures import Structures
-from mlipbook.studies.k_points.correction import blank, differences, fit_correction
-from mlipbook.studies.table1 import boxes, perturbation
+from mlipbook.studies.k_points.equations import blank, differences, fit_correction
+from mlipbook.studies.sodium import LIQUID_Q6
+from mlipbook.studies.table1 import boxes, fit_errors, perturbation
 from mlipbook.studies.table1 import potentials as k_point_potentials
 from mlipbook.studies.table1 import readings as delta_f_results
 from mlipbook.studies.table1 import report as delta_f_report
@@ -87,7 +88,7 @@ def test_starts_have_the_volume_and_the_phase():
             assert atoms.cell.volume / len(atoms) == pytest.approx(41.5)
     large = Structures.from_ase([boxes.box("liquid", 1024, 41.0, T)])
     assert large.n_atoms == 1024
-    assert float(steinhardt(large)[0]) < boxes.LIQUID_Q6
+    assert float(steinhardt(large)[0]) < LIQUID_Q6
     with pytest.raises(ValueError, match="54 atoms of liquid"):
         boxes.box("liquid", 54, 41.0, T)
     with pytest.raises(ValueError, match="100 atoms are no cube of bcc cells"):
@@ -321,7 +322,7 @@ def test_settings_learn_the_same_structures(few):
 
 def test_phase_shift_is_liquid_less_solid():
     energy = np.array([[1.0, 1.2, 3.0, 3.4]])
-    shift, sem = k_point_potentials.Comparison({"energy": energy}, np.array([1, 1, 0, 0], bool)).phase_shift()
+    shift, sem = fit_errors.Comparison({"energy": energy}, np.array([1, 1, 0, 0], bool)).phase_shift()
     assert shift == pytest.approx([2.1])
     assert sem == pytest.approx(np.hypot(0.1, 0.2))
 

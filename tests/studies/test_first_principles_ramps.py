@@ -9,6 +9,7 @@ import torch
 import mlipbook as mb
 from mlipbook import archive, dynamics
 from mlipbook.studies.melting import first_principles as ramps
+from mlipbook.studies.melting import first_principles_files, first_principles_plan
 
 SHORT = replace(ramps.heating(1), start="start", length=0.02 * 12, outer=20.0)
 
@@ -31,7 +32,7 @@ class Stand:
 @pytest.fixture
 def folder(tmp_path, monkeypatch, sodium_pair):
     inner, _ = sodium_pair
-    monkeypatch.setattr(ramps, "PART", 5)
+    monkeypatch.setattr(first_principles_files, "PART", 5)
     inner.save(tmp_path / "inner.npz")
     state = dynamics.thermalize(mb.datasets.load("na-gamma")[0], 340.0)
     ramps.save_state(tmp_path / "starts" / "start.npz", state, {})
@@ -117,7 +118,7 @@ def test_the_outer_step_is_the_longest_whose_invariant_stays_level(tmp_path, mon
         "nve-20fs": (0.02, 0.05),
         "npt-20fs": (0.02, 0.0),
     }
-    monkeypatch.setattr(ramps, "level", lambda folder, name: level.get(name))
+    monkeypatch.setattr(first_principles_plan, "level", lambda folder, name: level.get(name))
     assert ramps.outer_step(tmp_path) == 20.0
     level["nve-30fs"] = (0.05, -0.09)
     assert ramps.outer_step(tmp_path) == 30.0

@@ -10,7 +10,6 @@ from ase.build import bulk
 import mlipbook as mb
 from mlipbook import bookkit
 from mlipbook.averages import Value
-from mlipbook.studies.exploration.active_learning import by_part
 from mlipbook.studies.melting import comparison as melting
 from mlipbook.studies.melting import ramps as dynamics
 from mlipbook.studies.melting import records, teacher
@@ -18,7 +17,8 @@ from mlipbook.studies.melting import report as hysteresis_report
 from mlipbook.studies.melting import response as hysteresis_response
 from mlipbook.studies.melting import runs as study
 from mlipbook.studies.melting import scores as hysteresis_scores
-from mlipbook.studies.stress.equation_of_state import of_phase, scaled
+from mlipbook.studies.sodium import at_gamma, by_part, of_phase
+from mlipbook.studies.stress.equation_of_state import scaled
 from mlipbook.units import GPa, kB
 
 T = np.linspace(300, 400, 101)
@@ -388,7 +388,7 @@ def test_snapshots_carry_the_teacher_s_labels_and_whole_replicas():
 
 
 def test_real_labels_hold_no_strained_cells():
-    frames = [atoms for part in teacher.real_labels().values() for atoms in part]
+    frames = at_gamma()
     assert not any(str(atoms.info.get("kind", "")).startswith("strained") for atoms in frames)
     assert all(np.allclose(atoms.cell.angles(), 90) for atoms in frames) and len(frames) > 150
 

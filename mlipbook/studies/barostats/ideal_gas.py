@@ -9,13 +9,11 @@ of replicas, all barostats in one batch, take seconds. Stationarity of the volum
 and constant pressure demands V^N, hence alpha = 3(N + 1)/N_f (chapter 6). The center of mass is at rest,
 N_f = 3N - 3; kT = P = 1 here.
 
-    python -m mlipbook.studies.barostats.ideal_gas
+    python -m mlipbook study barostats.ideal_gas
 """
 
 from __future__ import annotations
 
-import argparse
-import time
 from dataclasses import dataclass
 from math import lgamma
 from types import SimpleNamespace
@@ -23,6 +21,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from mlipbook import bookkit
+from mlipbook.studies.command import Profile, Result, command
 
 TIMESTEP, THERMOSTAT_TIME, BAROSTAT_TIME, CHAIN = 0.05, 1.0, 3.0, 3
 SETTLE = 0.3  # part of a run that is left out
@@ -174,15 +173,8 @@ def simulate(size: SimpleNamespace, seed: int = 0) -> tuple[dict[str, np.ndarray
     return run(barostats(size.gas_atoms), size.gas_atoms, size.gas_steps, size.gas_replicas, seed)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Barostats on an ideal gas, at the sizes of a profile.")
-    parser.add_argument("--out", default="results/full/ideal-gas.json")
-    parser.add_argument("--profile", default="full")
-    arguments = parser.parse_args()
-    start = time.process_time()
-    volumes, _ = simulate(bookkit.profile("dynamics", arguments.profile))
-    bookkit.save_result(arguments.out, records(volumes), time.process_time() - start, 0, "cpu")
-
-
-if __name__ == "__main__":
-    main()
+@command(saves="ideal-gas")
+def study(profile: Profile = "full") -> Result:
+    """Moments of the volume by all barostats. profile: sizes of chapter 6."""
+    volumes, _ = simulate(bookkit.profile("dynamics", profile))
+    return Result(records(volumes))

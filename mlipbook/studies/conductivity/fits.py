@@ -1,4 +1,7 @@
-"""The ten potentials of `conductivity`: labeled frames, a committee, and crystals whose silver is melted."""
+"""The ten potentials of `conductivity`: labeled frames, a committee, and crystals whose silver is melted.
+
+python -m mlipbook study conductivity.fits --folder F
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from mlipbook.fast.pairs import NativePairs
 from mlipbook.potentials import AgSe, shortest_distances
 from mlipbook.potentials.ann import MemberPerReplica, load
 from mlipbook.structures import Structures
+from mlipbook.studies.command import command
 from mlipbook.studies.conductivity.readings import MEMBERS
 from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE, crystal, equilibrated, labeled, split
 from mlipbook.studies.stress import cost_weights
@@ -32,8 +36,13 @@ COSTS = [(1.0, 1.0, 0.0), (1.0, 1.0, 1.0)]  # p_U, p_F, p_W of EF and EFP
 FRAMES, INTERVAL = 50, 0.2 * ps  # labeled ones of each of six trajectories
 
 
-def prepare(folder: Path, replicas: int, epochs: int, device: str = "cpu") -> None:
-    """Labeled frames (*.xyz), a committee of all MODELS (potentials.npz), melted crystals (starts.npz)."""
+@command()
+def prepare(folder: Path, replicas: int = 24, epochs: int = 200, device: str = "cpu") -> None:
+    """Labeled frames (*.xyz), a committee of all MODELS (potentials.npz), melted crystals (starts.npz).
+
+    Whatever is in the folder already is not made again. replicas: of each model.
+    """
+    folder.mkdir(exist_ok=True, parents=True)
     parts = [folder / f"{name}.xyz" for name in ("train", "valid", "test")]
     if not parts[-1].exists():
         for path, frames in zip(parts, split(labeled(equilibrated(6), FRAMES, INTERVAL)), strict=True):

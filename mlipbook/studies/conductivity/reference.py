@@ -1,19 +1,19 @@
 """The Ag2Se reference over nanoseconds on one core: runs of `conductivity` with trajectories by LAMMPS.
 
 The reference is a pair potential: on a CPU LAMMPS computes it from a table ten times faster than PyTorch
-does, with the same energies, forces, heat flux (module lammps_table) and driving force (lammps_drive). Needs
-the package `lammps`.
+does, with the same energies, forces, heat flux (`lammps.table`) and driving force (`lammps.drive`). Needs the
+package `lammps`.
 
-    python -m mlipbook.studies.conductivity.reference --folder F
+    python -m mlipbook study conductivity.reference run --folder F
+    python -m mlipbook study conductivity.reference report --folder F
 
-makes F/equilibrium-reference.npz, for `conductivity_report`, and results/full/reference-hnemd.json. Replicas
-in equilibrium come first: they tell the gauge of those under a field. Those in the folder are not run again;
-the table of fields is made anew after each.
+The first makes F/equilibrium-reference.npz, for `report`, too, and goes on where it stopped. Replicas in
+equilibrium come first: they tell the gauge of those under a field. The second makes of what is done
+results/full/reference-hnemd.json.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from mlipbook.lammps.drive import heat_field, thermostat
 from mlipbook.lammps.table import started
 from mlipbook.potentials import AgSe
 from mlipbook.structures import Structures
+from mlipbook.studies.command import Result, command
 from mlipbook.studies.conductivity.readings import Numbers, integrals, lag_of
 from mlipbook.studies.conductivity.records import record
 from mlipbook.studies.conductivity.report import columns_of, running_of
@@ -66,7 +67,7 @@ def start(b: int) -> State:
     return thermalize(structures, TEMPERATURE, seed=SEED + b)
 
 
-def run(path: Path, state: State, motion: list[str], length: float, mean_of: int = 1, **told: Any) -> None:
+def follow(path: Path, state: State, motion: list[str], length: float, mean_of: int = 1, **told: Any) -> None:
     """Keep heat flux, V_Ag (T, 3), internal units, temperature (T,), and what else is `told`, in an npz.
 
     motion: commands of LAMMPS. mean_of: so many samples, one every SAMPLE steps, are averaged before.
@@ -112,7 +113,7 @@ def equilibrium(b: int, folder: Path) -> None:
     """A run at constant energy."""
     path = folder / f"equilibrium-{b:02d}.npz"
     if not path.exists():
-        run(path, start(b), ["fix motion all nve"], LENGTH)
+        follow(path, start(b), ["fix motion all nve"], LENGTH)
 
 
 def gathered(folder: Path) -> dict[str, Any]:
@@ -147,7 +148,7 @@ def driven(b: int, h: float, folder: Path) -> None:
     offsets = without_enthalpy(state.structures, "Ag", share * h)
     drive = heat_field(state.structures, field, TEMPERATURE, {z: float(c) for z, c in offsets.items()})
     motion = [*drive, thermostat(TEMPERATURE, THERMOSTAT_TIME)]
-    run(path, state, motion, DRIVEN[FIELDS[b]][1], BLOCK, field=field, gauge=-share * h)
+    follow(path, state, motion, DRIVEN[FIELDS[b]][1], BLOCK, field=field, gauge=-share * h)
 
 
 def response(names: tuple[str, ...], folder: Path) -> Response | None:
@@ -205,33 +206,25 @@ def records(equilibrium: Any, fields: Numbers) -> dict[str, dict]:
     return out
 
 
-def report(folder: Path, equilibrium: Any, out: Path) -> None:
-    """Records, a table of the fields, and running averages of the replicas at F and -F."""
+@command()
+def run(folder: Path) -> None:
+    """All replicas that are not in the folder, those in equilibrium first."""
+    folder.mkdir(exist_ok=True, parents=True)
+    for b in range(EQUILIBRIUM):
+        equilibrium(b, folder)
+    found = gathered(folder)
+    keep(folder / "equilibrium-reference.npz", found)
+    for b in range(len(FIELDS)):
+        driven(b, values_of(found)[4], folder)
+
+
+@command(saves="reference-hnemd")
+def report(folder: Path) -> Result:
+    """Records, a table of the fields, and running averages of the replicas at F and -F, of what is done."""
+    equilibrium = np.load(folder / "equilibrium-reference.npz")
     told = told_of([np.load(path) for path in folder.glob("driven-*.npz")])
     fields = fields_of(equilibrium, folder)
     both = response(GROUPS["F and -F"], folder)
     running = running_of(both, values_of(equilibrium)[2]) if both else {}
     arrays = {"fields": fields, "running": running, "commits": told["commit"].split(", ")}
-    numbers = records(equilibrium, fields)
-    bookkit.save_result(out, numbers, told["seconds"], SEED, told["device"], **arrays)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("results/full/reference-hnemd.json"))
-    given = parser.parse_args()
-    given.folder.mkdir(exist_ok=True, parents=True)
-    for b in range(EQUILIBRIUM):
-        equilibrium(b, given.folder)
-    path = given.folder / "equilibrium-reference.npz"
-    keep(path, gathered(given.folder))
-    found = np.load(path)
-    h = values_of(found)[4]
-    for b in range(len(FIELDS)):
-        driven(b, h, given.folder)
-        report(given.folder, found, given.out)
-
-
-if __name__ == "__main__":
-    main()
+    return Result(records(equilibrium, fields), arrays, told["seconds"], told["device"], SEED)

@@ -1,12 +1,10 @@
 """results/full/conductivity.json from the runs of `conductivity`: all that chapter 11 draws and judges.
 
-python -m mlipbook.studies.conductivity.report --folder F
+python -m mlipbook study conductivity.report --folder F
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from mlipbook.heat.hnemd import Response
 from mlipbook.potentials import AgSe, Evaluation
 from mlipbook.potentials.ann import load
 from mlipbook.structures import Structures
+from mlipbook.studies.command import Result, command, kept_records
 from mlipbook.studies.conductivity.readings import (
     DEFINITIONS,
     MODELS,
@@ -207,7 +206,7 @@ def driven_part(runs: Numbers, reference: Numbers) -> Numbers:
 
 def under_a_field(driven: Numbers, long: Numbers) -> tuple[Numbers, Numbers]:
     """One more reading: definition -> kappa and error of the fits; and of the reference, from records of
-    `reference_conductivity`.
+    `conductivity.reference`.
     """
     fits = {X: driven.get(f"heat-students-{X}") for X in DEFINITIONS}
     own = long["HNEMD at F and -F"]
@@ -225,19 +224,17 @@ def run_of(found: Any, models: int) -> Numbers:
     return {"replicas": replicas, "ps": time}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--out", default="results/full/conductivity.json")
-    given = parser.parse_args()
-    paths = {name: given.folder / f"{name}.npz" for name in RUNS}
+@command(saves="conductivity")
+def study(folder: Path) -> Result:
+    """What the runs in the folder say."""
+    paths = {name: folder / f"{name}.npz" for name in RUNS}
     runs = {name: np.load(path) for name, path in paths.items() if path.exists()}
-    errors, energies = errors_of(given.folder)
+    errors, energies = errors_of(folder)
     found = equilibrium_part(runs["equilibrium-reference"], runs["equilibrium-students"], energies)
     driven = driven_part(runs, found["reference"])
     found["lengths"] |= driven.pop("lengths")
     if any(f"heat-students-{X}" in runs for X in DEFINITIONS):
-        long = json.loads(bookkit.full_file("reference-hnemd.json").read_text())["records"]
+        long = kept_records(bookkit.full_file("reference-hnemd.json"))
         found["readings"]["under a field"], found["reference"]["under a field"] = under_a_field(driven, long)
     records = records_of(errors, found["readings"], found["reference"], found["enthalpy"])
     if "fields" in driven:
@@ -246,9 +243,4 @@ def main() -> None:
     arrays["broken"] = {name: len(x["broken"]) for name, x in runs.items() if "broken" in x}
     arrays["commits"] = sorted({str(x["commit"]) for x in runs.values()})
     device = ", ".join(sorted({str(x["device"]) for x in runs.values()}))
-    seconds = sum(float(x["seconds"]) for x in runs.values())
-    bookkit.save_result(given.out, records, seconds, 0, device, **arrays)
-
-
-if __name__ == "__main__":
-    main()
+    return Result(records, arrays, sum(float(x["seconds"]) for x in runs.values()), device)

@@ -1,28 +1,27 @@
 """Thermal conductivity of alpha-Ag2Se by its reference and by ten potentials fitted to it (Fig. 3): the runs.
 
 Five EF-fits and five EFP-fits, paired by their starting weights, have learned the reference potential
-(`conductivity_fits`); all ten run at once, one batch of replicas for all. Equilibrium runs give Green-Kubo
+(`conductivity.fits`); all ten run at once, one batch of replicas for all. Equilibrium runs give Green-Kubo
 integrals and the heat h that a current of silver carries; with h taken off the atomic energies, HNEMD gives
 the conductivity by each of the three definitions, and a color field L_11. Replicas that break are left out,
-and named by the run's file. `conductivity_readings` says what the runs mean, `conductivity_report` makes
+and named by the run's file. `conductivity.readings` says what the runs mean, `conductivity.report` makes
 results/full/conductivity.json.
 
-    python -m mlipbook.studies.conductivity.runs prepare --folder F
-    python -m mlipbook.studies.conductivity.runs run equilibrium-students --folder F --steps 4800 \\
+    python -m mlipbook study conductivity.fits --folder F
+    python -m mlipbook study conductivity.runs --folder F --names equilibrium-students --steps 4800 \\
         --replicas 12
-    python -m mlipbook.studies.conductivity.runs run heat-students-I --folder F --steps 9040 --replicas 12
+    python -m mlipbook study conductivity.runs --folder F --names heat-students-I --steps 9040 --replicas 12
 
 made what is stored of the fits, on a CPU with --parts 12 (and color-students with 6000 steps of 2 replicas).
-Whatever is in the folder already is not made again. Without names, `run` makes all of RUNS; in parts it takes
+Whatever is in the folder already is not made again. Without names it makes all of RUNS; in parts it takes
 some replicas of each model after the others, for a CPU and for runs that may be cut off. With --device cuda
 all replicas fit in one batch.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -39,7 +38,8 @@ from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.heat import Booked, Shifted, without_enthalpy
 from mlipbook.heat.green_kubo import correlation
 from mlipbook.heat.hnemd import current_of, flux_of, observables, under_field
-from mlipbook.studies.conductivity.fits import keep, potential_of, prepare, start
+from mlipbook.studies.command import command, device_name
+from mlipbook.studies.conductivity.fits import keep, potential_of, start
 from mlipbook.studies.conductivity.parts import joined
 from mlipbook.studies.conductivity.readings import CHANNELS, DEFINITIONS, MODELS, enthalpies
 from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE
@@ -205,36 +205,24 @@ def part(name: str, folder: Path, steps: int, device: str, own: slice) -> dict[s
     for number, time_of_break in result["broken"].tolist():
         of = f"{MODELS[int(number) * len(MODELS) // len(result['lasted'])]}, " if model == "students" else ""
         print(f"{name}: {of}replica {number:.0f} broke after {time_of_break:.2f} ps and is left out")
-    used = "cpu" if device == "cpu" else torch.cuda.get_device_name()
-    return {
-        **result,
-        "seconds": time.perf_counter() - began,
-        "device": used,
-        "commit": bookkit.results.COMMIT,
-    }
+    about = {"device": device_name(device), "commit": bookkit.results.COMMIT}
+    return {**result, "seconds": time.perf_counter() - began, **about}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    first, then = commands.add_parser("prepare"), commands.add_parser("run")
-    first.add_argument("--epochs", type=int, default=200)
-    first.add_argument("--replicas", type=int, default=24, help="of each model")
-    then.add_argument("names", nargs="*", choices=[[], *RUNS], default=[])
-    then.add_argument("--steps", type=int, default=16_800, help="of each replica, 5 fs")
-    then.add_argument("--replicas", type=int, help="of each model (default: one from each start)")
-    then.add_argument("--parts", type=int, default=1, help="shares of the replicas, one after another")
-    for command in (first, then):
-        command.add_argument("--folder", type=Path, required=True)
-        command.add_argument("--device", default="cpu")
-    given = parser.parse_args()
-    given.folder.mkdir(exist_ok=True, parents=True)
-    if given.command == "prepare":
-        prepare(given.folder, given.replicas, given.epochs, given.device)
-        return
-    for name in given.names or RUNS:
-        run(name, given.folder, given.steps, given.device, given.parts, given.replicas)
+@command()
+def study(
+    folder: Path,
+    names: Sequence[str] = tuple(RUNS),
+    steps: int = 16_800,
+    device: str = "cpu",
+    parts: int = 1,
+    replicas: int | None = None,
+) -> None:
+    """Do these of the RUNS, as `run` does. steps: of each replica, 5 fs.
 
-
-if __name__ == "__main__":
-    main()
+    parts: shares of the replicas, one after another. replicas: of each model (default: one from each start).
+    """
+    if unknown := set(names) - set(RUNS):
+        raise ValueError(f"no run {', '.join(sorted(unknown))}; there are {', '.join(RUNS)}")
+    for name in names:
+        run(name, folder, steps, device, parts, replicas)

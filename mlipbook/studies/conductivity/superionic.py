@@ -5,15 +5,13 @@ displacements, diffusion. At zero pressure and several temperatures: lattice con
 order of selenium, up to melting. And what the damped and shifted Coulomb interaction of the potential leaves
 out of the full sum of Ewald.
 
-    python -m mlipbook.studies.conductivity.superionic --folder FOLDER
+    python -m mlipbook study conductivity.superionic --folder FOLDER
 
 Trajectories are kept in the folder: the same command goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +20,11 @@ import torch
 from ase.data import atomic_numbers
 from torch import Tensor
 
-from mlipbook import bookkit, observables
+from mlipbook import observables
 from mlipbook.dynamics import NPT, NVT, State, Trajectory, thermalize
 from mlipbook.potentials import AgSe, EdgePotential
 from mlipbook.structures import Structures
+from mlipbook.studies.command import Result, Sized, command
 from mlipbook.studies.conductivity.coulomb_truncation import differences
 from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE, crystal
 from mlipbook.units import GPa, fs, ps
@@ -49,6 +48,9 @@ class Sizes:
     length: float = 16.0
     piece: float = 8.0
     window: tuple[float, float] = (1.5, 5.0)
+
+
+SIZES = {"smoke": Sizes(4, 2, 2, settle=0.05, length=0.4, piece=0.2, window=(0.04, 0.15)), "full": Sizes()}
 
 
 def selenium_order(state: State) -> Tensor:
@@ -229,24 +231,14 @@ def curves(trajectory: Trajectory, sizes: Sizes) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, required=True, help="for trajectories")
-    parser.add_argument("--out", type=Path, default=Path("results/full/silver-selenide.json"))
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    began, potential, sizes = time.process_time(), AgSe(), Sizes()
-    trajectory = run(potential, TEMPERATURE, sizes, folder=given.folder)
+@command(saves="silver-selenide")
+def study(folder: Path, profile: Sized = "full") -> Result:
+    """All runs and what they say. folder: for trajectories."""
+    potential, sizes = AgSe(), SIZES[profile]
+    trajectory = run(potential, TEMPERATURE, sizes, folder=folder)
     records = at_constant_volume(trajectory, sizes) | truncation(frames_of(trajectory, 8))
     found = curves(trajectory, sizes)
     for temperature in TEMPERATURES:
-        held = run(potential, temperature, sizes, pressure=0.0, folder=given.folder)
+        held = run(potential, temperature, sizes, pressure=0.0, folder=folder)
         records |= at_zero_pressure(held, temperature, sizes)
-    for name, item in records.items():
-        print(f"{name:40} {item['value']:9.4f} ± {item['sem']:.4f} {item['unit']}")
-    seconds = time.process_time() - began
-    bookkit.save_result(given.out, records, seconds, 0, curves=found)
-
-
-if __name__ == "__main__":
-    main()
+    return Result(records, {"curves": found})

@@ -5,17 +5,14 @@ cells, and picks the frames on which the members disagree most, well apart in ti
 `labels.label`) and join the data, but for a part that was drawn before and is held out; then comes the next
 round. Stop rule: in new dynamics the members' spread stays within twice the error on validation frames.
 
-    python -m mlipbook.studies.exploration.active_learning round 1 picks.xyz
-    python -m mlipbook.studies.exploration.active_learning round 2 picks.xyz --labeled FOLDER
-    python -m mlipbook.studies.exploration.active_learning assess    of all bundled rounds
+    python -m mlipbook study exploration.active_learning 1 picks.xyz
+    python -m mlipbook study exploration.active_learning 2 picks.xyz --labeled FOLDER
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,20 +22,17 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from mlipbook import archive, bookkit, datasets
+from mlipbook import archive, datasets
 from mlipbook.accuracy import errors, predict
 from mlipbook.potentials import CloserThanTrained
 from mlipbook.potentials.ann import ANNPotential
+from mlipbook.studies.command import command
 from mlipbook.studies.exploration.search import explore, shortest
-from mlipbook.studies.stress.training import descriptor, statistics
-from mlipbook.training.cost import Cost
-from mlipbook.training.fitting import fit
+from mlipbook.studies.sodium import LIQUID_Q6, by_part, trained
 from mlipbook.units import GPa, meV
 
 GAP = 0.7  # ps between picks of a trajectory
 UNITS = {"energy": "meV/atom", "force": "meV/A", "diagonal stress": "GPa", "off-diagonal stress": "GPa"}
-HOT = 600  # K, liquid that needs a group of its own
-LIQUID_Q6 = 0.12  # frames that start a liquid have less: some cold ones have begun to crystallize
 # Of twelve new frames of a kind, in random order: one to test, one to validate.
 PATTERN = ("train", "test", "train", "train", "train", "train", "train", "valid", *("train",) * 4)
 
@@ -64,12 +58,10 @@ KINDS = {
 
 
 def train_committee(
-    train: Sequence[Atoms], valid: Sequence[Atoms], *, members: int = 5, epochs: int = 60, seed: int = 0
+    parts: dict[str, list[Atoms]], *, members: int = 5, epochs: int = 60, seed: int = 0
 ) -> ANNPotential:
-    """A committee of EFP-fits, trained in float32, returned in float64. Raises what `training.fit` raises."""
-    potential = ANNPotential(descriptor(), members=members, seed=seed).float()
-    fit(potential, train, valid, Cost(p_U=1, p_F=1, p_W=0.2), epochs=epochs, seed=seed)
-    return potential.double()
+    """A committee of EFP-fits to the parts train and valid."""
+    return trained(parts, (1, 1, 0.2), members=members, epochs=epochs, seed=seed)
 
 
 # ---- what the committee knows -------------------------------------------------------------------------
@@ -206,117 +198,26 @@ def stop_rule(records: Sequence[dict], validation_error: float) -> dict[str, flo
     return {"limit": limit, "largest": float(largest.max()), "share within": float((largest <= limit).mean())}
 
 
-# ---- what the new frames changed ------------------------------------------------------------------------
-
-
-def assess(
-    old: dict[str, list[Atoms]], new: list[Atoms], *, folds: int = 3, epochs: int = 60
-) -> dict[str, dict]:
-    """Records of RMSEs of committees that were trained without and with new frames.
-
-    old: train, valid and test frames; new: frames with info["kind"]. Without: all new frames are unseen.
-    With: cross-validation, every new frame is predicted by a committee that learned the other folds' new
-    frames, too. Last: how many times the spread the force error is on unseen frames.
+@command()
+def next_round(
+    number: int, out: Path, /, *, labeled: Path | None = None, picks: int = 60, epochs: int = 60
+) -> None:
+    """Train on all labeled frames, report errors, explore, write picks. out: extxyz for the picks; beside it
+    .json and .npz (committee). labeled: folder with labeled picks of earlier rounds, extxyz.
     """
-    base = train_committee(old["train"], old["valid"], epochs=epochs)
-    results = {
-        "without": (squared_errors(base, new), squared_errors(base, old["test"])),
-        "with": cross_validate(old, new, folds, epochs),
-    }
-    kinds = np.array([kind_of(atoms) for atoms in new])
-    groups = {str(kind): kinds == kind for kind in sorted(set(kinds))}
-    records: dict[str, dict] = {}
-    for trained, (on_new, on_old) in results.items():
-        for name, unit in UNITS.items():
-            for group, here in groups.items():
-                records[f"{group}, {trained} new frames: {name}"] = rmse(on_new[name][here], unit)
-            records[f"old test, {trained} new frames: {name}"] = rmse(on_old[name], unit)
-    ratio = np.sqrt(results["without"][0]["force"]) * meV / force_spread(base, new)
-    for group, here in groups.items():
-        records[f"{group}: force error over spread"] = statistics(ratio[here], "")
-    return records
-
-
-def kind_of(atoms: Atoms) -> str:
-    kind, temperature = atoms.info["kind"], atoms.info["md_temperature_K"]
-    return "hot liquid" if kind == "liquid" and temperature >= HOT else kind
-
-
-def trajectory_of(atoms: Atoms) -> str:
-    """Round, kind and temperature of the dynamics that a new frame is from."""
-    info = atoms.info
-    return f"{info['frame'].split('_')[0]}, {info['kind']}, {info['md_temperature_K']:g} K"
-
-
-def cross_validate(
-    old: dict[str, list[Atoms]], new: list[Atoms], folds: int, epochs: int
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Squared errors of new frames, by committees trained without their fold, and of the old test frames.
-
-    Frames of one trajectory are in one fold: a sibling in the training set is no test.
-    """
-    trajectories = np.array([trajectory_of(atoms) for atoms in new])
-    _, index = np.unique(trajectories, return_inverse=True)
-    fold = (np.random.default_rng(0).permutation(index.max() + 1) % folds)[index]
-    on_new = {name: np.zeros(len(new)) for name in UNITS}
-    on_old = {name: np.zeros(len(old["test"])) for name in UNITS}
-    for k in range(folds):
-        seen = [atoms for atoms, part in zip(new, fold, strict=True) if part != k]
-        unseen = [atoms for atoms, part in zip(new, fold, strict=True) if part == k]
-        committee = train_committee([*old["train"], *seen], old["valid"], epochs=epochs)
-        for name, values in squared_errors(committee, unseen).items():
-            on_new[name][fold == k] = values
-        for name, values in squared_errors(committee, old["test"]).items():
-            on_old[name] += values / folds
-    return on_new, on_old
-
-
-def next_round(args: argparse.Namespace) -> None:
-    """Train on all labeled frames, report errors, explore, write picks."""
-    new = sorted(args.labeled.glob("*.xyz")) if args.labeled else []
+    new = sorted(labeled.glob("*.xyz")) if labeled else []
     frames = datasets.load("na-gamma") + [atoms for path in new for atoms in ase.io.iread(path)]
     parts = by_part(frames)
-    committee = train_committee(parts["train"], parts["valid"], epochs=args.epochs, seed=100 * args.number)
-    committee.save(args.out.with_suffix(".npz"))
+    committee = train_committee(parts, epochs=epochs, seed=100 * number)
+    committee.save(out.with_suffix(".npz"))
     print(json.dumps(found := error_report(committee, frames), indent=1), flush=True)
     starts = [a for a in datasets.load("na-gamma", "train") if a.info["source"].startswith("classical MD, r")]
-    picks, dynamics = explore_all(committee, starts, args.picks, args.number)
+    picked, dynamics = explore_all(committee, starts, picks, number)
     rule = stop_rule(dynamics, float(errors(committee, parts["valid"]).rmse["force"].mean()))
-    print(json.dumps(rule), len(picks), "picks")
+    print(json.dumps(rule), len(picked), "picks")
     report = {"train": len(parts["train"]), "errors": found, "dynamics": dynamics, "stop rule": rule}
     text = io.StringIO()
-    ase.io.write(text, picks, format="extxyz")
+    ase.io.write(text, picked, format="extxyz")
     for suffix, content in (("xyz", text.getvalue()), ("json", json.dumps(report, indent=1))):
-        with archive.replacing(args.out.with_suffix(f".{suffix}")) as file:
+        with archive.replacing(out.with_suffix(f".{suffix}")) as file:
             file.write(content.encode())
-
-
-def assess_bundled(args: argparse.Namespace) -> None:
-    began = time.perf_counter()
-    records = assess(by_part(datasets.load("na-gamma")), datasets.load("na-gamma-active"), epochs=args.epochs)
-    bookkit.save_result(args.out, records, time.perf_counter() - began, seed=0)
-
-
-def by_part(frames: Sequence[Atoms]) -> dict[str, list[Atoms]]:
-    return {part: [atoms for atoms in frames if atoms.info["split"] == part] for part in datasets.SPLITS}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--epochs", type=int, default=60)
-    commands = parser.add_subparsers(required=True)
-    explore = commands.add_parser("round", help="train, run dynamics, pick frames")
-    explore.add_argument("number", type=int)
-    explore.add_argument("out", type=Path, help="extxyz for the picks; beside it .json and .npz (committee)")
-    explore.add_argument("--labeled", type=Path, help="folder with labeled picks of earlier rounds, extxyz")
-    explore.add_argument("--picks", type=int, default=60)
-    explore.set_defaults(command=next_round)
-    assessment = commands.add_parser("assess", help="errors without and with the frames of all rounds")
-    assessment.add_argument("--out", type=Path, default=Path("results/full/active-learning.json"))
-    assessment.set_defaults(command=assess_bundled)
-    args = parser.parse_args()
-    args.command(args)
-
-
-if __name__ == "__main__":
-    main()

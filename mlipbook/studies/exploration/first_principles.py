@@ -4,35 +4,34 @@ In one cell at one temperature, first-principles dynamics and a potential's own 
 mean pressure and mean energy. Both are Langevin dynamics (of ASE), which forgets its start, and the small
 drift that extrapolated orbitals bring, within the friction time.
 
-    python -m mlipbook.studies.exploration.first_principles run solid 350 --steps 240 --folder FOLDER
-    python -m mlipbook.studies.exploration.first_principles compare --folder FOLDER
+    python -m mlipbook study exploration.first_principles trajectory solid 350 --folder FOLDER
+    python -m mlipbook study exploration.first_principles judge --folder FOLDER
 
-A trajectory goes on where it stopped; `compare` writes results/full/first-principles-md.json.
+A trajectory goes on where it stopped; `judge` writes results/full/first-principles-md.json.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixCom
 from ase.md.langevin import Langevin
 
-from mlipbook import archive, bookkit, datasets
+from mlipbook import archive, datasets
 from mlipbook.accuracy import predict
 from mlipbook.calculator import Calculator
 from mlipbook.dft import PlaneWaveDFT
 from mlipbook.potentials.ann import ANNPotential
+from mlipbook.studies.command import Result, command
 from mlipbook.studies.exploration.active_learning import train_committee
 from mlipbook.studies.exploration.search import constant_pressure, maxwell_boltzmann
+from mlipbook.studies.sodium import by_part, of_phase, relabeled
 from mlipbook.units import GPa, Ry, fs, meV
 
 TIMESTEP, FRICTION_TIME, SAMPLE = 5.0, 200.0, 4  # fs, fs, steps between stored frames
@@ -43,7 +42,7 @@ EDGES = np.linspace(2.0, 8.0, 61)  # A, bins of g(r)
 
 def start(phase: str, temperature: float, committee: ANNPotential, seed: int = 0) -> Atoms:
     """A labeled structure of this phase, 10 ps into the committee's dynamics, at its mean volume."""
-    labeled = [atoms for atoms in datasets.load("na-gamma") if atoms.info["phase"] == phase]
+    labeled = of_phase(datasets.load("na-gamma"), phase)
     # Of those at the nearest temperature the clearest case of its phase.
     sign = 1 if phase == "liquid" else -1
     chosen = min(labeled, key=lambda a: (abs(a.info["md_temperature_K"] - temperature), sign * a.info["q6"]))
@@ -124,10 +123,7 @@ def own_frames(potential: ANNPotential, begin: Atoms, temperature: float, length
     dynamics.run(round(1e3 / TIMESTEP))
     for _ in range(round(1e3 * length / TIMESTEP / OWN_SAMPLE)):
         dynamics.run(OWN_SAMPLE)
-        frame = atoms.copy()
-        found = {"energy": atoms.get_potential_energy(), "stress": atoms.get_stress()}
-        frame.calc = SinglePointCalculator(frame, **found)
-        frames.append(frame)
+        frames.append(relabeled(atoms, energy=atoms.get_potential_energy(), stress=atoms.get_stress()))
     return frames
 
 
@@ -180,33 +176,28 @@ def compare(
     return records, {name: curve.tolist() for name, curve in curves.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    going = commands.add_parser("run")
-    going.add_argument("phase", choices=["solid", "liquid"])
-    going.add_argument("temperature", type=float)
-    going.add_argument("--steps", type=int, default=240)
-    comparing = commands.add_parser("compare")
-    comparing.add_argument("--out", default="results/full/first-principles-md.json")
-    for command in (going, comparing):
-        command.add_argument("--folder", type=Path, required=True)
-    given = parser.parse_args()
-    given.folder.mkdir(exist_ok=True)
-    began = time.perf_counter()
-    committee = train_committee(datasets.load("na-gamma", "train"), datasets.load("na-gamma", "valid"))
-    if given.command == "run":
-        file = given.folder / f"{given.phase}-{given.temperature:.0f}.xyz"
-        dft = PlaneWaveDFT(ecut=10 * Ry, ecut_density=50 * Ry)
-        run(start(given.phase, given.temperature, committee), dft, given.temperature, given.steps, file)
-        return
+def taught() -> ANNPotential:
+    """The committee that is judged."""
+    return train_committee(by_part(datasets.load("na-gamma")))
+
+
+@command()
+def trajectory(
+    phase: Literal["solid", "liquid"], temperature: float, /, *, folder: Path, steps: int = 240
+) -> None:
+    """First-principles dynamics of a phase at a temperature, K, kept in the folder."""
+    dft = PlaneWaveDFT(ecut=10 * Ry, ecut_density=50 * Ry)
+    file = folder / f"{phase}-{temperature:.0f}.xyz"
+    run(start(phase, temperature, taught()), dft, temperature, steps, file)
+
+
+@command(saves="first-principles-md")
+def judge(folder: Path) -> Result:
+    """Compare the committee's own dynamics with every trajectory in the folder."""
     records: dict[str, dict] = {}
     curves: dict[str, dict] = {}
-    for file in sorted(given.folder.glob("*.xyz")):
+    committee = taught()
+    for file in sorted(folder.glob("*.xyz")):
         found, curves[file.stem] = compare(ase.io.read(file, ":"), committee, float(file.stem.split("-")[1]))
         records |= {f"{file.stem.replace('-', ', ')} K: {name}": item for name, item in found.items()}
-    bookkit.save_result(given.out, records, time.perf_counter() - began, 0, "cpu", curves=curves)
-
-
-if __name__ == "__main__":
-    main()
+    return Result(records, {"curves": curves})

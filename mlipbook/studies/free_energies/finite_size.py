@@ -10,30 +10,26 @@ force constants of one cell give all sizes. They are those that fit the forces o
 Abrikosov, Simak, Phys. Rev. B 84, 180301 (2011)), for at rest bcc sodium may be unstable. The melt's term:
 in an open part of an infinite melt N fluctuates by N S(0), a freedom that a cell of N atoms lacks.
 
-    python -m mlipbook.studies.free_energies.finite_size
+    python -m mlipbook study free_energies.finite_size
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
 from dataclasses import dataclass
 from math import log, pi
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ase.build import bulk
 from ase.data import atomic_masses
 
-from mlipbook import bookkit
 from mlipbook.dynamics import Langevin, thermalize
 from mlipbook.free_energy import thermal_wavelength
 from mlipbook.potentials import EdgePotential
 from mlipbook.potentials.ann import load
 from mlipbook.structures import Structures
+from mlipbook.studies.command import Result, command, kept_records
 from mlipbook.units import GPa, fs, hbar, kB, meV
 
 CELLS, REPLICAS, STEPS, SETTLE, EVERY = 5, 4, 1600, 400, 100  # of the dynamics, bcc cells along an edge
@@ -139,24 +135,17 @@ def terms(
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--potential", type=Path, default=POTENTIALS / "128-4k.npz")
-    parser.add_argument("--temperature", type=float, default=350.0)
-    parser.add_argument("--volumes", type=float, nargs=2, default=(39.53, 40.69), help="A^3: crystal, melt")
-    parser.add_argument("--out", type=Path, default=Path("results/full/finite-size.json"))
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    began = time.process_time()
-    committee, T = load(given.potential), given.temperature
-    modulus = json.loads(HYSTERESIS.read_text())["records"]["teacher: bulk modulus, liquid"]
+@command(saves="finite-size")
+def study(
+    potential: Path = POTENTIALS / "128-4k.npz",
+    temperature: float = 350.0,
+    volumes: tuple[float, float] = (39.53, 40.69),
+) -> Result:
+    """The terms of a committee at all SIZES. volumes: of crystal and melt, A^3 per atom."""
+    committee, T = load(potential), temperature
+    modulus = kept_records(HYSTERESIS)["teacher: bulk modulus, liquid"]["value"] * GPa
     sizes = [
-        terms(
-            crystal(committee.member(m).float(), given.volumes[0], T, seed=m),
-            T,
-            given.volumes[1],
-            modulus["value"] * GPa,
-        )
+        terms(crystal(committee.member(m).float(), volumes[0], T, seed=m), T, volumes[1], modulus)
         for m in range(committee.members)
     ]
     results: dict[str, Any] = {}
@@ -165,9 +154,4 @@ def main() -> None:
             each = np.array([size[N][name] for size in sizes])
             item = {"value": each.mean(), "sem": each.std(ddof=1) / len(each) ** 0.5, "n": len(each)}
             results[f"{name}, {N} atoms"] = {**item, "unit": "meV/atom"}
-            print(f"{name}, {N} atoms: {each.mean():.4f} ± {item['sem']:.4f} meV/atom")
-    bookkit.save_result(given.out, results, time.process_time() - began, seed=0)
-
-
-if __name__ == "__main__":
-    main()
+    return Result(results)

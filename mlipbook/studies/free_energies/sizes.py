@@ -3,28 +3,28 @@
 The potential is a student of chapter 7; both phases are at the handbook's volumes. With every term in place F
 per atom changes little with the size of the cell; `mistakes` says what forgetting one would do.
 
-    python -m mlipbook.studies.free_energies.sizes --store FOLDER
+    python -m mlipbook study free_energies.sizes --store FOLDER
 """
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Sequence
 from functools import cache
 from math import hypot, lgamma, log
 from pathlib import Path
 from typing import Any
 
-import torch
 from ase.build import bulk
 from ase.data import atomic_masses
 
 from mlipbook import free_energy as fe
-from mlipbook.bookkit import full_file, save_result
+from mlipbook.bookkit import full_file
 from mlipbook.free_energy import FreeEnergy, Window
 from mlipbook.free_energy.phases import MU, SIGMA
 from mlipbook.potentials.ann import ANNPotential, load
 from mlipbook.structures import Structures
+from mlipbook.studies.command import Result, command
 from mlipbook.studies.melting.teacher import each_member
 from mlipbook.units import fs, kB, meV
 
@@ -98,30 +98,19 @@ def records(solid: FreeEnergy, liquid: FreeEnergy) -> dict[str, dict[str, Any]]:
     return found | {"F of the liquid minus F of the solid": item(liquid.F - solid.F, error, *both)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Free energies of sodium at several sizes.")
-    parser.add_argument("--cells", type=int, nargs="+", default=[4], help="bcc cells along an edge")
-    parser.add_argument("--max-steps", type=int, default=40_000)
-    parser.add_argument("--replicas", type=int, default=12)
-    parser.add_argument("--seed", type=int, default=1, help="chapter 8's live runs have 0")
-    parser.add_argument("--store", type=Path, required=True, help="folder, to go on after an interruption")
-    parser.add_argument("--out", type=Path, default=Path("results/full/free-energy-sizes.json"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    kept, tables, spent = {}, {}, arguments.store / "seconds.txt"
-    for cells in arguments.cells:
-        began, N = time.process_time(), 2 * cells**3
+@command(saves="free-energy-sizes")
+def study(
+    store: Path, cells: Sequence[int] = (4,), max_steps: int = 40_000, replicas: int = 12, seed: int = 1
+) -> Result:
+    """Both phases at each size. store: folder, to go on after an interruption. cells: bcc cells along an
+    edge. seed: chapter 8's live runs have 0.
+    """
+    kept, tables, spent = {}, {}, store / "seconds.txt"
+    options: dict[str, Any] = {"error": ERROR, "max_steps": max_steps, "replicas": replicas, "seed": seed}
+    for n in cells:
+        began, N = time.process_time(), 2 * n**3
         both = {
-            phase: sampled(
-                phase,
-                cells,
-                error=ERROR,
-                max_steps=arguments.max_steps,
-                replicas=arguments.replicas,
-                seed=arguments.seed,
-                store=arguments.store / f"{phase}-{N}",
-                progress=False,
-            )
+            phase: sampled(phase, n, store=store / f"{phase}-{N}", progress=False, **options)
             for phase in VOLUMES
         }
         for name, item in records(**both).items():
@@ -130,9 +119,7 @@ def main() -> None:
         tables[str(N)]["mistakes"] = mistakes(N)
         before = float(spent.read_text()) if spent.exists() else 0.0
         spent.write_text(str(before + time.process_time() - began))
-        print(N, *both.values(), sep="\n", flush=True)
-        seconds, device = float(spent.read_text()), "cpu, 1 core"
-        save_result(arguments.out, kept, seconds, arguments.seed, device, sizes=tables, zero=zero())
+    return Result(kept, {"sizes": tables, "zero": zero()}, float(spent.read_text()))
 
 
 def as_table(result: FreeEnergy) -> dict[str, Any]:
@@ -146,7 +133,3 @@ def as_table(result: FreeEnergy) -> dict[str, Any]:
         "parameters": dict(result.parameters),
         "windows": result.windows.table(),
     }
-
-
-if __name__ == "__main__":
-    main()

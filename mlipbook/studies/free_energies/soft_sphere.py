@@ -7,28 +7,24 @@ with k = 3/4, where lambda^(1/4) is proportional to y, and each measures the slo
 
 whose expansion in y is the virial series. `free_energy.soft_core_excess` integrates it.
 
-    python -m mlipbook.studies.free_energies.soft_sphere --device cuda --copies 16 --steps 20000
+    python -m mlipbook study free_energies.soft_sphere --device cuda --copies 16 --steps 20000
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import time
 from pathlib import Path as Folder
 from typing import Any
 
 import numpy as np
-import torch
 from ase.build import bulk
 
 from mlipbook import free_energy
-from mlipbook.bookkit import save_result
 from mlipbook.free_energy import Path, Windows
 from mlipbook.free_energy.phases import MU, SIGMA
 from mlipbook.free_energy.soft_core import excess_from, half_log_fluctuation
 from mlipbook.potentials import IdealGas, SoftCore
 from mlipbook.structures import Structures
+from mlipbook.studies.command import Result, command
 from mlipbook.units import fs, kB
 
 LARGEST = 0.76  # of y; soft spheres freeze at 0.813
@@ -111,36 +107,23 @@ def slopes(windows: Windows) -> dict[str, Any]:
     return {"largest_y": LARGEST, "n_atoms": N, "y": ys, "slope": slope, "slope_error": error}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="The free energy of soft spheres, for the package.")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--cells", type=int, default=5, help="fcc cells along an edge: 4 cells^3 atoms")
-    parser.add_argument("--points", type=int, default=7)
-    parser.add_argument("--copies", type=int, default=2, help="replicas in a batch, per point")
-    parser.add_argument("--steps", type=int, default=2000, help="of production")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--store", help="folder, to go on after an interruption")
-    parser.add_argument("--out", type=Folder, default=OUT)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    began = time.perf_counter()
-    sampled = leg(
-        arguments.cells,
-        arguments.points,
-        arguments.device,
-        error=0.0,
-        equilibration=EQUILIBRATION,
-        max_steps=arguments.steps,
-        replicas=arguments.copies * arguments.points,
-        seed=arguments.seed,
-        store=arguments.store,
-    )
-    table = slopes(sampled)
-    name = torch.cuda.get_device_name() if arguments.device != "cpu" else f"cpu, 1 of {os.cpu_count()} cores"
-    seconds = time.perf_counter() - began if arguments.device != "cpu" else time.process_time()
-    save_result(
-        arguments.out, records(table), seconds, arguments.seed, name, **table, windows=sampled.table()
-    )
+@command(saves="soft-core")
+def study(
+    device: str = "cpu",
+    cells: int = 5,
+    points: int = 7,
+    copies: int = 2,
+    steps: int = 2000,
+    seed: int = 0,
+    store: str | None = None,
+) -> Result:
+    """The table. cells: fcc cells along an edge, 4 cells^3 atoms; copies: replicas in a batch, per point;
+    steps: of production; store: folder, to go on after an interruption.
+    """
+    options: dict[str, Any] = {"replicas": copies * points, "seed": seed, "store": store}
+    found = leg(cells, points, device, error=0.0, equilibration=EQUILIBRATION, max_steps=steps, **options)
+    table = slopes(found)
+    return Result(records(table), {**table, "windows": found.table()})
 
 
 def records(table: dict[str, Any]) -> dict[str, dict]:
@@ -152,7 +135,3 @@ def records(table: dict[str, Any]) -> dict[str, dict]:
         series = free_energy.soft_core_virial(y)
         print(f"g({y}) = {value:.5f} ± {error:.5f}    virial series {series:.5f}")
     return found
-
-
-if __name__ == "__main__":
-    main()

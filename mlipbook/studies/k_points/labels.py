@@ -1,22 +1,24 @@
 """How labels change with the k points: the same structures, labeled with several meshes.
 
 `compare` takes frames of several settings and pairs them by their name (info["frame"]); `records` gives the
-numbers of chapter 1, and `main` writes them for all bundled cubic cells: for those from trajectories at
-temperatures MELTING, where solid and liquid can be compared, and for all.
+numbers of chapter 1: for bundled cubic cells from trajectories at temperatures MELTING, where solid and
+liquid can be compared, and for all.
+
+    python -m mlipbook study k_points.labels
 """
 
 from __future__ import annotations
 
-import argparse
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
 
-from mlipbook import bookkit, datasets
+from mlipbook import datasets
+from mlipbook.studies.command import Result, command
 from mlipbook.studies.k_points import free_electrons
+from mlipbook.studies.sodium import cubic
 from mlipbook.units import GPa, Ry, meV
 
 WIDTH = 0.01 * Ry  # kT of the bundled labels
@@ -48,11 +50,6 @@ def bundled() -> dict[str, list[Atoms]]:
     What a mesh has wrong in strained cells is another matter: see `strained_cells`.
     """
     return {name: [a for entry in sets for a in cubic(datasets.load(entry))] for name, sets in SETS.items()}
-
-
-def cubic(frames: Sequence[Atoms]) -> list[Atoms]:
-    """Without the strained cells of na-gamma-active and their namesakes."""
-    return [atoms for atoms in frames if not atoms.info.get("kind", "").startswith("strained")]
 
 
 def at_temperatures(sets: Mapping[str, Sequence[Atoms]], low: float, high: float) -> dict[str, list[Atoms]]:
@@ -175,15 +172,8 @@ def _same_structure(a: Atoms, b: Atoms) -> None:
         raise ValueError(f"frames named {b.info['frame']!r} are different structures ({apart:.2g} A apart)")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="The k-point differences of all bundled labels.")
-    parser.add_argument("--out", default="results/full/k-points.json")
-    arguments = parser.parse_args()
-    began, sets = time.perf_counter(), bundled()
-    results, every = table(at_temperatures(sets, *MELTING)), table(sets)
-    seconds = time.perf_counter() - began
-    bookkit.save_result(arguments.out, results, seconds, 0, "cpu", all_temperatures=every)
-
-
-if __name__ == "__main__":
-    main()
+@command(saves="k-points")
+def study() -> Result:
+    """The differences of all bundled labels: near melting, and at all temperatures."""
+    sets = bundled()
+    return Result(table(at_temperatures(sets, *MELTING)), {"all_temperatures": table(sets)})

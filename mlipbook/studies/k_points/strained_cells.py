@@ -4,12 +4,12 @@ A mesh sees the cell's shape. Its error in the energy changes with shear also wh
 (in a liquid), so that no local potential can learn the stress that goes with it: `records` compares labels of
 strained frames with a potential that was trained on cubic cells, `free_electrons` says what to expect without
 atoms.
+
+    python -m mlipbook study k_points.strained_cells
 """
 
 from __future__ import annotations
 
-import argparse
-import time
 from collections.abc import Mapping, Sequence
 from math import ceil
 
@@ -18,12 +18,14 @@ from ase import Atoms
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from mlipbook import bookkit, datasets
+from mlipbook import datasets
 from mlipbook.accuracy import predict
 from mlipbook.potentials import EdgePotential
-from mlipbook.studies.exploration.active_learning import by_part, train_committee
+from mlipbook.studies.command import Result, command
+from mlipbook.studies.exploration.active_learning import train_committee
 from mlipbook.studies.k_points.free_electrons import CONVERGED, HALF_HBAR2_PER_MASS
 from mlipbook.studies.k_points.labels import MESHES, WIDTH
+from mlipbook.studies.sodium import by_part, is_strained, of_phase
 from mlipbook.units import GPa
 
 
@@ -62,7 +64,7 @@ def records(potential: EdgePotential, labels: Mapping[str, Sequence[Atoms]]) -> 
     out = {}
     for name, frames in labels.items():
         for phase in ("solid", "liquid"):
-            here = [atoms for atoms in frames if atoms.info["phase"] == phase]
+            here = of_phase(frames, phase)
             if len(here) < 2:
                 continue
             missing, strains = missing_stress(potential, here), np.array([shear(a) for a in here])
@@ -109,24 +111,14 @@ def free_electrons(
     return (energies[0] - 2 * energies[1] + energies[2]) / step**2 / (2 * edge**3) / GPa
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", default="results/full/strained-cells.json")
-    arguments = parser.parse_args()
-    began = time.perf_counter()
-    cubic = by_part(datasets.load("na-gamma"))
-    potential = train_committee(cubic["train"], cubic["valid"])
-    one = [a for a in datasets.load("na-gamma-active") if a.info["kind"].startswith("strained")]
-    four = [a for a in datasets.load("na-4k") if a.info.get("kind", "").startswith("strained")]
+@command(saves="strained-cells")
+def study() -> Result:
+    """All bundled strained cells, and free electrons in cells of their size."""
+    potential = train_committee(by_part(datasets.load("na-gamma")))
+    one, four = (list(filter(is_strained, datasets.load(name))) for name in ("na-gamma-active", "na-4k"))
     same = {atoms.info["frame"] for atoms in four}
     labels = {"Gamma": one, "Gamma, frames with 4k": [a for a in one if a.info["frame"] in same], "4k": four}
-    results = records(potential, labels)
     edge = float(np.mean([np.cbrt(atoms.cell.volume) for atoms in one]))
     many = free_electrons(128, edge, ceil(CONVERGED / edge), 0.5, WIDTH)
     gas = {name: free_electrons(128, edge, *mesh, WIDTH) - many for name, mesh in MESHES.items()}
-    seconds = time.perf_counter() - began
-    bookkit.save_result(arguments.out, results, seconds, seed=0, free_electrons=gas, edge=edge)
-
-
-if __name__ == "__main__":
-    main()
+    return Result(records(potential, labels), {"free_electrons": gas, "edge": edge})

@@ -1,7 +1,7 @@
 """Crystals that are heated, liquids that are cooled, and both held: the dynamics of the melting study.
 
 128 atoms of sodium, an even number of replicas in one batch of isotropic NPT, the first half crystals, the
-second half liquids. `hysteresis` says which potentials run what.
+second half liquids. `melting.runs` says which potentials run what.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from mlipbook import datasets, observables
+from mlipbook import observables
 from mlipbook.dynamics import NPT, Limits, Ramp, State, Trajectory, Unstable, thermalize
 from mlipbook.potentials.ann import ANNPotential
+from mlipbook.studies.sodium import LATTICE, liquids
 from mlipbook.units import GPa, fs
 
 TIMESTEP = 2.9  # fs
@@ -27,9 +28,7 @@ HEATING, COOLING = (280.0, 480.0), (400.0, 200.0)  # K
 EVERY, FRAMES = 50, 250  # steps between observations, and between frames for g(r)
 SETTLE = 2.0  # ps at the start of a ramp that are left out
 EDGES = np.linspace(2.0, 8.0, 61)  # A, bins of g(r)
-LIQUID_Q6 = 0.12  # of labeled frames that start a liquid; some cold ones have begun to crystallize
 CLOSEST = 2.3  # A; a pair that is closer was in no label: the replica is lost
-LATTICE = 4.27  # A, of the crystal that starts; the barostat finds its own
 
 
 def per_atom(state: State, quantity: Any) -> torch.Tensor:
@@ -72,8 +71,7 @@ class Ramps:
 
 def starts(replicas: int) -> list[Atoms]:
     """`replicas` perfect bcc crystals of 128 atoms; as many labeled liquids, the nearest to COOLING in T."""
-    labeled = [atoms for atoms in datasets.load("na-gamma") if atoms.info["q6"] < LIQUID_Q6]
-    nearest = sorted(labeled, key=lambda atoms: abs(atoms.info["md_temperature_K"] - COOLING[0]))
+    nearest = liquids(COOLING[0])
     crystal = bulk("Na", "bcc", a=LATTICE, cubic=True) * (4, 4, 4)
     return [crystal] * replicas + [nearest[b % len(nearest)] for b in range(replicas)]
 

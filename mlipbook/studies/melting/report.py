@@ -1,26 +1,27 @@
-"""The verdict on Fig. 1: what `hysteresis` computed, scored model by model and put into records.
+"""The verdict on Fig. 1: what `melting.runs` computed, scored model by model and put into records.
 
-python -m mlipbook.studies.melting.report --folder FOLDER     results/full/hysteresis.json and .npz
+    python -m mlipbook study melting.report report --folder F --first G
+    python -m mlipbook study melting.report figures --folder F
+    python -m mlipbook study melting.report first-students --folder F --first G
 
-With --first FOLDER, students that were not taught hot liquids join the causal law, and have their own scores
-in results/full/hysteresis-first-students.json.
+G: folder of the same study with students that were not taught hot liquids.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.io import jsonio
 
-from mlipbook import archive, bookkit, datasets
+from mlipbook import archive, datasets
 from mlipbook.averages import Value
 from mlipbook.potentials.ann import load
+from mlipbook.studies.command import Result, command
 from mlipbook.studies.melting import comparison as melting
-from mlipbook.studies.melting import runs as study
 from mlipbook.studies.melting import teacher as teaching
 from mlipbook.studies.melting.ramps import EDGES, Plateaus, Ramps
 from mlipbook.studies.melting.records import (
@@ -37,7 +38,7 @@ from mlipbook.studies.melting.records import (
     records_of_teacher_errors,
 )
 from mlipbook.studies.melting.response import causal_points, laws_of, response
-from mlipbook.studies.melting.runs import Size
+from mlipbook.studies.melting.runs import Size, teacher_snapshots
 from mlipbook.studies.melting.scores import Score, distances, score, transitions
 from mlipbook.studies.melting.teacher import KINDS
 
@@ -58,46 +59,36 @@ def stored(folder: Path) -> tuple[dict[Key, Ramps], dict[str, Plateaus], float]:
     return ramps, held, seconds
 
 
-def report(folder: Path, size: Size, out: Path, first: Path | None = None) -> None:
-    """Write `out`.json (records, window, scores, laws, points) and `out`.npz (see `curves`).
-
-    first: folder of the same study with students that were not taught hot liquids, if there is one.
+@command(saves="hysteresis")
+def report(folder: Path, first: Path | None = None) -> Result:
+    """Records, window, scores, laws and points. first: folder of the same study with students that were not
+    taught hot liquids, which join the causal law.
     """
-    ramps, held, seconds = stored(folder)
+    size, (ramps, held, seconds) = Size(), stored(folder)
     teacher, pressed = (ramps["teacher", size.rate, p] for p in (0.0, size.pressure))
     window = melting.coexistence_window(teacher.temperature, teacher.observed["q6"])
-    names = [f"{kind} {seed}" for kind in KINDS for seed in range(size.seeds)]  # as in the committee
-    students = {name: ramps[name, size.rate, 0.0] for name in names}
-    learned = load(folder / "teacher.npz")
     own, answer = score(teacher, teacher, window), response(teacher, pressed, size.pressure, window)
-    under = transitions(pressed)
-    scores = {name: score(found, teacher, window) for name, found in students.items()}
-    snapshots = study.teacher_snapshots(folder, size)
+    scores = {name: score(found, teacher, window) for name, found in students_of(ramps, size).items()}
+    snapshots = teacher_snapshots(folder, size)
     errors = teaching.errors_by_phase(load(folder / "students.npz"), snapshots["test"])
     points = {"students": causal_points(scores, errors, own, answer)}
-    others: dict[str, Score] = {}
+    untaught = stored(first)[0] if first else {}
+    others = {name: score(x, teacher, window) for (name, _, _), x in untaught.items()}
     if first:
-        others = {name: score(x, teacher, window) for (name, _, _), x in stored(first)[0].items()}
         known = teaching.errors_by_phase(load(first / "students.npz"), snapshots["test"])
         points["first students"] = causal_points(others, known, own, answer)
     laws = laws_of(points, answer)
-    direct, real = load(folder / "direct.npz"), datasets.load("na-gamma", "test")
-    cold = [atoms for atoms in real if atoms.info["md_temperature_K"] <= teacher.temperature.max()]
     records = {
-        **records_of_teacher_errors(teaching.teacher_errors(learned)),
         **records_of_teacher(own, answer),
-        f"teacher: replicas that melted, {size.pressure:g} GPa": count(int(np.isfinite(under[0]).sum())),
-        "teacher: shortest trained pair": count(min((learned.shortest or {}).values()), "A"),
+        f"teacher: replicas that melted, {size.pressure:g} GPa": count(melted(pressed)),
         **records_of_rates({r: x for (name, r, p), x in ramps.items() if name == "teacher" and not p}),
         **records_of_errors(errors),
         **{key: item for kind in KINDS for key, item in records_of_kind(kind, scores, own).items()},
         **{f"causal law, {name}: slope": law.record() for name, (law, _) in laws.items()},
-        **records_of_errors(teaching.errors_by_phase(direct, real), "direct "),
-        **records_of_coverage(direct, {"real test frames": cold, "snapshots": snapshots["test"]}),
+        **records_of_real_labels(folder, snapshots["test"], float(teacher.temperature.max())),
         **records_of_plateaus(held),
-        **(records_of_first_students(stored(first)[0]) if first else {}),
+        **(records_of_first_students(untaught) if first else {}),
     }
-    records = {name: item for name, item in records.items() if np.isfinite(item["value"])}
     tables = {
         "window": list(window),
         "frames": {part: len(frames) for part, frames in snapshots.items()},
@@ -110,28 +101,58 @@ def report(folder: Path, size: Size, out: Path, first: Path | None = None) -> No
         },
         "points": plain(points),
     }
-    bookkit.save_result(out.with_suffix(".json"), records, seconds, 0, **tables)
-    series = curves({"teacher": teacher, **students}, held)
-    models = {"models": ["teacher", *students], "plateau_models": list(held)}
-    metadata = {"kind": "curves of the melting hysteresis", "version": 1, **models}
-    archive.save(out.with_suffix(".npz"), series, metadata)
+    return Result(finite(records), tables, seconds)
 
 
-def report_first(folder: Path, first: Path, size: Size, out: Path) -> None:
-    """Write the scores of students that were not taught hot liquids to `out`-first-students.json."""
-    teacher = stored(folder)[0]["teacher", size.rate, 0.0]
+@command(saves="hysteresis-first-students")
+def first_students(folder: Path, first: Path) -> Result:
+    """Scores of students that were not taught hot liquids. first: their folder."""
+    teacher = stored(folder)[0]["teacher", Size().rate, 0.0]
     window = melting.coexistence_window(teacher.temperature, teacher.observed["q6"])
     ramps, _, seconds = stored(first)
     scores = {name: score(found, teacher, window) for (name, _, _), found in sorted(ramps.items())}
     own = score(teacher, teacher, window)
-    test = study.teacher_snapshots(folder, size)["test"]
-    errors = teaching.errors_by_phase(load(first / "students.npz"), test)
+    errors = teaching.errors_by_phase(load(first / "students.npz"), teacher_snapshots(folder, Size())["test"])
     records = records_of_errors(errors) | records_of_first_students(ramps)
     for kind in KINDS:
         records |= records_of_kind(kind, scores, own)
-    records = {name: item for name, item in records.items() if np.isfinite(item["value"])}
-    path = out.with_name(f"{out.name}-first-students.json")
-    bookkit.save_result(path, records, seconds, 0, scores=plain(scores))
+    return Result(finite(records), {"scores": plain(scores)}, seconds)
+
+
+@command()
+def figures(folder: Path, out: Path = Path("results/full/hysteresis.npz")) -> None:
+    """What figures draw, see `curves`."""
+    ramps, held, _ = stored(folder)
+    models = {"teacher": ramps["teacher", Size().rate, 0.0], **students_of(ramps, Size())}
+    metadata = {"kind": "curves of the melting hysteresis", "version": 1}
+    archive.save(out, curves(models, held), metadata | {"models": list(models), "plateau_models": list(held)})
+
+
+def students_of(ramps: Mapping[Key, Ramps], size: Size) -> dict[str, Ramps]:
+    """Ramps by student, as in the committee."""
+    names = [f"{kind} {seed}" for kind in KINDS for seed in range(size.seeds)]
+    return {name: ramps[name, size.rate, 0.0] for name in names}
+
+
+def melted(ramps: Ramps) -> int:
+    return int(np.isfinite(transitions(ramps)[0]).sum())
+
+
+def records_of_real_labels(folder: Path, snapshots: Sequence[Atoms], hottest: float) -> dict[str, dict]:
+    """Errors of the teacher and of students of the real labels on these, and what the labels cover."""
+    learned, direct = (load(folder / f"{name}.npz") for name in ("teacher", "direct"))
+    real = datasets.load("na-gamma", "test")
+    cold = [atoms for atoms in real if atoms.info["md_temperature_K"] <= hottest]
+    return {
+        **records_of_teacher_errors(teaching.teacher_errors(learned)),
+        "teacher: shortest trained pair": count(min((learned.shortest or {}).values()), "A"),
+        **records_of_errors(teaching.errors_by_phase(direct, real), "direct "),
+        **records_of_coverage(direct, {"real test frames": cold, "snapshots": snapshots}),
+    }
+
+
+def finite(records: dict[str, dict]) -> dict[str, dict]:
+    return {name: item for name, item in records.items() if np.isfinite(item["value"])}
 
 
 def curves(ramps: Mapping[str, Ramps], held: Mapping[str, Plateaus]) -> dict[str, np.ndarray]:
@@ -180,18 +201,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("results/full/hysteresis"))
-    parser.add_argument("--first", type=Path, help="folder with students that were not taught hot liquids")
-    given = parser.parse_args()
-    report(given.folder, Size(), given.out, given.first)
-    if given.first:
-        report_first(given.folder, given.first, Size(), given.out)
-
-
-if __name__ == "__main__":
-    main()

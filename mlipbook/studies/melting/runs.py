@@ -2,22 +2,21 @@
 
 The teacher (see `teacher`) is fitted to real labels. It heats a crystal and cools a liquid of 128 atoms at
 zero pressure, eight replicas of each in one batch; students are trained on snapshots of such ramps and
-repeat them. `melting` scores the students against the teacher. The teacher under pressure is a model whose
+repeat them. `comparison` scores the students against the teacher. The teacher under pressure is a model whose
 pressure error is known: it gives the bulk modulus and dT/dP of the causal law. Students of the real labels
 themselves hold plateaus.
 
-    python -m mlipbook.studies.melting.runs prepare --folder FOLDER     train teacher and students
-    python -m mlipbook.studies.melting.runs run --folder FOLDER         all dynamics: an hour of one core
+    python -m mlipbook study melting.runs prepare --folder FOLDER    # train teacher and students
+    python -m mlipbook study melting.runs run --folder FOLDER        # all dynamics: an hour of one core
 
-Both go on where they stopped. `hysteresis_report` makes results/full/hysteresis.json and .npz of it.
+Both go on where they stopped. `melting.report` makes results/full/hysteresis.json and .npz of it.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,14 +24,13 @@ from typing import Any
 
 import ase.io
 import numpy as np
-import torch
 from ase import Atoms
 
 from mlipbook import campaign, datasets
 from mlipbook.dynamics import NPT, Limits, Trajectory, thermalize
 from mlipbook.dynamics.trajectory import write_extxyz
 from mlipbook.potentials.ann import ANNPotential, load
-from mlipbook.studies.exploration.active_learning import by_part
+from mlipbook.studies.command import command
 from mlipbook.studies.melting import teacher as teaching
 from mlipbook.studies.melting.ramps import (  # noqa: F401 - also for whom this is the study
     CLOSEST,
@@ -52,6 +50,7 @@ from mlipbook.studies.melting.ramps import (  # noqa: F401 - also for whom this 
     run_ramps,
     starts,
 )
+from mlipbook.studies.sodium import by_part
 from mlipbook.units import fs
 
 # Students of the ramps' snapshots alone had met few pairs below 2.7 A and let atoms fall onto each other in
@@ -81,7 +80,7 @@ class Size:
     plateau: float = 5.0
 
 
-def prepare(folder: Path, size: Size) -> None:
+def train_missing(folder: Path, size: Size) -> None:
     """Train what is missing: the teacher, its students on snapshots of its ramps, students of real labels."""
     options: dict[str, Any] = {"members": size.seeds, "epochs": size.epochs}
     if not (folder / "teacher.npz").exists():
@@ -166,22 +165,14 @@ def perform(job: dict[str, Any], folder: str) -> dict[str, Any]:
     return {"found": vars(found), "seconds": time.process_time() - began}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=["prepare", "run"])
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--only", nargs="*", help="names of models (default: all)")
-    parser.add_argument("--workers", type=int, default=1)
-    given = parser.parse_args()
-    given.folder.mkdir(exist_ok=True, parents=True)
-    torch.set_num_threads(1)
-    size = Size()
-    if given.command == "prepare":
-        return prepare(given.folder, size)
-    todo = [job for job in jobs(size) if not given.only or job["model"] in given.only]
-    executor = partial(ProcessPoolExecutor, given.workers) if given.workers > 1 else None
-    campaign.run(partial(perform, folder=str(given.folder)), todo, executor, given.folder / "done")
+@command()
+def prepare(folder: Path) -> None:
+    """Train the teacher and its students, where they are missing."""
+    train_missing(folder, Size())
 
 
-if __name__ == "__main__":
-    main()
+@command()
+def run(folder: Path, only: Sequence[str] | None = None, workers: int = 1) -> None:
+    """All dynamics. only: names of models (default: all); workers: processes."""
+    todo = [job for job in jobs(Size()) if not only or job["model"] in only]
+    campaign.run(partial(perform, folder=str(folder)), todo, campaign.processes(workers), folder / "done")

@@ -1,6 +1,6 @@
 """How a model's ramps differ from the teacher's.
 
-`melting` has the scores as functions of arrays; here they are applied to the Ramps of `hysteresis_dynamics`.
+`comparison` has the scores as functions of arrays; here they are applied to the Ramps of `melting.ramps`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Score:
 
     T_plus, T_minus: temperatures of melting (see `melts_at`) and freezing (of the replicas that do);
     melted, froze: how many did; z: differences over the standard error. labels: counts, see
-    `melting.confusion`; agreement: share of majority labels. g: share of frames within the band, see
+    `comparison.confusion`; agreement: share of majority labels. g: share of frames within the band, see
     `distances`, [heating, cooling]. density: relative RMS difference, [heating, cooling].
     volume_step (A^3), enthalpy_step (meV per atom): liquid minus solid.
     volume_shift: ln(V/V_teacher) of solid and liquid before they change. lost: replicas with a pair closer

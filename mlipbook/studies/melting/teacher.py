@@ -14,19 +14,13 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlipbook import datasets
 from mlipbook.accuracy import predict
-from mlipbook.descriptors import Chebyshev
 from mlipbook.dynamics import Trajectory
 from mlipbook.potentials.ann import ANNPotential
-from mlipbook.studies.exploration.active_learning import by_part
-from mlipbook.studies.stress.cost_weights import Weights
+from mlipbook.studies.sodium import RICHER, Weights, at_gamma, by_part, relabeled, trained
 from mlipbook.studies.stress.training import UNITS, held_out, train_kinds
-from mlipbook.training.cost import Cost
 from mlipbook.training.derivatives import prepare_all
-from mlipbook.training.fitting import fit
 
 KINDS: dict[str, Weights] = {"EF": (1, 1, 0), "EFP": (1, 1, 0.2)}  # p_U, p_F, p_W of Eq. 3
 HOT = 600  # K; hotter frames are far from melting and form a group of their own
@@ -35,35 +29,19 @@ PARTS = ("train", "train", "test", "train", "train", "valid", "train", "test")
 LIQUID_Q6 = 0.25  # a snapshot of lower global Q6 counts as liquid
 
 
-def real_labels() -> dict[str, list[Atoms]]:
-    """Part -> all frames with labels at the Gamma point but those of strained cells.
-
-    One k point gets the stress of strained cells wrong: see the page on data sets.
-    """
-    active = datasets.load("na-gamma-active")
-    cubic = [atoms for atoms in active if not atoms.info["kind"].startswith("strained")]
-    return by_part(datasets.load("na-gamma") + cubic)
-
-
 def train_teacher(epochs: int = 80, seed: int = 0, progress: bool = True) -> ANNPotential:
-    """An EFP-fit with more orders, a longer cutoff and wider layers than the students; float64."""
-    descriptor = Chebyshev(("Na",), radial_cutoff=7.0, radial_order=20, angular_cutoff=7.0, angular_order=8)
-    potential = ANNPotential(descriptor, hidden=(30, 30), seed=seed).float()
-    labels, (p_U, p_F, p_W) = real_labels(), KINDS["EFP"]
+    """An EFP-fit with more orders, a longer cutoff and wider layers than the students."""
     options: dict[str, Any] = {"epochs": epochs, "learning_rate": 1e-2, "seed": seed, "progress": progress}
-    fit(potential, labels["train"], labels["valid"], Cost(p_U, p_F, p_W), **options)
-    return potential.double()
+    return trained(by_part(at_gamma()), KINDS["EFP"], learns=RICHER, hidden=(30, 30), **options)
 
 
 def labeled(teacher: ANNPotential, frames: Sequence[Atoms]) -> list[Atoms]:
     """Copies of frames with the teacher's energy, forces and static stress as labels."""
     copies = []
     for atoms, found in zip(frames, predict(teacher, frames), strict=True):
-        copy = atoms.copy()
         energy = float(found["energy"][0])
         labels = {"energy": energy, "free_energy": energy, "forces": found["forces"][0]}
-        copy.calc = SinglePointCalculator(copy, **labels, stress=found["stress"][0])
-        copies.append(copy)
+        copies.append(relabeled(atoms, **labels, stress=found["stress"][0]))
     return copies
 
 
@@ -102,7 +80,7 @@ def each_member(committee: ANNPotential) -> Iterator[tuple[str, int, ANNPotentia
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors on held-out frames: rmse name -> (members,) in the UNITS of `stress_training`; pressure: mean
+    """Errors on held-out frames: rmse name -> (members,) in the UNITS of `stress.kinds`; pressure: mean
     signed error phase -> (members,) GPa, and its standard error over frames; energy: the same in meV/atom;
     frames: number in each phase."""
 
@@ -142,7 +120,7 @@ def means_and_errors(
 
 def teacher_errors(teacher: ANNPotential) -> dict[str, Errors]:
     """Group -> errors on the real test frames: those below HOT, and the hotter liquid ones."""
-    test = real_labels()["test"]
+    test = by_part(at_gamma())["test"]
     groups = {"ordinary": lambda T: T < HOT, "all": lambda T: True}
     return {
         name: errors_by_phase(teacher, [a for a in test if belongs(a.info["md_temperature_K"])])

@@ -3,17 +3,16 @@
 The members of a committee share the stored derivatives and nothing else, so each may have a cost of its own.
 A map of many weights, several members at each, is then a single fit.
 
-    python -m mlipbook.studies.stress.cost_weights --device cuda --out results/full/cost-weights.json
+    python -m mlipbook study stress.cost_weights --device cuda --out results/full/cost-weights.json
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,12 +23,13 @@ from torch import Tensor
 from mlipbook import bookkit, datasets
 from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials.ann import ANNPotential
+from mlipbook.studies.command import Profile, Result, command
+from mlipbook.studies.sodium import Weights
 from mlipbook.training.cost import Cost, residuals
 from mlipbook.training.derivatives import make_batches, prepare_all
 from mlipbook.training.fitting import History, fit
 from mlipbook.units import GPa, meV
 
-Weights = tuple[float, float, float]  # p_U, p_F, p_W
 CUTOFF = 6.5  # A, of all descriptors
 UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa", "bias": "GPa"}
 MARKED: dict[str, Weights] = {
@@ -82,18 +82,9 @@ def fit_map(
     potential = ANNPotential(descriptor, members=len(points) * members, seed=seed, repulsion=repulsion)
     potential = potential.to(device).to(dtype)
     each = tuple(point for point in points for _ in range(members))
-    history = fit(
-        potential,
-        train,
-        valid,
-        CostPerMember(each=each),
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        checkpoint=checkpoint,
-        progress=progress,
-    )
+    options: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    options |= {"seed": seed, "checkpoint": checkpoint, "progress": progress}
+    history = fit(potential, train, valid, CostPerMember(each=each), **options)
     return potential.double(), history
 
 
@@ -170,32 +161,16 @@ def records(p_U: Sequence[float], p_W: Sequence[float], errors: dict[str, np.nda
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="The map of cost weights and the learning curves, for the book."
-    )
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--out", default="results/full/cost-weights.json")
-    parser.add_argument("--profile", default="full")
-    parser.add_argument("--checkpoint", help="file with which a killed map goes on")
-    arguments = parser.parse_args()
-    size, began = bookkit.profile("training", arguments.profile), time.perf_counter()
+@command(saves="cost-weights")
+def study(profile: Profile = "full", device: str = "cuda", checkpoint: Path | None = None) -> Result:
+    """The map and the learning curves of chapter 4. checkpoint: file with which a killed map goes on."""
+    size = bookkit.profile("training", profile)
     frames = {part: datasets.load("na-gamma", part) for part in datasets.SPLITS}
-    settings: dict[str, Any] = {"members": size.members, "device": arguments.device}
+    settings: dict[str, Any] = {"members": size.members, "device": device}
     settings |= {"batch_size": size.batch_size, "learning_rate": size.learning_rate}
-    errors = cost_map(
-        size.p_U, size.p_W, frames, epochs=size.epochs, checkpoint=arguments.checkpoint, **settings
-    )
+    errors = cost_map(size.p_U, size.p_W, frames, epochs=size.epochs, checkpoint=checkpoint, **settings)
     curve = learning_curve(size.sizes, list(MARKED.values()), frames, epochs=size.curve_epochs, **settings)
-    device = torch.cuda.get_device_name() if "cuda" in arguments.device else arguments.device
-    arrays = {"p_U": size.p_U, "p_W": size.p_W, "sizes": size.sizes}
-    arrays |= {
-        "map": {k: x.tolist() for k, x in errors.items()},
-        "curve": {k: x.tolist() for k, x in curve.items()},
-    }
-    seconds = time.perf_counter() - began
-    bookkit.save_result(arguments.out, records(size.p_U, size.p_W, errors), seconds, 0, device, **arrays)
-
-
-if __name__ == "__main__":
-    main()
+    arrays: dict[str, Any] = {"p_U": size.p_U, "p_W": size.p_W, "sizes": size.sizes}
+    for name, found in (("map", errors), ("curve", curve)):
+        arrays[name] = {k: x.tolist() for k, x in found.items()}
+    return Result(records(size.p_U, size.p_W, errors), arrays)

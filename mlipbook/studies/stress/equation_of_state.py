@@ -22,10 +22,6 @@ def pressures(frames: Sequence[Atoms]) -> np.ndarray:
     return np.array([-atoms.get_stress()[:3].mean() for atoms in frames]) / GPa
 
 
-def of_phase(frames: Sequence[Atoms], phase: str) -> list[Atoms]:
-    return [atoms for atoms in frames if atoms.info["phase"] == phase]
-
-
 def scaled(atoms: Atoms, stretch: float) -> Atoms:
     """A copy without labels whose volume is exp(stretch) times the frame's; atoms move with the cell."""
     copy = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)

@@ -1,44 +1,45 @@
 """What training on the virial buys: EF-fits against EFP-fits on held-out labels of sodium.
 
-Networks with different weights of Eq. 3 train side by side in one committee. Network m of every kind starts
-from the same weights and sees the same batches, so that kinds are compared seed by seed.
+Kinds of fit are compared seed by seed (see `kinds`), on many frames, on few, and on few of one volume.
 
-    python -m mlipbook.studies.stress.training --device cuda --out results/full/ef-efp.json
+    python -m mlipbook study stress.training --device cuda --out results/full/ef-efp.json
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
-import torch
 from ase import Atoms
 
 from mlipbook import bookkit, datasets
-from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials.ann import ANNPotential
-from mlipbook.studies.stress.cost_weights import CostPerMember, Weights
+from mlipbook.studies.command import Profile, Result, command
+from mlipbook.studies.sodium import Weights, descriptor, of_phase
 from mlipbook.studies.stress.equation_of_state import (
     STRETCH,
     equation_of_state,
     labeled_equation_of_state,
     nearest_shell,
-    of_phase,
     pressures,
     scaled,
     volume_shift,
     volumes,
 )
-from mlipbook.training.cost import residuals
-from mlipbook.training.derivatives import Prepared, make_batches, prepare_all
-from mlipbook.training.fitting import fit
-from mlipbook.units import GPa, meV
+from mlipbook.studies.stress.kinds import (  # noqa: F401 - also for whom this is the study
+    UNITS,
+    by_kind,
+    held_out,
+    rmse,
+    statistics,
+    train_kinds,
+    volume_slope,
+)
+from mlipbook.training.derivatives import prepare_all
 
-UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa", "pressure": "GPa"}
 SETS = ("full", "wide", "narrow")
 CENTER = 38.5  # A^3 per atom, the middle of the narrow window
 
@@ -46,90 +47,6 @@ CENTER = 38.5  # A^3 per atom, the middle of the narrow window
 def kinds(p_U: Sequence[float], p_W: float) -> dict[str, Weights]:
     """The kinds of fit compared: name -> (p_U, p_F, p_W), an EF-fit and an EFP-fit for each p_U."""
     return {f"{kind}, p_U = {u:g}": (u, 1, w) for u in p_U for kind, w in (("EF", 0), ("EFP", p_W))}
-
-
-def train_kinds(
-    kinds: dict[str, Weights],
-    train: Sequence[Atoms],
-    valid: Sequence[Atoms],
-    *,
-    members: int,
-    epochs: int,
-    learning_rate: float = 1e-2,
-    device: str = "cpu",
-    seed: int = 0,
-    progress: bool = True,
-) -> ANNPotential:
-    """Train `members` networks of each kind, all in one fit: the members of the first kind, the second, ...
-
-    Seeds are paired: network m of every kind starts from the weights of seed + m. Trained in float32,
-    returned in float64. Raises what `training.fit` raises.
-    """
-    start = ANNPotential(descriptor(), members=members, seed=seed)
-    potential = ANNPotential(descriptor(), members=members * len(kinds))
-    for p, p0 in zip(potential.parameters(), start.parameters(), strict=True):
-        p.data.copy_(p0.repeat(len(kinds), 1, 1))
-    cost = CostPerMember(each=tuple(weights for weights in kinds.values() for _ in range(members)))
-    potential = potential.to(device).to(torch.float32)
-    fit(
-        potential,
-        train,
-        valid,
-        cost,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        seed=seed,
-        progress=progress,
-    )
-    return potential.double()
-
-
-def descriptor() -> Chebyshev:
-    return Chebyshev(("Na",), radial_cutoff=6.5, radial_order=16, angular_cutoff=6.5, angular_order=4)
-
-
-def by_kind(values: np.ndarray, kinds: dict[str, Weights]) -> dict[str, np.ndarray]:
-    """Split values (kinds * members, ...) of a committee of `train_kinds`: name -> (members, ...)."""
-    return dict(zip(kinds, values.reshape(len(kinds), -1, *values.shape[1:]), strict=True))
-
-
-# ---- errors on held-out frames ------------------------------------------------------------------------
-
-
-def held_out(
-    potential: ANNPotential, frames: Sequence[Atoms], prepared: Sequence[Prepared]
-) -> dict[str, np.ndarray]:
-    """Errors, predicted minus labeled, name -> (members, frames), from stored derivatives as in training.
-
-    energy (meV/atom) and pressure (GPa) with their sign; force (meV/A) and stress (GPa) as root mean squares
-    over the components of a frame. prepared: `derivative_cache.prepare_all` of the frames. For frames
-    without labels the "errors" are the predictions.
-    """
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in UNITS}
-    for atoms, batch in zip(frames, make_batches(potential, prepared, 1), strict=True):
-        dU, dF, dW = (x.detach().cpu().numpy() for x in residuals(potential, batch))
-        virial = dW[:, 0] / atoms.cell.volume / GPa
-        columns["energy"].append(dU[:, 0] / len(atoms) / meV)
-        columns["force"].append(np.sqrt((dF**2).mean((1, 2))) / meV)
-        columns["stress"].append(np.sqrt((virial**2).mean(1)))
-        columns["pressure"].append(virial[:, :3].mean(1))
-    return {name: np.stack(parts, axis=1) for name, parts in columns.items()}
-
-
-def rmse(errors: np.ndarray) -> np.ndarray:
-    """Root mean square over frames, (members,) from (members, frames)."""
-    return np.sqrt((errors**2).mean(-1))
-
-
-def volume_slope(errors: np.ndarray, volumes: np.ndarray) -> np.ndarray:
-    """Slope of pressure errors (members, frames) GPa against ln V, (members,) GPa: minus the error of B."""
-    return np.polyfit(np.log(volumes), errors.T, 1)[0]
-
-
-def statistics(samples: np.ndarray, unit: str) -> dict[str, float | int | str]:
-    """Mean and standard error of independent samples (n,), as a record."""
-    sem = float(np.std(samples, ddof=1) / len(samples) ** 0.5)
-    return {"value": float(np.mean(samples)), "sem": sem, "n": len(samples), "unit": unit}
 
 
 # ---- training sets with and without volume fluctuations -----------------------------------------------
@@ -283,23 +200,13 @@ def records(found: Comparison) -> dict[str, dict]:
     return out
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="EF-fits against EFP-fits at the sizes of the full profile.")
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--out", default="results/full/ef-efp.json")
-    parser.add_argument("--profile", default="full")
-    arguments = parser.parse_args()
-    size = bookkit.profile("ef-efp", arguments.profile)
-    found = compare(size, device=arguments.device)
-    V, P = volumes(found.frames).tolist(), pressures(found.frames).tolist()
+@command(saves="ef-efp")
+def study(profile: Profile = "full", device: str = "cuda") -> Result:
+    """The whole comparison of chapter 5."""
+    found = compare(bookkit.profile("ef-efp", profile), device=device)
     errors = {
         name: {kind: {q: x.tolist() for q, x in parts.items()} for kind, parts in kinds.items()}
         for name, kinds in found.errors.items()
     }
-    device = torch.cuda.get_device_name() if "cuda" in arguments.device else arguments.device
-    arrays = {"volumes": V, "pressures": P, "errors": errors}
-    bookkit.save_result(arguments.out, records(found), found.seconds, 0, device, **arrays)
-
-
-if __name__ == "__main__":
-    main()
+    arrays = {"volumes": volumes(found.frames).tolist(), "pressures": pressures(found.frames).tolist()}
+    return Result(records(found), {**arrays, "errors": errors})

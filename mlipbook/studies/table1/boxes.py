@@ -5,9 +5,7 @@ from __future__ import annotations
 from ase import Atoms
 from ase.build import bulk
 
-from mlipbook import datasets
-
-LIQUID_Q6 = 0.12  # of labeled frames that start a liquid; some cold ones have begun to crystallize
+from mlipbook.studies import sodium
 
 
 def crystal(atoms: int, volume: float) -> Atoms:
@@ -20,8 +18,7 @@ def crystal(atoms: int, volume: float) -> Atoms:
 
 def liquids(number: int, volume: float, temperature: float) -> list[Atoms]:
     """Labeled liquids of 128 atoms, those of the nearest temperatures first, brought to this volume."""
-    labeled = [atoms for atoms in datasets.load("na-gamma") if atoms.info["q6"] < LIQUID_Q6]
-    nearest = sorted(labeled, key=lambda atoms: abs(atoms.info["md_temperature_K"] - temperature))
+    nearest = sodium.liquids(temperature)
     found = []
     for atoms in (nearest[b % len(nearest)].copy() for b in range(number)):
         atoms.set_cell(atoms.cell * (volume * len(atoms) / atoms.cell.volume) ** (1 / 3), scale_atoms=True)

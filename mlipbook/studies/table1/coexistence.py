@@ -2,20 +2,19 @@
 
 At constant energy the interfaces move until both phases are in equilibrium: what freezes heats the box, what
 melts cools it (Morris, Wang, Ho, Chan, Phys. Rev. B 49, 3109 (1994); Morris, Song, J. Chem. Phys. 116, 9352
-(2002)). No free energy is needed, and nothing of `delta_f` but volumes, for a box that is nearly free of
+(2002)). No free energy is needed, and nothing of `table1.runs` but volumes, for a box that is nearly free of
 stress. One run starts below the melting temperature, one above. A job is one run of one potential; each
 finished one is a JSON file in the folder. The same command goes on where it stopped, and with more --steps it
-makes finished runs longer. `coexistence_report` makes results/full/coexistence.json of the folder.
+makes finished runs longer. `table1.coexistence_report` makes results/full/coexistence.json of the folder.
 
-    python -m mlipbook.studies.table1.coexistence --folder F --steps 25000
+    python -m mlipbook study table1.coexistence --folder F --steps 25000
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -34,7 +33,8 @@ from mlipbook.free_energy import PhaseChange
 from mlipbook.free_energy.replicas import seldom
 from mlipbook.potentials import Potential, Repulsion, SoftCore
 from mlipbook.potentials.ann import ANNPotential
-from mlipbook.studies.table1.potentials import SETTINGS
+from mlipbook.studies.command import command
+from mlipbook.studies.table1.potentials import SETTINGS, Setting
 from mlipbook.studies.table1.runs import PHASES, POTENTIALS, fingerprint, member
 from mlipbook.units import fs, ps
 
@@ -206,27 +206,21 @@ def perform(job: Job, folder: str, steps: int, potentials: str, volumes: Mapping
 
 
 def stored_volumes(path: Path) -> dict[str, dict[str, float]]:
-    """Of each setting and phase at zero pressure and 350 K, A^3 per atom to 0.01, from a `delta_f_report`."""
+    """Of each setting and phase at zero pressure and 350 K, A^3 per atom to 0.01, from a `table1.report`."""
     records = json.loads(path.read_text())["records"]
     return {s: {p: round(records[f"volume, {s}, {p}"]["value"], 2) for p in PHASES} for s in SETTINGS}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--potentials", type=Path, default=POTENTIALS)
-    parser.add_argument("--free-energies", type=Path, default=Path("results/full/delta-f.json"))
-    parser.add_argument("--settings", nargs="+", default=SETTINGS, choices=SETTINGS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--steps", type=int, default=25_000, help="a multiple of 1250")
-    given = parser.parse_args()
-    given.folder.mkdir(exist_ok=True, parents=True)
-    jobs = jobs_of(given.settings, given.seeds)
-    todo = unfinished(given.folder, jobs, given.steps, given.potentials)
-    options: dict[str, Any] = {"folder": str(given.folder), "potentials": str(given.potentials)}
-    volumes = stored_volumes(given.free_energies)
-    campaign.run(partial(perform, steps=given.steps, volumes=volumes, **options), todo)
-
-
-if __name__ == "__main__":
-    main()
+@command()
+def study(
+    folder: Path,
+    potentials: Path = POTENTIALS,
+    free_energies: Path = Path("results/full/delta-f.json"),
+    settings: Sequence[Setting] = SETTINGS,
+    seeds: Sequence[int] = (0,),
+    steps: int = 25_000,
+) -> None:
+    """All runs of these settings and seeds. steps: a multiple of 1250."""
+    todo = unfinished(folder, jobs_of(settings, seeds), steps, potentials)
+    options: dict[str, Any] = {"folder": str(folder), "potentials": str(potentials), "steps": steps}
+    campaign.run(partial(perform, volumes=stored_volumes(free_energies), **options), todo)

@@ -6,12 +6,11 @@ ends is a straight line of where it begins, with noise that is independent from 
 point is the melting temperature. So runs need not have arrived to count, all pieces do, and the scatter of
 the pieces is an honest error, which the autocorrelation of such short runs would not give.
 
-    python -m mlipbook.studies.table1.coexistence_report --folder F --out results/full/coexistence.json
+    python -m mlipbook study table1.coexistence_report --folder F --out results/full/coexistence.json
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlipbook import bookkit
 from mlipbook.averages import Value
+from mlipbook.studies.command import Result, command, kept_records
 from mlipbook.studies.table1.coexistence import PHASES, POTENTIALS, Job, jobs_of, made_of, path_of
 from mlipbook.studies.table1.runs import SETTINGS, TEMPERATURE
 from mlipbook.units import GPa, meV
@@ -114,7 +113,7 @@ def finished(folder: Path, potentials: Path = POTENTIALS) -> list[Job]:
 
 
 def records(jobs: Sequence[Job], free: Records) -> dict[str, Any]:
-    """All numbers of the study; free: records of `delta_f_report`."""
+    """All numbers of the study; free: records of `table1.report`."""
     settings = [s for s in SETTINGS if any(job["setting"] == s for job in jobs)]
     runs = [at_zero_pressure(job, melting_slope(free, job["setting"])) for job in jobs]
     groups = [settings.index(job["setting"]) for job in jobs]
@@ -168,23 +167,15 @@ def series(job: Job, slope: float) -> Job:
     return kept
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--potentials", type=Path, default=POTENTIALS)
-    parser.add_argument("--free-energies", type=Path, default=Path("results/full/delta-f.json"))
-    parser.add_argument("--out", default="results/full/coexistence.json")
-    given = parser.parse_args()
-    jobs = finished(given.folder, given.potentials)
-    free = json.loads(given.free_energies.read_text())["records"]
+@command(saves="coexistence")
+def study(
+    folder: Path, potentials: Path = POTENTIALS, free_energies: Path = Path("results/full/delta-f.json")
+) -> Result:
+    """What the runs in the folder say, beside the free energies."""
+    jobs, free = finished(folder, potentials), kept_records(free_energies)
     box = next(job for job in jobs if job["setting"] == "128-4k")
     arrays = {
         "runs": [series(job, melting_slope(free, job["setting"])) for job in jobs],
         "snapshot": {name: np.round(box[name], 3).tolist() for name in ("z", "order")},
     }
-    seconds = sum(job["cpu_seconds"] for job in jobs)
-    bookkit.save_result(given.out, records(jobs, free), seconds, 0, "cpu", **arrays)
-
-
-if __name__ == "__main__":
-    main()
+    return Result(records(jobs, free), arrays, sum(job["cpu_seconds"] for job in jobs))

@@ -8,18 +8,16 @@ both samplings. For each phase, to second order (Zwanzig, J. Chem. Phys. 22, 142
 in the ensemble of the potential X that drew them. Liquid minus solid is what the change of labels does to
 F_liq - F_sol at fixed volumes, beside the same difference from thermodynamic integration. Labels minus
 potential tells in the same way what a fit has missed. For 32k and 8k (the sampling of 1024-Gamma) the
-corrections of `k_point_potentials` stand for labels.
+corrections of `table1.potentials` stand for labels.
 
-    python -m mlipbook.studies.table1.perturbation frames --folder F --out drawn.xyz
-    python -m mlipbook.studies.table1.perturbation report
+    python -m mlipbook study table1.perturbation frames --folder F --out drawn.xyz
+    python -m mlipbook study table1.perturbation report
 
 The frames of the second line are in results/full/perturbation.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,17 +25,16 @@ from typing import Any
 
 import ase.io
 import numpy as np
-import torch
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlipbook import bookkit
 from mlipbook.accuracy import predict
 from mlipbook.averages import Value
 from mlipbook.dynamics import Langevin, Limits, thermalize
 from mlipbook.observables import steinhardt
 from mlipbook.potentials.ann import ANNPotential, load
+from mlipbook.studies.command import Result, command
 from mlipbook.studies.k_points.correction import differences, fit_correction
+from mlipbook.studies.sodium import of_phase, relabeled
 from mlipbook.studies.table1 import potentials as k_point_potentials
 from mlipbook.studies.table1 import runs as delta_f
 from mlipbook.studies.table1.boxes import heated, starts
@@ -68,12 +65,9 @@ def snapshots(
 
 def predicted(committee: ANNPotential, frames: Sequence[Atoms]) -> list[Atoms]:
     """Copies of the frames with the mean of the members as labels."""
-    copies = []
-    for atoms, found in zip(frames, predict(committee, frames), strict=True):
-        copy = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True, info=dict(atoms.info))
-        copy.calc = SinglePointCalculator(copy, **{name: x.mean(0) for name, x in found.items()})
-        copies.append(copy)
-    return copies
+    found = predict(committee, frames)
+    means = ({name: x.mean(0) for name, x in each.items()} for each in found)
+    return [relabeled(atoms, **labels) for atoms, labels in zip(frames, means, strict=True)]
 
 
 def perturbed(
@@ -88,7 +82,7 @@ def perturbed(
     ]
     out, found = {}, {}
     for phase in ("solid", "liquid"):
-        here = [atoms for atoms in a if atoms.info["phase"] == phase]
+        here = of_phase(a, phase)
         energies = np.array([[each[atoms.info["frame"]] for atoms in here] for each in named]) / len(here[0])
         found[phase] = second_order(energies, kB * temperature / len(here[0]))
     found["liquid minus solid"] = replace(found["liquid"] - found["solid"], n=len(a))
@@ -112,46 +106,34 @@ def second_order(energies: np.ndarray, kT: float) -> Value:
     return Value(orders(energies), np.sqrt((n - 1) * without.var(axis=0)), n)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("command", choices=["frames", "report"])
-    parser.add_argument("--folder", type=Path, help="of delta_f, with the volumes")
-    parser.add_argument("--potentials", type=Path, default=delta_f.POTENTIALS)
-    parser.add_argument("--frames", type=Path, default=KEPT, help="drawn, gamma and four.xyz.xz")
-    parser.add_argument("--out", type=Path, default=Path("results/full/delta-f-perturbation.json"))
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    T = delta_f.TEMPERATURE
-    if given.command == "report":
-        began = time.perf_counter()
-        kept: dict[str, Any] = {
-            name: ase.io.read(given.frames / f"{name}.xyz.xz", ":") for name in ("drawn", "gamma", "four")
-        }
-        drawn, gamma, four = kept.values()
-        labels: dict[str, Any] = {"Gamma": gamma, "4k": four}
-        results = perturbed(gamma, four, drawn, T, "Gamma minus 4k")
-        for name, frames in labels.items():
-            committee = load(given.potentials / f"128-{name}.npz")
-            title = f"labels minus potential, 128-{name}"
-            results |= perturbed(frames, predicted(committee, frames), drawn, T, title)
-        known = k_point_potentials.bundled()
-        for name in ("32k", "8k"):
-            correction = fit_correction(differences(known[name], known["4k"]))
-            corrected = k_point_potentials.corrected(four, correction)
-            results |= perturbed(corrected, four, drawn, T, f"{name} minus 4k, by the correction")
-        names = [atoms.info["frame"] for atoms in labels["Gamma"]]
-        energies = {name: [a.get_potential_energy() for a in frames] for name, frames in labels.items()}
-        seconds = time.perf_counter() - began
-        return bookkit.save_result(given.out, results, seconds, seed=0, frames=names, energies=energies)
-    potential = delta_f.member(given.potentials, SETTING, SEED)
-    frames = []
+@command()
+def frames(folder: Path, potentials: Path = delta_f.POTENTIALS, out: Path = Path("drawn.xyz")) -> None:
+    """Draw snapshots of both phases. folder: of `runs`, with the volumes; out: extxyz."""
+    T, potential, drawn = delta_f.TEMPERATURE, delta_f.member(potentials, SETTING, SEED), []
     for phase in delta_f.PHASES:
         job = delta_f.jobs_of("volume", [SETTING], [SEED], [phase], [T])[0]
-        volume = delta_f.volume_at(given.folder, job, given.potentials)
-        store = given.folder / "runs" / f"snapshots-{phase}-{delta_f.fingerprint(given.potentials, job)}"
-        frames += snapshots(potential, phase, volume, T, store=store, progress=False)
-    ase.io.write(given.out, predicted(potential, frames), format="extxyz")
+        volume = delta_f.volume_at(folder, job, potentials)
+        store = folder / "runs" / f"snapshots-{phase}-{delta_f.fingerprint(potentials, job)}"
+        drawn += snapshots(potential, phase, volume, T, store=store, progress=False)
+    ase.io.write(out, predicted(potential, drawn), format="extxyz")
 
 
-if __name__ == "__main__":
-    main()
+@command(saves="delta-f-perturbation")
+def report(potentials: Path = delta_f.POTENTIALS, frames: Path = KEPT) -> Result:
+    """What the labels say. frames: folder of drawn, gamma and four.xyz.xz."""
+    T = delta_f.TEMPERATURE
+    drawn, gamma, four = (list(ase.io.iread(frames / f"{x}.xyz.xz")) for x in ("drawn", "gamma", "four"))
+    labels: dict[str, Any] = {"Gamma": gamma, "4k": four}
+    results = perturbed(gamma, four, drawn, T, "Gamma minus 4k")
+    for name, labeled in labels.items():
+        committee = load(potentials / f"128-{name}.npz")
+        title = f"labels minus potential, 128-{name}"
+        results |= perturbed(labeled, predicted(committee, labeled), drawn, T, title)
+    known = k_point_potentials.bundled()
+    for name in ("32k", "8k"):
+        correction = fit_correction(differences(known[name], known["4k"]))
+        corrected = k_point_potentials.corrected(four, correction)
+        results |= perturbed(corrected, four, drawn, T, f"{name} minus 4k, by the correction")
+    names = [atoms.info["frame"] for atoms in gamma]
+    energies = {name: [a.get_potential_energy() for a in each] for name, each in labels.items()}
+    return Result(results, {"frames": names, "energies": energies})

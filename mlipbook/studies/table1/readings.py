@@ -1,4 +1,4 @@
-"""What the jobs of `delta_f` found, as numbers with errors: `delta_f_report` makes its tables of them."""
+"""What the jobs of `table1.runs` found, as numbers with errors: `table1.report` makes its tables of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fig. 2 and Table 1 from the jobs of `delta_f`: F_liq - F_sol of four labelings, with every error.
+"""Fig. 2 and Table 1 from the jobs of `table1.runs`: F_liq - F_sol of four labelings, with every error.
 
 The differences between potentials, integrated from one to the other, are far more precise than the free
 energies themselves. So each direct result is a measurement of one number, the REFERENCE potential's own
@@ -10,26 +10,35 @@ within it. Boxes with a fixed number of atoms lack fluctuations: `finite_size` c
 off for infinitely many atoms. Rows "dF" are of the potentials; melting temperatures and what is compared
 with the paper carry, besides, the error of the fits, which all seeds share.
 
-    python -m mlipbook.studies.table1.report --folder F --out results/full/delta-f.json
+    python -m mlipbook study table1.report --folder F --out results/full/delta-f.json
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import pairwise, product
-from math import hypot
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlipbook import bookkit
 from mlipbook.averages import Value
 from mlipbook.free_energy.series import LONG
-from mlipbook.studies.table1.readings import COMMON, ZERO, Found, mean, merged, straight, terms, weighted
+from mlipbook.studies.command import Result, command, kept_records
+from mlipbook.studies.table1.differences import (
+    label_errors,
+    measured,
+    per_atom,
+    reference,
+    seeds_mean,
+    shared,
+    sizes,
+    table,
+    value_of,
+    widened,
+    z_score,
+)
+from mlipbook.studies.table1.readings import COMMON, Found, mean, straight, terms
 from mlipbook.studies.table1.runs import PHASES, POTENTIALS, REFERENCE, SETTINGS, SHORT, TEMPERATURE, Job
 from mlipbook.units import meV
 
@@ -40,79 +49,6 @@ PAPER: dict[str, dict[int, float]] = {
     "1024-Gamma": {1024: -0.24},
     "128-32k": {1024: -0.33},
 }
-LEARNED = {"128-32k": "32k minus 4k", "1024-Gamma": "8k minus 4k"}  # corrections in place of labels
-ALLOWANCE = 0.2  # of finite-size terms, for what theory leaves out: as much as sizes measured directly show
-
-
-def per_atom(x: Value, n: int) -> dict[str, Any]:
-    """The record, in meV/atom, of an energy (eV) that so many runs tell."""
-    return replace(x / meV, n=n).record("meV/atom")
-
-
-def z_score(a: Value, b: Value = ZERO) -> dict[str, Any]:
-    return Value(a.z(b), 1.0, 1).record()
-
-
-def sizes(found: Found) -> list[int]:
-    """Numbers of atoms of the free energies."""
-    return sorted({job["atoms"] for job in found.of("free energy", temperature=TEMPERATURE)})
-
-
-def measured(found: Found, atoms: int) -> dict[tuple[str, int], Value]:
-    """F_liq - F_sol of every (setting, seed) that has one. Raises KeyError if one phase is missing."""
-    jobs = found.of("free energy", atoms=atoms, temperature=TEMPERATURE)
-    pairs = sorted({(job["setting"], job["seed"]) for job in jobs})
-    return {(setting, seed): found.delta(setting, seed, atoms) for setting, seed in pairs}
-
-
-def reference(found: Found, atoms: int) -> tuple[Value, float, int]:
-    """F_liq - F_sol of the reference potential by all direct results, without the common error; chi^2 about
-    it; their number. Where they scatter by more than their errors, the mean's error grows to match."""
-    reduced = [dF - found.shift(*key) for key, dF in measured(found, atoms).items()]
-    return merged(reduced), weighted(reduced)[1], len(reduced)
-
-
-def widened(term: Value) -> Value:
-    """A finite-size term with its allowance."""
-    return Value(term.value, hypot(term.error, ALLOWANCE * term.value))
-
-
-def table(
-    found: Found, atoms: int, fits: Mapping[str, Value] | None = None
-) -> tuple[dict[str, Value], dict[str, Value]]:
-    """F_liq - F_sol by setting, and the same less that of the reference's setting. fits: of `label_errors`;
-    where a learned correction stands for labels, all seeds share its error."""
-    best = reference(found, atoms)[0] + found.common_error(atoms)
-    shifts = {setting: seeds_mean(found, setting) for setting in SETTINGS}
-    own = {setting: best + shift for setting, shift in shifts.items()}
-    relative = {
-        s: shift - shifts[REFERENCE[0]] + shared(fits, LEARNED.get(s, ""))
-        for s, shift in shifts.items()
-        if s != REFERENCE[0]
-    }
-    return own, relative
-
-
-def shared(fits: Mapping[str, Value] | None, name: str) -> Value:
-    """0 with the error that a fit has in common for all seeds, if it is known."""
-    return Value(0.0, fits[name].error if fits and name in fits else 0.0)
-
-
-def label_errors(kept: Mapping[str, Any]) -> dict[str, Value]:
-    """Setting, or pair of a correction -> error of U_liq - U_sol on held-out labels, eV per atom; kept: the
-    records of `k_point_potentials`."""
-    names = {setting: f"{setting}: energy error, liquid minus solid" for setting in SETTINGS}
-    names |= {pair: f"{pair}, left out: energy, liquid minus solid" for pair in LEARNED.values()}
-    return {key: value_of(kept, name) for key, name in names.items()}
-
-
-def seeds_mean(found: Found, setting: str, relaxed: bool = True) -> Value:
-    """The shift from the reference, mean over the seeds of a setting."""
-    seeds = {job["seed"] for job in found.of("difference", setting=setting, temperature=TEMPERATURE)}
-    seeds |= {REFERENCE[1]} if setting == REFERENCE[0] else set()
-    if not seeds:
-        raise KeyError(f"{setting}: no differences from the reference in {found.folder}; run `difference`")
-    return mean([found.shift(setting, seed, relaxed) for seed in sorted(seeds)])
 
 
 def phase_records(found: Found, atoms: int) -> dict[str, Any]:
@@ -267,11 +203,6 @@ def label_records(found: Found, finite: Mapping[str, Value], perturbed: Mapping[
     return out
 
 
-def value_of(kept: Mapping[str, Any], name: str) -> Value:
-    """Of records in meV/atom."""
-    return Value.from_record(kept[name]) * meV
-
-
 def spent(jobs: Mapping[str, Job]) -> dict[str, float]:
     """CPU seconds of all jobs, by device."""
     total: dict[str, float] = {}
@@ -280,24 +211,19 @@ def spent(jobs: Mapping[str, Job]) -> dict[str, float]:
     return total
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--potentials", type=Path, default=POTENTIALS)
-    parser.add_argument("--perturbation", type=Path, default=Path("results/full/delta-f-perturbation.json"))
-    parser.add_argument("--finite-size", type=Path, default=Path("results/full/finite-size.json"))
-    parser.add_argument("--out", default="results/full/delta-f.json")
-    given = parser.parse_args()
-    found = Found(given.folder, given.potentials)
+@command(saves="delta-f")
+def study(
+    folder: Path,
+    potentials: Path = POTENTIALS,
+    perturbation: Path = Path("results/full/delta-f-perturbation.json"),
+    finite_size: Path = Path("results/full/finite-size.json"),
+) -> Result:
+    """What the jobs in the folder say."""
+    found = Found(folder, potentials)
     seconds = spent(found.jobs)
-    device = ", ".join(sorted(seconds))
-    files = given.perturbation, given.finite_size, given.potentials / "errors.json"
-    labels, ends, errors = (json.loads(p.read_text())["records"] for p in files)
+    files = perturbation, finite_size, potentials / "errors.json"
+    labels, ends, errors = (kept_records(path) for path in files)
     finite = {name: value_of(ends, name) for name in ends}
     out = records(found, finite, label_errors(errors)) | label_records(found, finite, labels)
     arrays = {"jobs": list(found.jobs.values()), "paper": PAPER, "spent": seconds}
-    bookkit.save_result(given.out, out, sum(seconds.values()), 0, device, **arrays)
-
-
-if __name__ == "__main__":
-    main()
+    return Result(out, arrays, sum(seconds.values()), ", ".join(sorted(seconds)))

@@ -1,29 +1,27 @@
 """Free energies of crystal and melt by potentials of four labelings (Fig. 2, Table 1): the runs.
 
-For each potential of `k_point_potentials`: the volume of each phase at zero pressure; the Helmholtz free
+For each potential of `table1.potentials`: the volume of each phase at zero pressure; the Helmholtz free
 energy of each phase at this volume, by thermodynamic integration; and its difference from that of the
 REFERENCE potential at the latter's volume, by integration from one to the other, which is far more precise.
 A job is one phase of one member of one committee; each finished one is a JSON file in the folder, so that
-jobs of several machines are merged by copying files. `delta_f_report` makes results/full/delta-f.json of it.
+jobs of several machines are merged by copying files. `table1.report` makes results/full/delta-f.json of it.
 
-    python -m mlipbook.studies.table1.runs volume free-energy difference --folder F --processes 12
-    python -m mlipbook.studies.table1.runs free-energy --folder F --atoms 1024 --device cuda
+    python -m mlipbook study table1.runs volume free-energy difference --folder F --workers 12
+    python -m mlipbook study table1.runs free-energy --folder F --atoms 1024 --device cuda
 
 Both go on where they stopped. The volume is measured with 128 atoms and used for 1,024 as well.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 from zlib import crc32
 
 import numpy as np
@@ -37,12 +35,14 @@ from mlipbook.free_energy.replicas import LIQUID, SOLID
 from mlipbook.free_energy.series import block_means
 from mlipbook.potentials.ann import ANNPotential, load
 from mlipbook.structures import Structures
+from mlipbook.studies.command import command, device_name
 from mlipbook.studies.table1.boxes import box, heated, starts
-from mlipbook.studies.table1.potentials import SETTINGS
+from mlipbook.studies.table1.potentials import POTENTIALS, SETTINGS, Setting
 from mlipbook.units import fs
 
-POTENTIALS = Path("results/full/table1-potentials")
-PHASES, SEEDS = ("solid", "liquid"), (0, 1, 2)
+Phase = Literal["solid", "liquid"]
+PHASES: tuple[Any, ...] = get_args(Phase)
+SEEDS = (0, 1, 2)
 REFERENCE = ("128-4k", 0)  # setting and seed
 TEMPERATURE = 350.0  # K
 TIMESTEP = 4.0  # fs
@@ -99,13 +99,11 @@ def results(folder: Path) -> list[dict[str, Any]]:
 
 def unfinished(folder: Path, jobs: Iterable[Job], potentials: Path = POTENTIALS) -> list[Job]:
     """Jobs without a result of the present potentials."""
-    todo = []
-    for job in jobs:
-        path = path_of(folder, job)
-        made = json.loads(path.read_text())["potential"] if path.exists() else None
-        if made != fingerprint(potentials, job):
-            todo.append(job)
-    return todo
+
+    def made(path: Path) -> str | None:
+        return json.loads(path.read_text())["potential"] if path.exists() else None
+
+    return [job for job in jobs if made(path_of(folder, job)) != fingerprint(potentials, job)]
 
 
 def volume_at(folder: Path, job: Job, potentials: Path = POTENTIALS) -> float:
@@ -222,45 +220,41 @@ def perform(job: Job, folder: str, potentials: str, device: str = "cpu", **sampl
         else:
             options["timestep"] = TIMESTEP / 2 if job["quantity"] == SHORT else TIMESTEP
             found = free_energy(potential, *state, volume=volume_at(done, job, models), **options)
-    name = "cpu" if device == "cpu" else torch.cuda.get_device_name()
     spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
-    result = {**job, "potential": made, **found, "device": name, **spent, "commit": bookkit.results.COMMIT}
+    about = {"device": device_name(device), **spent, "commit": bookkit.results.COMMIT}
+    result = {**job, "potential": made, **found, **about}
     with replacing(path_of(done, job)) as file:
         file.write((json.dumps(result, indent=1) + "\n").encode())
 
 
-def run(folder: Path, jobs: Sequence[Job], processes: int = 1, **options: Any) -> None:
+def run(folder: Path, jobs: Sequence[Job], workers: int = 1, **options: Any) -> None:
     """Do what is not done yet. Raises campaign.CampaignError at the end if jobs failed."""
     todo = unfinished(folder, jobs, Path(options["potentials"]))
-    executor = partial(ProcessPoolExecutor, processes) if processes > 1 else None
-    campaign.run(partial(perform, folder=str(folder), **options), todo, executor)
+    campaign.run(partial(perform, folder=str(folder), **options), todo, campaign.processes(workers))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("quantities", nargs="+", choices=list(QUANTITIES))
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--potentials", type=Path, default=POTENTIALS)
-    parser.add_argument("--settings", nargs="+", default=SETTINGS, choices=SETTINGS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
-    parser.add_argument("--phases", nargs="+", default=PHASES, choices=PHASES)
-    parser.add_argument("--temperatures", nargs="+", type=float, default=[TEMPERATURE])
-    parser.add_argument("--atoms", nargs="+", type=int, default=[128])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--error", type=float, default=1.5e-4, help="of each free energy, eV/atom")
-    parser.add_argument("--max-steps", type=int, default=12_000)
-    parser.add_argument("--processes", type=int, default=1)
-    given = parser.parse_args()
-    given.folder.mkdir(exist_ok=True, parents=True)
-    states = given.settings, given.seeds, given.phases, given.temperatures
-    options: dict[str, Any] = {"potentials": str(given.potentials), "device": given.device}
-    if "volume" in given.quantities:
-        run(given.folder, jobs_of("volume", *states), given.processes, **options)
-    others = [QUANTITIES[name] for name in given.quantities if name != "volume"]
-    jobs = [job for quantity in others for job in jobs_of(quantity, *states, given.atoms)]
-    options |= {"error": given.error, "max_steps": given.max_steps}
-    run(given.folder, jobs, given.processes, **options)
-
-
-if __name__ == "__main__":
-    main()
+@command()
+def study(
+    quantities: Sequence[Literal["volume", "difference", "free-energy", "short"]],
+    /,
+    *,
+    folder: Path,
+    potentials: Path = POTENTIALS,
+    settings: Sequence[Setting] = SETTINGS,
+    seeds: Sequence[int] = SEEDS,
+    phases: Sequence[Phase] = PHASES,
+    temperatures: Sequence[float] = (TEMPERATURE,),
+    atoms: Sequence[int] = (128,),
+    device: str = "cpu",
+    error: float = 1.5e-4,
+    max_steps: int = 12_000,
+    workers: int = 1,
+) -> None:
+    """All jobs of these quantities, volumes first. error: of each free energy, eV/atom."""
+    states = settings, seeds, phases, temperatures
+    options: dict[str, Any] = {"potentials": str(potentials), "device": device}
+    if "volume" in quantities:
+        run(folder, jobs_of("volume", *states), workers, **options)
+    others = [QUANTITIES[name] for name in quantities if name != "volume"]
+    jobs = [job for quantity in others for job in jobs_of(quantity, *states, atoms)]
+    run(folder, jobs, workers, **options, error=error, max_steps=max_steps)

@@ -1,0 +1,89 @@
+"""Files of a run of `first_principles`: checkpoint.npz, and part-0000.npz, ... with PART steps each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mlipbook import archive
+from mlipbook.dynamics import State
+from mlipbook.potentials import Evaluation
+from mlipbook.structures import Structures
+
+PART = 50  # steps in a file
+KIND, VERSION = "first-principles run", 1
+
+
+def bare(state: State, step: int) -> State:
+    """The state as it comes back from a file: what a step derived and carried on, to rounding, is dropped."""
+    old, result = state.structures, state.evaluated
+    structures = Structures(old.positions, old.cells, old.species)
+    result = replace(result, volumes=structures.volumes)
+    return replace(state, structures=structures, extended=dict(state.extended), result=result, step=step)
+
+
+def save_state(path: Path, state: State, metadata: dict[str, Any], **arrays: Any) -> None:
+    """A state, with its result if it has one, and other arrays."""
+    result = state.result
+    totals = (
+        {}
+        if result is None
+        else {"energies": result.energies, "forces": result.forces, "virials": result.virials}
+    )
+    arrays = {
+        **arrays,
+        "positions": state.structures.positions,
+        "cells": state.structures.cells,
+        "species": state.structures.species,
+        "momenta": state.momenta,
+        **{f"extended.{name}": value for name, value in state.extended.items()},
+        **{f"result.{name}": getattr(result, name) for name in totals},
+    }
+    metadata |= {"kind": KIND, "version": VERSION, "step": state.step, "free": state.degrees_of_freedom}
+    archive.save(path, arrays, metadata)
+
+
+def load_state(path: Path) -> tuple[State, dict[str, np.ndarray], dict[str, Any]]:
+    arrays, metadata = archive.load(path, KIND, VERSION)
+    tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
+    structures = Structures(tensors["positions"], tensors["cells"], tensors["species"])
+    extended = {k.removeprefix("extended."): x for k, x in tensors.items() if k.startswith("extended.")}
+    result = None
+    if "result.energies" in tensors:
+        energies, forces, virials = (tensors[f"result.{x}"] for x in ("energies", "forces", "virials"))
+        result = Evaluation(energies, forces, virials, structures.volumes)
+    momenta, free = tensors["momenta"], metadata["free"]
+    state = State(structures, momenta, structures.masses, (0,), free, metadata["step"], extended, result)
+    return state, arrays, metadata
+
+
+def resume(target: Path, start: Path, identity: dict[str, Any]) -> tuple[State, list[dict], list[dict]]:
+    """State, rows of all steps, and the labels that are not yet in a part. ValueError if of another run."""
+    if not (target / "checkpoint.npz").exists():
+        return load_state(start)[0], [], []
+    state, arrays, metadata = load_state(target / "checkpoint.npz")
+    if metadata["identity"] != identity:
+        raise ValueError(f"{target}: holds {metadata['identity']}, not {identity}; move the folder away")
+    columns = [name for name in arrays if name.startswith("row.")]
+    rows = [{name[4:]: float(arrays[name][k]) for name in columns} for k in range(state.step)]
+    waiting = [name for name in arrays if name.startswith("label.")]
+    labels = [{name[6:]: arrays[name][k] for name in waiting} for k in range(state.step % PART)]
+    return state, rows, labels
+
+
+def keep(target: Path, state: State, rows: list[dict], labels: list[dict], identity: dict[str, Any]) -> None:
+    """The checkpoint, replaced whole; every PART steps the labels move to a file that never changes."""
+    metadata: dict[str, Any] = {"identity": identity}
+    series = {f"row.{name}": np.array([row[name] for row in rows]) for name in rows[0]}
+    if len(labels) == PART:
+        part = {name: np.stack([x[name] for x in labels]) for name in labels[0]}
+        part |= {"energy": series["row.energy"][-PART:], "time": series["row.time"][-PART:]}
+        path = target / f"part-{state.step // PART - 1:04d}.npz"
+        archive.save(path, part, {**metadata, "kind": KIND, "version": VERSION})
+        labels.clear()
+    waiting = {f"label.{name}": np.stack([x[name] for x in labels]) for name in labels[0]} if labels else {}
+    save_state(target / "checkpoint.npz", state, metadata, **series, **waiting)

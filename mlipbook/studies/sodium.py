@@ -1,0 +1,88 @@
+"""What the studies of sodium share: the bundled labels, their parts, and potentials trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from mlipbook import datasets
+from mlipbook.descriptors import Chebyshev
+from mlipbook.potentials.ann import ANNPotential
+from mlipbook.training.cost import Cost
+from mlipbook.training.fitting import fit
+
+Weights = tuple[float, float, float]  # p_U, p_F, p_W of Eq. 3
+LATTICE = 4.27  # A, of crystals that start; a barostat finds its own
+LIQUID_Q6 = 0.12  # frames that start a liquid have less: some cold ones have begun to crystallize
+RICHER = Chebyshev(("Na",), radial_cutoff=7.0, radial_order=20, angular_cutoff=7.0, angular_order=8)
+
+
+def descriptor() -> Chebyshev:
+    return Chebyshev(("Na",), radial_cutoff=6.5, radial_order=16, angular_cutoff=6.5, angular_order=4)
+
+
+def trained(
+    parts: dict[str, list[Atoms]],
+    weights: Weights,
+    *,
+    learns: Chebyshev | None = None,
+    members: int = 1,
+    seed: int = 0,
+    epochs: int,
+    learning_rate: float = 2e-2,
+    progress: bool = True,
+    **network: Any,
+) -> ANNPotential:
+    """A committee that has learned the parts train and valid in float32, in float64.
+
+    learns: its descriptor; network: options of ANNPotential. Raises what `training.fit` raises.
+    """
+    potential = ANNPotential(learns or descriptor(), members=members, seed=seed, **network).float()
+    options: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "progress": progress}
+    fit(potential, parts["train"], parts["valid"], Cost(*weights), seed=seed, **options)
+    return potential.double()
+
+
+# ---- labeled frames ------------------------------------------------------------------------------------
+
+
+def by_part(frames: Sequence[Atoms]) -> dict[str, list[Atoms]]:
+    """Train, valid and test, by info["split"]."""
+    return {part: [atoms for atoms in frames if atoms.info["split"] == part] for part in datasets.SPLITS}
+
+
+def of_phase(frames: Sequence[Atoms], phase: str) -> list[Atoms]:
+    return [atoms for atoms in frames if atoms.info["phase"] == phase]
+
+
+def cubic(frames: Sequence[Atoms]) -> list[Atoms]:
+    """Without the strained cells of na-gamma-active and their namesakes."""
+    return [atoms for atoms in frames if not is_strained(atoms)]
+
+
+def is_strained(atoms: Atoms) -> bool:
+    return atoms.info.get("kind", "").startswith("strained")
+
+
+def at_gamma() -> list[Atoms]:
+    """All frames with labels at the Gamma point but those of strained cells.
+
+    One k point gets the stress of strained cells wrong: see the page on data sets.
+    """
+    return datasets.load("na-gamma") + cubic(datasets.load("na-gamma-active"))
+
+
+def liquids(temperature: float) -> list[Atoms]:
+    """Labeled liquids, those of the nearest temperatures (K) first."""
+    labeled = [atoms for atoms in datasets.load("na-gamma") if atoms.info["q6"] < LIQUID_Q6]
+    return sorted(labeled, key=lambda atoms: abs(atoms.info["md_temperature_K"] - temperature))
+
+
+def relabeled(atoms: Atoms, **labels: Any) -> Atoms:
+    """A copy with these labels."""
+    copy = atoms.copy()
+    copy.calc = SinglePointCalculator(copy, **labels)
+    return copy

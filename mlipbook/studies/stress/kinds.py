@@ -1,0 +1,96 @@
+"""Networks with different weights of Eq. 3, trained side by side in one committee, and their errors.
+
+Network m of every kind starts from the same weights and sees the same batches, so that kinds are compared
+seed by seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from mlipbook.potentials.ann import ANNPotential
+from mlipbook.studies.sodium import Weights, descriptor
+from mlipbook.studies.stress.cost_weights import CostPerMember
+from mlipbook.training.cost import residuals
+from mlipbook.training.derivatives import Prepared, make_batches
+from mlipbook.training.fitting import fit
+from mlipbook.units import GPa, meV
+
+UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa", "pressure": "GPa"}
+
+
+def train_kinds(
+    kinds: dict[str, Weights],
+    train: Sequence[Atoms],
+    valid: Sequence[Atoms],
+    *,
+    members: int,
+    epochs: int,
+    learning_rate: float = 1e-2,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: bool = True,
+) -> ANNPotential:
+    """Train `members` networks of each kind, all in one fit: the members of the first kind, the second, ...
+
+    Seeds are paired: network m of every kind starts from the weights of seed + m. Trained in float32,
+    returned in float64. Raises what `training.fit` raises.
+    """
+    start = ANNPotential(descriptor(), members=members, seed=seed)
+    potential = ANNPotential(descriptor(), members=members * len(kinds))
+    for p, p0 in zip(potential.parameters(), start.parameters(), strict=True):
+        p.data.copy_(p0.repeat(len(kinds), 1, 1))
+    cost = CostPerMember(each=tuple(weights for weights in kinds.values() for _ in range(members)))
+    potential = potential.to(device).to(torch.float32)
+    options: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "progress": progress}
+    fit(potential, train, valid, cost, seed=seed, **options)
+    return potential.double()
+
+
+def by_kind(values: np.ndarray, kinds: dict[str, Weights]) -> dict[str, np.ndarray]:
+    """Split values (kinds * members, ...) of a committee of `train_kinds`: name -> (members, ...)."""
+    return dict(zip(kinds, values.reshape(len(kinds), -1, *values.shape[1:]), strict=True))
+
+
+# ---- errors on held-out frames ------------------------------------------------------------------------
+
+
+def held_out(
+    potential: ANNPotential, frames: Sequence[Atoms], prepared: Sequence[Prepared]
+) -> dict[str, np.ndarray]:
+    """Errors, predicted minus labeled, name -> (members, frames), from stored derivatives as in training.
+
+    energy (meV/atom) and pressure (GPa) with their sign; force (meV/A) and stress (GPa) as root mean squares
+    over the components of a frame. prepared: `derivatives.prepare_all` of the frames. For frames
+    without labels the "errors" are the predictions.
+    """
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in UNITS}
+    for atoms, batch in zip(frames, make_batches(potential, prepared, 1), strict=True):
+        dU, dF, dW = (x.detach().cpu().numpy() for x in residuals(potential, batch))
+        virial = dW[:, 0] / atoms.cell.volume / GPa
+        columns["energy"].append(dU[:, 0] / len(atoms) / meV)
+        columns["force"].append(np.sqrt((dF**2).mean((1, 2))) / meV)
+        columns["stress"].append(np.sqrt((virial**2).mean(1)))
+        columns["pressure"].append(virial[:, :3].mean(1))
+    return {name: np.stack(parts, axis=1) for name, parts in columns.items()}
+
+
+def rmse(errors: np.ndarray) -> np.ndarray:
+    """Root mean square over frames, (members,) from (members, frames)."""
+    return np.sqrt((errors**2).mean(-1))
+
+
+def volume_slope(errors: np.ndarray, volumes: np.ndarray) -> np.ndarray:
+    """Slope of pressure errors (members, frames) GPa against ln V, (members,) GPa: minus the error of B."""
+    return np.polyfit(np.log(volumes), errors.T, 1)[0]
+
+
+def statistics(samples: np.ndarray, unit: str) -> dict[str, float | int | str]:
+    """Mean and standard error of independent samples (n,), as a record."""
+    sem = float(np.std(samples, ddof=1) / len(samples) ** 0.5)
+    return {"value": float(np.mean(samples)), "sem": sem, "n": len(samples), "unit": unit}

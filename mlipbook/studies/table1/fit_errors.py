@@ -1,0 +1,172 @@
+"""What the potentials of Table 1 are worth: errors of the fits, of the corrections, and of other weights.
+
+python -m mlipbook study table1.fit_errors errors
+python -m mlipbook study table1.fit_errors weights
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from mlipbook.potentials.ann import ANNPotential, load
+from mlipbook.studies.command import Result, command
+from mlipbook.studies.k_points.correction import UNITS, transferred
+from mlipbook.studies.k_points.equations import (
+    Equations,
+    blank,
+    differences,
+    equations,
+    fit_correction,
+    least_squares,
+    solve,
+)
+from mlipbook.studies.sodium import Weights, by_part
+from mlipbook.studies.stress.training import by_kind, held_out, train_kinds
+from mlipbook.studies.table1.potentials import POTENTIALS, SETTINGS, WEIGHTS, Labels, bundled, frames_of
+from mlipbook.training.derivatives import prepare_all
+
+COMPARED: dict[str, Weights] = {
+    f"p_U = {w[0]:g}, p_F = {w[1]:g}, p_W = {w[2]:g}": w
+    for w in ((1, 1, 0.2), (10, 1, 1), WEIGHTS, (100, 1, 10))
+}
+ORDINARY = 600  # K; hotter frames are trained on, but errors are told of what is near melting
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Errors (members, frames) by name, in the units of `stress.kinds.held_out`; solid: (frames,) bool."""
+
+    errors: Mapping[str, np.ndarray]
+    solid: np.ndarray
+
+    def phase_shift(self) -> tuple[np.ndarray, float]:
+        """Mean energy error of liquids less that of solids, (members,) meV/atom, and the standard error over
+        frames that all members share: what it does to F_liq - F_sol, to first order."""
+        e = self.errors["energy"]
+        liquid, solid = e[:, ~self.solid], e[:, self.solid]
+        sem = np.hypot(*(x.mean(0).std(ddof=1) / x.shape[1] ** 0.5 for x in (liquid, solid)))
+        return liquid.mean(1) - solid.mean(1), float(sem)
+
+
+def tested(potential: ANNPotential, frames: Sequence[Atoms]) -> Comparison:
+    """On the test frames below ORDINARY, in the setting's own labels."""
+    test = [a for a in by_part(frames)["test"] if a.info["md_temperature_K"] < ORDINARY]
+    errors = held_out(potential, test, prepare_all(potential, test, "test"))
+    return Comparison(errors, np.array([atoms.info["phase"] == "solid" for atoms in test]))
+
+
+def left_out(found: Equations) -> dict[str, np.ndarray]:
+    """Errors of each frame by the correction that was learned without it, in UNITS of the correction."""
+    A, b = found.normal()
+    _, ridge = least_squares(found)
+    n = len(A)
+    each = []
+    for i in range(n):
+        c = solve(A.sum(0) - A[i], b.sum(0) - b[i], ridge * (n - 1))
+        one = Equations(found.X[i : i + 1], found.y[i : i + 1], found.atomic_volumes[i : i + 1])
+        each.append(one.errors(c))
+    return {name: np.concatenate([errors[name] for errors in each]) for name in UNITS}
+
+
+def correction_records(labels: Labels, pair: tuple[str, str]) -> dict[str, dict]:
+    """How large the differences of two settings are, and what of them the correction misses (left out)."""
+    many, few = pair
+    frames = differences(labels[many], labels[few])
+    potential, prepared = blank(frames)
+    found = equations(potential, frames, prepared)
+    solid = np.array([atoms.info["phase"] == "solid" for atoms in frames])
+    columns = {
+        "as they are": found.errors(np.zeros(found.X.shape[-1])),
+        "left out": left_out(found),
+    }
+    out = {}
+    for kind, errors in columns.items():
+        for name, unit in UNITS.items():
+            square = errors[name] ** 2
+            value = float(np.sqrt(square.mean()))
+            sem = float(square.std(ddof=1) / len(square) ** 0.5 / (2 * value))
+            out[f"{many} minus {few}, {kind}: {name}"] = record(value, sem, len(square), unit)
+        e = errors["energy"]
+        shift = float(e[~solid].mean() - e[solid].mean())
+        sem = float(np.hypot(*(x.std(ddof=1) / len(x) ** 0.5 for x in (e[solid], e[~solid]))))
+        title = f"{many} minus {few}, {kind}: energy, liquid minus solid"
+        sign = -1 if kind == "as they are" else 1  # errors are predicted minus labeled
+        out[title] = record(sign * shift, sem, len(e), "meV/atom")
+    return out
+
+
+def large_cell_records(four: ANNPotential, labels: Labels) -> dict[str, dict]:
+    """The frames of 1,024 atoms against the 4k-potential with the correction 8k - 4k, which saw none."""
+    frames = labels["1024-Gamma"]
+    errors = transferred(four, fit_correction(differences(labels["8k"], labels["4k"])), frames)
+    solid = np.array([atoms.info["phase"] == "solid" for atoms in frames])
+    out = {}
+    for phase, here in (("solid", solid), ("liquid", ~solid)):
+        for name in ("energy", "pressure"):
+            x = errors[name][here]
+            title = f"1,024 atoms, corrected potential minus label, {phase}: {name}"
+            out[title] = record(x.mean(), x.std(ddof=1) / len(x) ** 0.5, len(x), UNITS[name])
+    return out
+
+
+def records(setting: str, frames: Sequence[Atoms], found: Comparison) -> dict[str, dict]:
+    out = {}
+    for kind in ("direct", "corrected"):
+        n = sum(atoms.info["label"] == kind for atoms in frames)
+        out[f"{setting}: {kind} labels"] = {"value": n, "sem": None, "n": n, "unit": "frames"}
+    for name, unit in UNITS.items():
+        each = np.sqrt((found.errors[name] ** 2).mean(1))
+        out[f"{setting}: {name} error"] = record(each.mean(), spread(each), len(each), unit)
+    shifts, sem = found.phase_shift()
+    n = len(found.solid)
+    for m, value in enumerate(shifts):
+        out[f"{setting}, seed {m}: energy error, liquid minus solid"] = record(value, sem, n, "meV/atom")
+    out[f"{setting}: energy error, liquid minus solid"] = record(shifts.mean(), sem, n, "meV/atom")
+    return out
+
+
+def spread(values: np.ndarray) -> float:
+    return values.std(ddof=1) / len(values) ** 0.5
+
+
+def record(value: float, sem: float, n: int, unit: str) -> dict:
+    return {"value": float(value), "sem": float(sem), "n": n, "unit": unit}
+
+
+@command(saves="table1-potentials/errors")
+def errors(folder: Path = POTENTIALS) -> Result:
+    """Records of the committees in a folder, and of the corrections that they learned from."""
+    out: dict[str, dict] = {}
+    labels = bundled()
+    for pair in (("32k", "4k"), ("8k", "4k")):
+        out |= correction_records(labels, pair)
+    for setting in SETTINGS:
+        frames, potential = frames_of(setting, labels), load(folder / f"{setting}.npz")
+        out |= records(setting, frames, tested(potential, frames))
+        if setting == "128-4k":
+            out |= large_cell_records(potential, labels)
+    return Result(out)
+
+
+@command(saves="table1-potentials/weights")
+def weights(epochs: int = 80, members: int = 2) -> Result:
+    """What p_U, p_F, p_W of Eq. 3 do to the energies of the phases, with the labels at 4k."""
+    frames = frames_of("128-4k", bundled())
+    parts = by_part(frames)
+    potential = train_kinds(COMPARED, parts["train"], parts["valid"], members=members, epochs=epochs)
+    found = tested(potential, frames)
+    shifts, sem = found.phase_shift()
+    out = {}
+    for kind, shift in by_kind(shifts, COMPARED).items():
+        title = f"{kind}: energy error, liquid minus solid"
+        out[title] = record(shift.mean(), sem, len(found.solid), "meV/atom")
+    for name, unit in UNITS.items():
+        rms = np.sqrt((found.errors[name] ** 2).mean(1))
+        for kind, each in by_kind(rms, COMPARED).items():
+            out[f"{kind}: {name} error"] = record(each.mean(), spread(each), members, unit)
+    return Result(out)
