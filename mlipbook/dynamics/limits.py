@@ -1,18 +1,34 @@
-"""The limits beyond which a run is not to be trusted, and how it ends there."""
+"""The limits beyond which a run is not to be trusted, and how it ends there.
+
+A run that blows up shows it in three ways, each in units of its own: in the temperature, in the invariant of
+its integrator, and, where a network falls into a hole between its data, in a distance at a temperature and an
+invariant that look well. (Pair potentials have no such holes: what takes an atom up their wall against the
+forces is an error of the integrator, and the invariant jumps by the height of the wall.)
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
 import torch
+from ase.data import covalent_radii
+from torch import Tensor
 
 from mlipbook.dynamics.forces import CommitteeMean
-from mlipbook.dynamics.state import State
+from mlipbook.dynamics.state import Number, State
+from mlipbook.potentials import Potential
+from mlipbook.structures import Structures
+from mlipbook.units import fs, kB
 
 if TYPE_CHECKING:
     from mlipbook.dynamics.trajectory import Trajectory
+
+Target = Callable[[int], Number]  # of a step
+WARM = 0.05  # eV, kT of 580 K, and
+COLD = 1e-3  # of 12 K: no lower temperatures are taken as units of temperatures and of drifts
 
 
 class Unstable(RuntimeError):
@@ -30,37 +46,91 @@ class Unstable(RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """Outside of these a run stops. They are looked at whenever the run is observed.
+    """Outside of these a run stops. They are looked at whenever the run is observed, and before it is stored.
 
     closest: shortest distance between any two atoms, angstrom (default: the shortest of all pairs in the
-    potential's training data; 0: any). volume: lower and upper bound relative to the start. spread: largest
-    standard deviation of a force component between the members of a committee, eV/A.
+    potential's training data; of a potential for certain elements that does not tell, as those from aenet's
+    files, their smallest covalent radius, half the length of a bond; of others 0). volume: lower and upper
+    bound relative to the start. spread: largest standard deviation of a force component between the members
+    of a committee, eV/A.
+    temperature: times that of the thermostat, or of the start if it was hotter (or 580 K). drift: change of
+    the invariant since the last look (or, where no thermostat takes heat away, since the start), in units of
+    the largest kinetic energy so far, or of the thermostat's N_f kT/2. inf: any.
     """
 
     closest: float | None = None
     volume: tuple[float, float] = (0.5, 2.0)
     spread: float = inf
+    temperature: float = 20.0
+    drift: float = 0.5
 
 
-def refuse_broken(state: State, start: State, limits: Limits, forces: CommitteeMean) -> None:
-    """Raise Unstable for the first replica that is outside of the limits."""
-    closest = min(forces.shortest.values(), default=0.0) if limits.closest is None else limits.closest
-    checks = [
-        ("sum of p^2/m (eV)", state.twice_kinetic, 0.0, inf),
-        ("shortest distance (A)", forces.shortest_distance(state.structures), closest, inf),
-    ]
-    if all(state.structures.pbc):
-        checks.append(("volume relative to the start", state.volume / start.volume, *limits.volume))
-    if limits.spread < inf:
-        checks.append(("spread of forces (eV/A)", forces.spread(state.structures), 0.0, limits.spread))
-    for name, values, smallest, largest in checks:
-        outside = torch.nonzero(~((values >= smallest) & (values <= largest)))
-        if len(outside):
-            b = int(outside[0, 0])
-            stop = Unstable(
-                f"step {state.step}, replica {b}: {name} is {float(values[b]):.4g}, outside {smallest:.4g} "
-                f"to {largest:.4g}; label structures from here and train on them, shorten the time step, or "
-                "widen the limits"
-            )
-            stop.replica = b
-            raise stop
+class Watch:
+    """Looks at a run now and then. invariant: of a state, kT (eV) and pressure; timestep: internal units."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        start: State,
+        invariant: Callable[[State, Number, Number], Tensor],
+        timestep: float,
+    ):
+        self.limits, self.start, self.invariant = limits, start, invariant
+        self.advice = (
+            f"shorten the time step ({timestep / fs:.3g} fs; 1 fs is 1 * units.fs), start from a relaxed "
+            "structure, label structures from here and train on them, or widen the limits"
+        )
+        self.most_kinetic = start.twice_kinetic / 2  # so far, (B,) eV
+        self.reference: State | None = None  # from which the invariant drifts
+
+    def look(self, state: State, before: State, forces: CommitteeMean, kT: Target, pressure: Target) -> None:
+        """Raise Unstable for the first replica that is outside of the limits. before: what was seen last."""
+        target = torch.as_tensor(kT(state.step), dtype=torch.float64, device=state.momenta.device)
+        if self.reference is None or bool((target > 0).all()):
+            self.reference = before
+        drift = self.drift(state, self.reference, kT, pressure)
+        self.most_kinetic = torch.maximum(self.most_kinetic, state.twice_kinetic / 2)
+        for name, values, smallest, largest in self.checks(state, drift, target, forces):
+            outside = torch.nonzero(~((values >= smallest) & (values <= largest)))
+            if len(outside):
+                b = int(outside[0, 0])
+                least, most = (float(torch.as_tensor(x).expand(len(state))[b]) for x in (smallest, largest))
+                stop = Unstable(
+                    f"step {state.step}, replica {b}: {name} is {float(values[b]):.4g}, outside {least:.4g} "
+                    f"to {most:.4g}; {self.advice}"
+                )
+                stop.replica = b
+                raise stop
+
+    def drift(self, state: State, before: State, kT: Target, pressure: Target) -> Tensor:
+        """Of the invariant, (B,) eV. On a ramp, what is conserved has a kT between the former and the present
+        one: if the change vanishes for one of these, there is no drift.
+        """
+        now, then = (
+            self.invariant(state, kT(step), pressure(step)) - self.invariant(before, kT(step), pressure(step))
+            for step in (state.step, before.step)
+        )
+        return torch.where(now * then <= 0, 0.0, torch.minimum(now.abs(), then.abs()))
+
+    def checks(
+        self, state: State, drift: Tensor, target: Tensor, forces: CommitteeMean
+    ) -> Iterator[tuple[str, Tensor, float | Tensor, float | Tensor]]:
+        """What is looked at, (B,), with its least and its largest value."""
+        limits, structures, start = self.limits, state.structures, self.start
+        warmest = torch.maximum(target, kB * start.temperature).clamp(min=WARM)
+        yield "temperature (K)", state.temperature, 0.0, limits.temperature * warmest / kB
+        closest = closest_of(forces, structures) if limits.closest is None else limits.closest
+        yield "shortest distance (A)", forces.shortest_distance(structures), closest, inf
+        if all(structures.pbc):
+            yield "volume relative to the start", state.volume / start.volume, *limits.volume
+        if limits.spread < inf:
+            yield "spread of forces (eV/A)", forces.spread(structures), 0.0, limits.spread
+        half = state.degrees_of_freedom / 2
+        unit = torch.maximum(self.most_kinetic, half * target.clamp(min=COLD))
+        yield "drift of the invariant (kinetic energies)", drift / unit, 0.0, limits.drift
+
+
+def closest_of(potential: Potential, structures: Structures) -> float:
+    """The distance below which a potential is not to be trusted, angstrom (see `Limits`)."""
+    radii = covalent_radii[structures.species.cpu()]
+    return min(potential.shortest.values(), default=float(radii.min()) if potential.species else 0.0)

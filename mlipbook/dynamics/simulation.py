@@ -13,8 +13,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mlipbook import archive
+from mlipbook.checks import positive, whole
 from mlipbook.dynamics.forces import CommitteeMean
-from mlipbook.dynamics.limits import Limits, Unstable, refuse_broken
+from mlipbook.dynamics.limits import Limits, Target, Unstable, Watch
 from mlipbook.dynamics.methods import Forces, VelocityVerlet
 from mlipbook.dynamics.state import Number, Numbers, State, on_host, per_replica
 from mlipbook.dynamics.store import Store
@@ -23,7 +24,6 @@ from mlipbook.potentials import Potential
 from mlipbook.units import kB, ps
 
 Observables = Mapping[str, Callable[[State], Tensor]]
-Target = Callable[[int], Number]  # of a step
 FOREVER = 2**62  # a step after the end of any ramp
 
 
@@ -44,8 +44,7 @@ class Ramp:
     steps: int
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"a ramp of {self.steps} steps: give one or more")
+        whole(self.steps, "steps")
 
     def __call__(self, step: int) -> Tensor:
         start, stop = (torch.as_tensor(x, dtype=torch.float64) for x in (self.start, self.stop))
@@ -64,6 +63,9 @@ class Simulation:
     timestep: float
     temperature: Numbers | Ramp = 0.0
     pressure: Numbers | Ramp = 0.0
+
+    def __post_init__(self) -> None:
+        positive(self.timestep, "timestep", "a time in internal units, such as 2.9 * units.fs")
 
     def run(
         self,
@@ -86,13 +88,12 @@ class Simulation:
         Raises Unstable if a run leaves its limits, ValueError for arguments that do not fit and for a store
         of another run, OSError for a store that cannot be written, InUse for one that another process uses.
         """
-        if min(steps, every, chunk, frames or 1) < 1:
-            raise ValueError(
-                f"steps {steps}, every {every}, frames {frames}, chunk {chunk}: use positive ones"
-            )
+        steps, every, chunk = whole(steps, "steps"), whole(every, "every"), whole(chunk, "chunk")
+        frames = None if frames is None else whole(frames, "frames")
         kT, pressure = self.targets(state)
         start = self.method.begin(replace(state, result=None), kT(state.step))
-        end, limits = start.step + steps, limits or Limits()
+        end = start.step + steps
+        watch = Watch(limits or Limits(), start, self.method.invariant, self.timestep)
         observables = {
             **(observe or {}),
             "invariant": lambda s: self.method.invariant(s, kT(s.step), pressure(s.step)),
@@ -109,9 +110,9 @@ class Simulation:
                 recorder = Recorder(state, observables, start.step, every, frames, self.timestep)
                 until = min(end, state.step + chunk)
                 try:
-                    for now in self.advance(state, until, forces, kT, pressure):
-                        if recorder.due(now, every):
-                            refuse_broken(now, start, limits, forces)
+                    for now in self.advance(state, until, forces, kT, pressure, watch.advice):
+                        if recorder.due(now, every) or now.step == until:
+                            watch.look(now, recorder.good, forces, kT, pressure)
                         recorder.look(now)
                         report(bar, len(now) * self.timestep)
                 except Unstable as stop:
@@ -126,7 +127,7 @@ class Simulation:
         return replace(joined(parts), state=state)
 
     def advance(
-        self, state: State, until: int, forces: CommitteeMean, kT: Target, pressure: Target
+        self, state: State, until: int, forces: CommitteeMean, kT: Target, pressure: Target, advice: str
     ) -> Iterator[State]:
         """The states after each step, the last one as a store gives it back: nothing hidden passes between
         chunks.
@@ -137,7 +138,7 @@ class Simulation:
                 if state.step == until:
                     state = afresh(state, forces)
             except (ValueError, OverflowError) as error:  # not finite, atoms on top of each other
-                raise Unstable(f"step {state.step + 1}: {error}") from error
+                raise Unstable(f"step {state.step + 1}: {error}; {advice}") from error
             yield state
 
     def targets(self, state: State) -> tuple[Target, Target]:

@@ -23,7 +23,7 @@ from mlipbook import dynamics
 from mlipbook.potentials import Base, Evaluation, LennardJones, PairPotential
 from mlipbook.units import fs, kB
 
-ANYWHERE = dynamics.Limits(closest=0.0, volume=(0.0, math.inf))
+ANYWHERE = dynamics.Limits(0.0, (0.0, math.inf), temperature=math.inf, drift=math.inf)
 T = 300.0  # K
 
 

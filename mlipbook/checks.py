@@ -1,0 +1,93 @@
+"""Arguments that cannot be meant are refused by one line at the top of a function, which returns the value:
+
+    self.timestep = positive(timestep, "timestep", "in internal units, such as 2.9 * units.fs")
+
+Each check raises TypeError for what is no such thing at all, ValueError for a value that cannot be meant; the
+message has the argument's name, what was given, and what to give instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from math import inf, isfinite
+from numbers import Real
+from typing import Any, TypeVar
+
+import numpy as np
+from ase.data import atomic_numbers
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def finite(value: Any, name: str, hint: str = "", kind: str = "a finite number") -> float:
+    """A number of Python, NumPy or PyTorch, neither NaN nor infinite; truth values are none."""
+    number = value.item() if isinstance(value, np.ndarray | Tensor) and value.ndim == 0 else value
+    if isinstance(number, bool | np.bool_) or not isinstance(number, Real):
+        raise refusal(value, name, kind, hint, TypeError)
+    try:
+        number = float(number)
+    except OverflowError:  # whole numbers may be beyond any float
+        number = inf
+    if not isfinite(number):
+        raise refusal(value, name, kind, hint)
+    return number
+
+
+def positive(value: Any, name: str, hint: str = "", most: float = inf) -> float:
+    """A finite number above zero, up to `most`."""
+    kind = "a positive number" if most == inf else f"a positive number, at most {most:g}"
+    number = finite(value, name, hint, kind)
+    if not 0 < number <= most:
+        raise refusal(value, name, kind, hint)
+    return number
+
+
+def not_negative(value: Any, name: str, hint: str = "") -> float:
+    """A finite number, zero or above."""
+    kind = "a number that is not negative"
+    number = finite(value, name, hint, kind)
+    if number < 0:
+        raise refusal(value, name, kind, hint)
+    return number
+
+
+def whole(value: Any, name: str, least: int = 1, most: int | None = None, hint: str = "") -> int:
+    """A whole number, `least` or more, up to `most`; 1e5 is one, 4.9 is not."""
+    kind = f"a whole number, {least} " + ("or more" if most is None else f"to {most}")
+    number = finite(value, name, hint, kind)
+    if number != int(value) or number < least or (most is not None and number > most):
+        raise refusal(value, name, kind, hint)
+    return int(value)
+
+
+def one_of(value: T, name: str, choices: Collection[T]) -> T:
+    """One of a few values."""
+    if not any(value is choice or value == choice for choice in choices):
+        raise refusal(value, name, "one of " + ", ".join(map(str, choices)))
+    return value
+
+
+def element(value: Any, name: str, among: Iterable[str] | None = None) -> str:
+    """A chemical symbol; one of these atoms', if they are given."""
+    if not isinstance(value, str) or atomic_numbers.get(value, 0) == 0:
+        raise refusal(value, name, "a chemical symbol, such as 'Na'")
+    if among is not None and value not in (present := sorted(set(among))):
+        raise refusal(value, name, f"one of these atoms' ({', '.join(present)})")
+    return value
+
+
+def of_type(value: Any, name: str, kind: type | tuple[type, ...], hint: str) -> Any:
+    """An object of a class, or of one of several."""
+    if not isinstance(value, kind):
+        raise refusal(value, name, hint, error=TypeError)
+    return value
+
+
+def refusal(
+    value: Any, name: str, kind: str, hint: str = "", error: type[Exception] = ValueError
+) -> Exception:
+    """The error of a value that was given for an argument; long ones are cut."""
+    found = repr(value)
+    found = found if len(found) <= 80 else f"{found[:77]}..."
+    return error(f"{name} {found}: give {kind}{', ' + hint if hint else ''}")
