@@ -20,8 +20,6 @@ dask starts the tasks of a dead worker again on another one, by default up to th
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import threading
 import traceback
@@ -36,15 +34,14 @@ from concurrent.futures import (
 )
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
-from ase.io import jsonio
 from tqdm import tqdm
 
-from mlipbook.archive import Damaged, locked, read_json, reading, write_json
+from mlipbook.archive import locked
+from mlipbook.archive.jobs import Results, name_of
 
 Makes = Callable[[], Executor]
 
@@ -75,36 +72,46 @@ def run(
     jobs: Iterable[Any],
     executor: Executor | Makes | None = None,
     store: str | os.PathLike[str] | None = None,
+    name: str | None = None,
 ) -> list[Any]:
     """function(job) for every job, in the order of the jobs.
 
     executor: where to compute; None means here. A function that makes an executor, such as
     partial(ProcessPoolExecutor, 8), is better than a ProcessPoolExecutor: a dead process breaks a pool for
     good, and only a new pool can take the lost jobs. A job that kills its process twice counts as failed.
-    store: folder with one JSON file per finished job, named by a hash of the function's name (with what
-    functools.partial binds) and the job; jobs found there are not run again. Jobs and results are then of
-    the types that ASE's JSON knows: numbers, strings, lists, dicts, numpy arrays, ase.Atoms (tuples come back
-    as lists). A function that was changed under the same name needs a new store.
+    store: folder with one JSON file per finished job, known by the function and the job (`archive.identity`);
+    jobs found there are not run again. The function is known by its name, without the module that it lies in,
+    and by what it closes over, functools.partial binds, or a callable object holds; or by `name` alone. One
+    that was changed under the same name needs a new store. Jobs and results are then of the types that ASE's
+    JSON knows: numbers, strings, lists, dicts, numpy arrays, ase.Atoms (tuples come back as lists).
 
     Raises CampaignError at the end if jobs failed, when all others are done and stored; ValueError if a job
     or the function cannot be named; InUse if another process uses the store.
     """
-    with locked(None if store is None else Path(store) / "lock"):
-        return _run(function, list(jobs), executor, None if store is None else Path(store))
+    folder = None if store is None else Path(store)
+    kept = Results(folder, function, name) if folder else None
+    with locked(folder / "lock" if folder else None):
+        return _run(function, list(jobs), executor, kept, name or name_of(function))
 
 
 def _run(
-    function: Callable[[Any], Any], jobs: list[Any], executor: Executor | Makes | None, folder: Path | None
+    function: Callable[[Any], Any],
+    jobs: list[Any],
+    executor: Executor | Makes | None,
+    kept: Results | None,
+    name: str,
 ) -> list[Any]:
-    name = _name(function)
-    keys = [_key(name, job) if folder else str(i) for i, job in enumerate(jobs)]
-    results = {key: found for key in keys if folder for found in _stored(folder, key)}
+    keys = [kept.key(job) if kept else str(i) for i, job in enumerate(jobs)]
+    results = kept.found(keys) if kept else {}
     todo = {key: job for key, job in zip(keys, jobs, strict=True) if key not in results}  # equal jobs once
     outcomes = _here(function, todo) if executor is None else _elsewhere(function, todo, executor)
-    with tqdm(total=len(set(keys)), initial=len(results), desc=name.split("(")[0].split(".")[-1]) as bar:
+    with tqdm(total=len(set(keys)), initial=len(results), desc=name.split(".")[-1]) as bar:
         for key, outcome in outcomes:
-            if folder and not isinstance(outcome, Failure):
-                outcome = _keep(folder, key, name, todo[key], outcome)
+            if kept and not isinstance(outcome, Failure):
+                try:
+                    outcome = kept.keep(key, todo[key], outcome)
+                except ValueError as error:
+                    outcome = _failure(todo[key], error)
             results[key] = outcome
             bar.update()
     ordered = [results[key] for key in keys]
@@ -198,46 +205,3 @@ def _end_with_parent() -> None:
 def _failure(job: Any, error: BaseException) -> Failure:
     line = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     return Failure(job, line, "".join(traceback.format_exception(error)))
-
-
-def _name(function: Any) -> str:
-    """module.function, or of a callable object module.Class; bound arguments of a partial in brackets."""
-    if isinstance(function, partial):
-        return f"{_name(function.func)}({_encode('a bound argument', [function.args, function.keywords])})"
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}.{named.__qualname__}"
-
-
-def _key(name: str, job: Any) -> str:
-    if "<lambda>" in name:
-        raise ValueError("a lambda has no name under which results could be stored: define a function")
-    text = _encode(f"job {job!r:.200}", {"function": name, "job": job})
-    return f"{name.split('(')[0].split('.')[-1]}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
-
-
-def _encode(what: str, value: Any) -> str:
-    try:
-        return json.dumps(value, default=jsonio.default, sort_keys=True)
-    except TypeError as error:
-        raise ValueError(f"{what} cannot be stored as JSON: {error}") from error
-
-
-def _stored(folder: Path, key: str) -> list[Any]:
-    """[result], or [] if the job is not done or its file is damaged: then it is done again."""
-    path = folder / f"{key}.json"
-    try:
-        content = read_json(path)
-        with reading(path):
-            return [jsonio.decode(json.dumps(content["result"]), always_array=False)]
-    except (FileNotFoundError, Damaged):
-        return []
-
-
-def _keep(folder: Path, key: str, name: str, job: Any, result: Any) -> Any:
-    """Store a result and return it as a later call will read it."""
-    try:
-        text = _encode(f"result {result!r:.200}", {"function": name, "job": job, "result": result})
-    except ValueError as error:
-        return _failure(job, error)
-    write_json(folder / f"{key}.json", json.loads(text))
-    return jsonio.decode(text, always_array=False)["result"]

@@ -8,7 +8,6 @@ A run that was killed continues from its store; one structure that fails does no
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -22,10 +21,10 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlipbook import campaign
+from mlipbook import archive, campaign
 from mlipbook.calculator import Calculator
 from mlipbook.structures import Structures, has_stress
 
@@ -35,23 +34,28 @@ def label(
     calculator: Any,
     store: str | os.PathLike[str] | None = None,
     executor: Any = None,
+    model: str | None = None,
 ) -> list[Atoms]:
     """Copies of the structures with energy (eV), forces (eV/A), stress (eV/A^3, ASE's sign; not of clusters).
 
     calculator: an ASE calculator, or a function that makes one (for calculators that cannot be pickled or
-    shared). store: folder that keeps each finished label, found again by the structure and the calculator's
-    name and parameters. executor: as in `campaign.run`. info["provenance"] of each frame holds calculator,
-    parameters, versions, date and, if it has one, the calculator's `report` (JSON types); extxyz files keep
-    it.
+    shared). It sees all of a structure but its constraints: charges, spins, fields in atoms.info, too.
+    store: folder that keeps each finished label, found again by all that the calculator sees, by its class,
+    parameters and attributes (`archive.identity`). model: a word that stands for those attributes, where they
+    cannot be known, or say too little: a file that was changed under the same name. executor: as in
+    `campaign.run`. info["provenance"] of each frame holds calculator, parameters, versions, date and, if it
+    has one, the calculator's `report` (JSON types); extxyz files keep it.
 
-    Structures that failed are left out, and a warning lists them with their reasons.
+    Structures that failed are left out, and a warning lists them with their reasons. Raises
+    archive.Unidentified, a ValueError, for a store without `model` and a calculator that cannot be known.
     """
     given = structures.to_ase() if isinstance(structures, Structures) else structures
-    frames = [atoms.copy() for atoms in given]
-    description = _describe(_instance(calculator))
-    jobs = [{"structure": _bare(atoms), "calculator": description} for atoms in frames]
+    frames, one = [atoms.copy() for atoms in given], _instance(calculator)
+    description = _describe(one) | ({"model": model} if model else {})
+    known = _known(one, model) if store is not None else None
+    jobs = [{"structure": _bare(a), "calculator": {**description, "identity": known}} for a in frames]
     try:
-        labels = campaign.run(SinglePoint(calculator), jobs, executor, store)
+        labels = campaign.run(SinglePoint(calculator), jobs, executor, store, name="SinglePoint")
     except campaign.CampaignError as error:
         labels = error.results
         warnings.warn(_report(frames, labels), stacklevel=2)
@@ -61,6 +65,12 @@ def label(
             atoms.calc = SinglePointCalculator(atoms, **result["results"])
             atoms.info["provenance"] = {**description, **result["made"]}
             labeled.append(atoms)
+    if store is not None and _known(one, model) != known:
+        warnings.warn(
+            f"{type(one).__name__} has other attributes after computing than before, so that the same object "
+            'will not find these labels again: give model="...", or a function that makes the calculator',
+            stacklevel=2,
+        )
     return labeled
 
 
@@ -73,6 +83,8 @@ class SinglePoint:
     def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
         atoms = job["structure"]
         calculator = _instance(self.calculator)
+        if isinstance(calculator, BaseCalculator):
+            calculator.atoms = None  # it would keep results of the same positions, whatever atoms.info says
         results = {}
         # Stress first: asked for it, calculators compute the rest with it.
         for name in (*(["stress"] if has_stress(atoms) else []), "forces", "energy", "free_energy"):
@@ -96,25 +108,38 @@ def _instance(calculator: Any) -> Any:
 
 
 def _bare(atoms: Atoms) -> Atoms:
-    """The structure without what does not matter to a calculator."""
+    """The structure as a calculator sees it."""
     bare = atoms.copy()
-    bare.info = {}
+    bare.info.pop("provenance", None)  # of former labels
     bare.set_constraint()
     return bare
 
 
 def _describe(calculator: Any) -> dict[str, Any]:
-    """Name and parameters of a calculator, JSON types; of a potential of ours a hash of its numbers, too."""
+    """Name and parameters of a calculator, JSON types; of one of ours its potential, too."""
     parameters = dict(getattr(calculator, "parameters", None) or {})
     if isinstance(calculator, Calculator):
-        numbers = [tensor.cpu().numpy() for tensor in calculator.potential.state_dict().values()]  # type: ignore[attr-defined]
-        energies = getattr(calculator.potential, "reference_energies", None)
-        content = b"".join([array.tobytes() for array in numbers] + [str(energies).encode()])
-        parameters["potential"] = f"{calculator.potential}, SHA-256 {hashlib.sha256(content).hexdigest()}"
+        parameters["potential"] = archive.described(calculator.potential)
     return {
         "calculator": f"{type(calculator).__module__}.{type(calculator).__qualname__}",
         "parameters": json.loads(json.dumps(parameters, default=str, sort_keys=True)),
     }
+
+
+def _known(calculator: Any, model: str | None) -> str:
+    """What tells a calculator from others: all of it, or class, parameters as far as known, and `model`."""
+    if model is None:
+        try:
+            return archive.identity(calculator)
+        except archive.Unidentified as error:
+            raise archive.Unidentified(
+                f'{error}; give label(..., model="..."), a word that changes when labels would, or no store'
+            ) from error
+    parts = [type(calculator).__qualname__, archive.identity(model)]
+    for item in sorted(dict(getattr(calculator, "parameters", None) or {}).items()):
+        with suppress(archive.Unidentified):
+            parts.append(archive.identity(item))
+    return archive.identity(parts)
 
 
 def _versions(calculator: Any) -> dict[str, str]:

@@ -86,6 +86,75 @@ def test_bound_arguments_belong_to_the_key(tmp_path):
     assert len(list(tmp_path.glob("power-*.json"))) == 2
 
 
+class Scaled:
+    """A callable object."""
+
+    def __init__(self, factor: float):
+        self.factor = factor
+
+    def __call__(self, job: float) -> float:
+        return self.factor * job
+
+
+def scaled_by(factor: float):
+    def local(job: float) -> float:
+        return factor * job
+
+    return local
+
+
+def scaled(factor: float, job: float) -> float:
+    return factor * job
+
+
+@pytest.mark.parametrize("make", [Scaled, scaled_by, partial(partial, scaled)])
+def test_what_a_function_takes_along_belongs_to_the_key(tmp_path, make):
+    factors = (1.0, np.nextafter(1.0, 2.0), 1.0)
+    assert [campaign.run(make(x), [3e20], store=tmp_path)[0] for x in factors] == [3e20 * x for x in factors]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_every_bit_of_a_job_counts(tmp_path):
+    jobs = [
+        {"x": 0.1},
+        {"x": 0.1 + 2**-56},
+        {"x": [1, 2]},
+        {"x": [1, [2]]},
+        {"x": True},
+        {"x": 1},
+        {"x": "1"},
+    ]
+    jobs += [{"x": np.zeros(2000)}, {"x": np.where(np.arange(2000) == 1000, 5e-324, 0)}]
+    results = campaign.run(described, jobs, store=tmp_path)
+    assert len(list(tmp_path.iterdir())) == len(jobs)
+    assert campaign.run(described, jobs, store=tmp_path) == results
+
+
+def described(job: dict) -> str:
+    return repr(job["x"])
+
+
+def test_results_survive_a_move_of_the_module_and_it_is_said(tmp_path, monkeypatch):
+    log, store = tmp_path / "log", tmp_path / "store"
+    campaign.run(square, jobs(log, 3), store=store)
+    monkeypatch.setattr(square, "__module__", "another.place")
+    with pytest.warns(UserWarning, match="of module test_campaign are taken for those of another.place"):
+        campaign.run(square, jobs(log, 4), store=store)
+    assert log.read_text().split() == ["0", "1", "2", "3"]
+
+
+def test_a_given_name_stands_for_the_function(tmp_path):
+    assert campaign.run(lambda job: 2 * job, [1], store=tmp_path, name="twice") == [2]
+    assert campaign.run(lambda job: job + job, [1, 3], store=tmp_path, name="twice") == [2, 6]
+    assert len(list(tmp_path.glob("twice-*.json"))) == 2
+
+
+def test_results_of_an_older_version_are_not_used_and_it_is_said(tmp_path):
+    (tmp_path / f"power-{'0' * 20}.json").write_text("{}")
+    with pytest.warns(UserWarning, match="1 results of an older version"):
+        assert campaign.run(partial(power, 2), [3], store=tmp_path) == [9]
+
+
 @pytest.mark.parametrize("executor", [None, Processes])
 def test_failed_jobs_do_not_stop_the_others(tmp_path, executor):
     log = tmp_path / "log"

@@ -30,14 +30,14 @@ from mlipbook.archive.contents import Pairs, content_of, settings_of
 LONGEST = 160  # characters of a description
 
 
-class Unidentified(TypeError):
+class Unidentified(ValueError):
     """A value of which nothing tells whether another one is the same."""
 
 
 def identity(value: Any) -> str:
     """SHA-256 (hexadecimal) of what the value consists of, see the module's docstring.
 
-    Raises Unidentified, a TypeError, naming the part of which it cannot be known.
+    Raises Unidentified, a ValueError, naming the part of which it cannot be known.
     """
     return _digest(value, type(value).__name__, ()).hex()
 
