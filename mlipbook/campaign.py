@@ -34,6 +34,7 @@ from concurrent.futures import (
 )
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
