@@ -76,6 +76,21 @@ def test_a_killed_run_goes_on_to_the_same_bits(folder, tmp_path_factory, sodium_
             assert np.array_equal(whole[key], again[key]), key
 
 
+def test_a_run_begins_at_its_start_with_forces_of_first_principles(folder, sodium_pair):
+    inner, costly = sodium_pair
+    start = folder / "starts" / "start.npz"
+    state, _, _ = ramps.load_state(start)
+    ramps.perform(replace(SHORT, length=0.04), folder, Stand(costly))
+    fresh, _ = archive.load(folder / SHORT.name / "checkpoint.npz")
+    (folder / SHORT.name).rename(folder / "fresh")
+    used = state.updated(step=4000, result=inner.evaluate(state.structures))  # as dynamics leaves it
+    ramps.save_state(start, used, {})
+    ramps.perform(replace(SHORT, length=0.04), folder, Stand(costly))
+    again, _ = archive.load(folder / SHORT.name / "checkpoint.npz")
+    assert len(again["row.energy"]) == 2
+    assert np.array_equal(again["positions"], fresh["positions"])
+
+
 def test_every_call_is_a_label_of_its_structure(folder, sodium_pair):
     _, costly = sodium_pair
     ramps.perform(SHORT, folder, Stand(costly))

@@ -64,7 +64,8 @@ def load_state(path: Path) -> tuple[State, dict[str, np.ndarray], dict[str, Any]
 def resume(target: Path, start: Path, identity: dict[str, Any]) -> tuple[State, list[dict], list[dict]]:
     """State, rows of all steps, and the labels that are not yet in a part. ValueError if of another run."""
     if not (target / "checkpoint.npz").exists():
-        return load_state(start)[0], [], []
+        # The inner potential's dynamics made it: neither its step nor its forces are of this run.
+        return replace(load_state(start)[0], step=0, result=None), [], []
     state, arrays, metadata = load_state(target / "checkpoint.npz")
     if metadata["identity"] != identity:
         raise ValueError(f"{target}: holds {metadata['identity']}, not {identity}; move the folder away")
