@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from mlipbook.archive import replacing
+from mlipbook import archive
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.training.derivatives import labels_of
 
@@ -52,6 +52,7 @@ class Learner:
     best_cost: Tensor  # (members,)
 
 
+KIND = "checkpoint of a fit"
 SERIES = ("train_cost", "valid_cost", "valid_rmse")
 
 
@@ -75,11 +76,13 @@ def digest_frames(frames: Iterable[Atoms]) -> str:
 class Checkpoint:
     """A file (or none) that holds a fit; `settings` tells this fit from another.
 
-    Written with torch.save and read with weights_only, so that loading never runs code from the file.
+    Packed by torch.save and unpacked with weights_only, so that loading never runs code from the file; kept
+    by `archive`, which looks at its checksum first.
     """
 
     def __init__(self, path: str | os.PathLike | None, settings: str, learners: Sequence[Learner]):
         self.path = Path(path) if path is not None else None
+        self.lock = None if path is None else f"{path}.lock"
         self.fingerprint = hashlib.sha256(settings.encode()).hexdigest()
         self.weights = [
             p.detach().cpu().clone() for learner in learners for p in learner.potential.parameters()
@@ -104,14 +107,30 @@ class Checkpoint:
             ],
             **{name: [torch.as_tensor(row) for row in getattr(history, name)] for name in SERIES},
         }
-        with replacing(self.path) as file:
-            torch.save(content, file)
+        packed = io.BytesIO()
+        torch.save(content, packed)
+        told = {"kind": KIND, "version": 1}
+        archive.save(self.path, {"content": np.frombuffer(packed.getbuffer(), np.uint8)}, told)
 
     def load(self, learners: Sequence[Learner], history: History) -> int:
         """Put learners and history where the file left them; returns the number of finished epochs."""
         if self.path is None or not self.path.exists():
             return 0
-        content = self._read(self.path)
+        with archive.reading(self.path, f"a {KIND}", "delete it to start again, or give another file"):
+            arrays, _ = archive.load(self.path, KIND, 1)
+            packed = io.BytesIO(arrays["content"].tobytes())
+            content = torch.load(packed, map_location="cpu", weights_only=True)
+            same = content["fingerprint"] == self.fingerprint and self._belongs(content)
+        if not same:
+            raise ValueError(
+                f"{self.path}: checkpoint of another fit (other data, cost, optimizer, epochs, learning "
+                "rate, seed or potential); give another file, or delete it to start again"
+            )
+        with archive.reading(self.path, f"a {KIND}", "delete it to start again, or give another file"):
+            self.take(content, learners, history)
+        return len(history.valid_cost)
+
+    def take(self, content: dict[str, Any], learners: Sequence[Learner], history: History) -> None:
         self.start = content["start"]
         for learner, stored in zip(learners, content["learners"], strict=True):
             with torch.no_grad():
@@ -123,26 +142,6 @@ class Checkpoint:
         for name in SERIES:
             setattr(history, name, [np.asarray(row) for row in content[name]])
         history.seconds = content["seconds"]
-        return len(history.valid_cost)
-
-    def _read(self, path: Path) -> dict[str, Any]:
-        try:
-            with zipfile.ZipFile(path) as members:
-                if members.testzip() is not None:
-                    raise ValueError("checksum")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            fingerprint = content["fingerprint"]
-        except Exception as error:
-            raise ValueError(
-                f"{path}: not a checkpoint of a fit, or damaged ({type(error).__name__}); "
-                "delete it to start again, or give another file"
-            ) from error
-        if fingerprint != self.fingerprint or not self._belongs(content):
-            raise ValueError(
-                f"{path}: checkpoint of another fit (other data, cost, optimizer, epochs, learning "
-                "rate, seed or potential); give another file, or delete it to start again"
-            )
-        return content
 
     def _belongs(self, content: dict[str, Any]) -> bool:
         """The weights at hand are those that this fit began with, was interrupted at, or ended with."""

@@ -12,6 +12,7 @@ import torch
 from ase import Atoms
 from tqdm import tqdm
 
+from mlipbook import archive
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.training.checkpoint import Checkpoint, History, Learner, digest_frames
 from mlipbook.training.cost import Cost, counts_of, squares
@@ -45,7 +46,8 @@ def fit(
 
     A potential that was fitted before keeps its normalization and reference energies (warm start).
     Raises ValueError for species outside the descriptor, labels that are not finite, a cost weight without
-    any label to act on, and a checkpoint that is damaged or of another fit.
+    any label to act on, and a checkpoint that is damaged or of another fit; InUse if another
+    process writes it.
     """
     cost = cost or Cost()
     if optimizer not in ("adam", "lbfgs"):
@@ -68,27 +70,28 @@ def fit(
     learners = make_learners(potential, optimizer)
     settings = (optimizer, epochs, batch_size, learning_rate, seed, reference_energies, history.summary)
     saved = Checkpoint(checkpoint, identity(potential, cost, [*train, *valid], settings), learners)
-    start = saved.load(learners, history)
-    train_epoch = adam_epoch if optimizer == "adam" else lbfgs_epoch
-    bar = tqdm(range(start, epochs), initial=start, total=epochs, desc="fit", disable=not progress)
-    try:
-        for epoch in bar:
-            if patience is not None and epoch and epoch - 1 - history.best_epoch.max() >= patience:
-                break
-            began = time.perf_counter()
-            shuffle = np.random.default_rng((seed, epoch)).permutation(len(batches))
-            shuffled = [batches[i] for i in shuffle]
-            rate = learning_rate * one_cycle(epoch / epochs)
-            parts = [train_epoch(learner, shuffled, cost, epoch / epochs, rate) for learner in learners]
-            history.train_cost.append(np.concatenate(parts))
-            validate(learners, held_out, cost, history)
-            history.seconds += time.perf_counter() - began
-            check_finite(history)
-            saved.save(learners, history)
-            U, F, W = 1e3 * np.median(history.valid_rmse[-1], axis=1)
-            bar.set_postfix_str(f"valid U {U:.2f} meV/atom, F {F:.1f} meV/A, W {W:.2f} meV/atom")
-    finally:  # an interrupted potential holds its best weights, too
-        keep_best(potential, learners)
+    with archive.locked(saved.lock):
+        start = saved.load(learners, history)
+        train_epoch = adam_epoch if optimizer == "adam" else lbfgs_epoch
+        bar = tqdm(range(start, epochs), initial=start, total=epochs, desc="fit", disable=not progress)
+        try:
+            for epoch in bar:
+                if patience is not None and epoch and epoch - 1 - history.best_epoch.max() >= patience:
+                    break
+                began = time.perf_counter()
+                shuffle = np.random.default_rng((seed, epoch)).permutation(len(batches))
+                shuffled = [batches[i] for i in shuffle]
+                rate = learning_rate * one_cycle(epoch / epochs)
+                parts = [train_epoch(learner, shuffled, cost, epoch / epochs, rate) for learner in learners]
+                history.train_cost.append(np.concatenate(parts))
+                validate(learners, held_out, cost, history)
+                history.seconds += time.perf_counter() - began
+                check_finite(history)
+                saved.save(learners, history)
+                U, F, W = 1e3 * np.median(history.valid_rmse[-1], axis=1)
+                bar.set_postfix_str(f"valid U {U:.2f} meV/atom, F {F:.1f} meV/A, W {W:.2f} meV/atom")
+        finally:  # an interrupted potential holds its best weights, too
+            keep_best(potential, learners)
     return history
 
 

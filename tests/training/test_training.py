@@ -11,6 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from conftest import BOX, SKEW, TINY, ann, scattered
 
 import mlipbook as mb
+from mlipbook import archive
 from mlipbook.descriptors import cutoff_function
 from mlipbook.potentials import CloserThanTrained, EdgePotential, PairPotential, scatter
 from mlipbook.training.checkpoint import Checkpoint
@@ -531,7 +532,7 @@ def test_damaged_and_foreign_checkpoints_are_refused(few, tmp_path):
     for wrong in (content[: len(content) // 2], b"", b"hello"):
         path.write_bytes(wrong)
         with pytest.raises(
-            ValueError, match=r"fit\.pt: not a checkpoint of a fit, or damaged .*delete it to start again"
+            archive.Damaged, match=r"fit\.pt: not a file written by mlipbook, or damaged .*make it again"
         ):
             fit(argon_potential(), few, checkpoint=path, epochs=2)
 
@@ -597,6 +598,15 @@ def test_an_interrupted_fit_goes_on_with_the_same_object(few, tmp_path, monkeypa
         assert len(fit(potential, few, **settings).valid_cost) == 6
         for a, b in zip(whole.parameters(), potential.parameters(), strict=True):
             assert torch.equal(a, b)
+
+
+def test_a_checkpoint_that_another_process_writes_is_refused(few, tmp_path):
+    with (
+        archive.locked(tmp_path / "fit.pt.lock"),
+        pytest.raises(archive.InUse, match="fit.pt.lock: in use by process"),
+    ):
+        fit(argon_potential(), few, epochs=1, checkpoint=tmp_path / "fit.pt")
+    assert not (tmp_path / "fit.pt").exists()
 
 
 def test_a_checkpoint_with_one_wrong_byte_is_refused(few, tmp_path):
