@@ -1,16 +1,17 @@
 """Paper-scale results: computed once, kept with their provenance, shown beside the live ones."""
 
-import json
-import os
 import platform
 import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
+from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from urllib.request import urlretrieve
+
+from mlipbook import archive
 
 from .records import format_value, html_table, recorded, show
 
@@ -42,17 +43,19 @@ def _command(words: list[str]) -> str:
 
 
 def _commit() -> str:
+    """Of this package's own repository; where it is installed elsewhere, its version and nobody's commit."""
+
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(ROOT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "mlipbook") else "")
+        ours = 'name = "mlipbook"' in (ROOT / "pyproject.toml").read_text()
+        if ours and Path(git("rev-parse", "--show-toplevel")).samefile(ROOT):
+            return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "mlipbook") else "")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-COMMIT = _commit()
+        pass
+    return f"version {_versions().get('mlipbook', 'unknown')}"
 
 
 def _versions() -> dict[str, str]:
@@ -65,20 +68,19 @@ def _versions() -> dict[str, str]:
     return found
 
 
+COMMIT = _commit()
+
+
 def save_result(
     path: str | Path, records: dict[str, dict], seconds: float, seed: int, device: str = "cpu", **arrays: Any
 ) -> None:
-    """Write ``{"records", "provenance", ...arrays}`` as JSON, atomically.
+    """Write ``{"records", "provenance", ...arrays}`` as JSON with its checksum, whole or not at all.
 
     `records` maps a name to ``{"value", "sem", "n", "unit"}`` under the names that the chapter records
     live; `arrays` are lists for figures (use ``array.tolist()``).
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {"records": records, "provenance": provenance(seconds, seed, device), **arrays}
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    os.replace(temporary, path)
+    archive.write_json(path, content, allow_nan=False)
 
 
 def full_file(name: str) -> Path:
@@ -95,29 +97,30 @@ def paper_scale(name: str) -> dict | None:
     """Show ``results/full/<name>.json`` beside this notebook's own numbers and return it.
 
     Returns None, and says so to the reader, where there is no such result yet or where the package was
-    installed without the repository (Colab). Raises ValueError for a file without records or provenance.
+    installed without the repository (Colab). Raises ValueError (Damaged) for a file without records or
+    provenance, or whose checksum is not that of its content.
     """
     path = ROOT / "results" / "full" / f"{name}.json"
     if not path.exists():
         where = f"{REPOSITORY}/tree/main/results/full"
         note = f"The paper-scale result {name!r} is not here. Those that exist are kept at {where}."
-        show(note, f'<p class="mlip-note">{note}</p>')
+        show(note, f'<p class="mlip-note">{escape(note)}</p>')
         return None
-    content = json.loads(path.read_text())
-    source = content.get("provenance", {})
-    missing = [key for key in PROVENANCE if key not in source]
-    if missing or "records" not in content:
-        raise ValueError(f"{path}: no {', '.join(missing) or 'records'}; write it with bookkit.save_result")
-    live = recorded()
-    full = content["records"].items()
-    rows = [[key, _value(live.get(key)), _value(item), item.get("unit", "")] for key, item in full]
-    origin = (
-        f"Paper scale: {source['date']}, commit {source['commit'][:8]}, {source['device']}, "
-        f"{source['seconds']:.0f} s, seed {source['seed']}, torch {source['versions'].get('torch', '?')}."
-    )
-    table = html_table(rows, ["result", "this notebook", "paper scale", "unit"])
-    plain = "\n".join("  ".join(row) for row in rows)
-    show(f"{plain}\n{origin}", f'{table}<p class="mlip-note">{origin}</p>')
+    content = archive.read_json(path)
+    with archive.reading(path, "a result of bookkit.save_result"):
+        full, source = content["records"], content["provenance"]
+        if missing := [key for key in PROVENANCE if key not in source]:
+            raise ValueError(f"no {', '.join(missing)}")
+        live = recorded()
+        rows = [[k, _value(live.get(k)), _value(item), item.get("unit", "")] for k, item in full.items()]
+        made = source["commit"] if " " in source["commit"] else f"commit {source['commit'][:8]}"
+        origin = (
+            f"Paper scale: {source['date']}, {made}, {source['device']}, {source['seconds']:.0f} s, "
+            f"seed {source['seed']}, torch {source['versions'].get('torch', '?')}."
+        )
+        table = html_table(rows, ["result", "this notebook", "paper scale", "unit"])
+        plain = "\n".join("  ".join(row) for row in rows)
+    show(f"{plain}\n{origin}", f'{table}<p class="mlip-note">{escape(origin)}</p>')
     return content
 
 

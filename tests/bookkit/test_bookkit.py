@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlipbook import bookkit
+from mlipbook import archive, bookkit
 from mlipbook.__main__ import main
 from mlipbook.bookkit import expected, frame, notebooks, pages, profiles, records, results, sliders
 
@@ -199,8 +200,45 @@ def test_paper_scale_results_travel_with_their_provenance(shown, tmp_path, monke
     assert [file.name for file in path.parent.iterdir()] == ["demo.json"]
     assert bookkit.paper_scale("absent") is None and "not here" in shown[-1][0]
     path.write_text('{"records": {}, "provenance": {"seed": 1}}')
-    with pytest.raises(ValueError, match="demo.json: no commit"):
+    with pytest.raises(archive.Damaged, match=r"demo.json: not a result of .*no commit"):
         bookkit.paper_scale("demo")
+
+
+def test_a_result_whose_number_was_changed_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    path = tmp_path / "results" / "full" / "demo.json"
+    bookkit.save_result(path, {"bias": {"value": 1.2, "sem": 0.01, "n": 5, "unit": "GPa"}}, 1.0, seed=4)
+    path.write_text(path.read_text().replace("1.2", "1.3"))
+    with pytest.raises(archive.Damaged, match="demo.json: .*checksum"):
+        bookkit.paper_scale("demo")
+
+
+def test_a_result_shows_no_markup_of_others(shown, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    record = {"<script>": {"value": 1.0, "sem": None, "n": None, "unit": "<b>"}}
+    path = tmp_path / "results" / "full" / "demo.json"
+    bookkit.save_result(path, record, seconds=1.0, seed=4, device="<img src=x>")
+    bookkit.paper_scale("demo")
+    assert "&lt;img src=x&gt;" in shown[-1][1] and not re.search("<(script|b|img)", shown[-1][1])
+    bookkit.paper_scale("<script>")
+    assert "<script>" not in shown[-1][1]
+
+
+@pytest.mark.parametrize("name", ["theirs", "mlipbook"])
+@pytest.mark.parametrize("folder", [".", "lib/site-packages"])
+def test_provenance_names_a_commit_of_our_own_repository_only(tmp_path, monkeypatch, name, folder):
+    """Installed into the repository of others, the commit there says nothing of us."""
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    (tmp_path / folder / "pyproject.toml").write_text(f'[project]\nname = "{name}"\n')
+    author = ["-c", "user.name=x", "-c", "user.email=x@y.z"]
+    for command in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "x"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    monkeypatch.setattr(results, "ROOT", tmp_path / folder)
+    told = results._commit()
+    if (name, folder) == ("mlipbook", "."):
+        assert re.fullmatch("[0-9a-f]{40}", told)
+    else:
+        assert told.startswith("version ")
 
 
 # ---- stamps
@@ -257,6 +295,7 @@ for k in text_bar(range(3)):
 for k in widget_bar(range(3)):
     pass
 %% code
+import subprocess
 import sys
 print("a warning", file=sys.stderr)
 """
