@@ -31,7 +31,11 @@ TEMPLATE = """<div class="mlip-card mlip-viewer" role="group" aria-label="{alt}"
 <script>
 (() => {{
   const viewer = document.currentScript.previousElementSibling;
-  const say = text => viewer.insertAdjacentHTML("afterbegin", `<p>${{text}}</p>`);
+  const say = text => {{
+    const message = document.createElement("p");
+    message.textContent = text;
+    viewer.prepend(message);
+  }};
   const show = async () => {{
     const names = ["structure", "info", "meta", "map"];
     const places = Object.fromEntries(names.map(name => [name, "{id}-" + name]));

@@ -143,3 +143,15 @@ def test_modules_functions_and_folders_are_of_a_size_to_be_read_at_once():
     found = [line for path in package.rglob("*.py") for line in module_sizes(path)]
     found += [f"{folder.name}: {n} modules" for folder in folders if (n := len([*folder.glob("*.py")])) > 15]
     assert not found
+
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_say_what_they_may_do_and_run_actions_of_one_commit(path):
+    text = path.read_text()
+    assert yaml.safe_load(text)["permissions"]["contents"] == "read"
+    assert re.findall("uses: (.*)", text)
+    for action in re.findall("uses: (.*)", text):
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", action), action

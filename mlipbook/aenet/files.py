@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers
 
-from mlipbook.archive import replacing
+from mlipbook.archive import reading, replacing
 
 FilePath = str | os.PathLike[str]
 
@@ -43,7 +44,7 @@ class Setup:
                 raise ValueError(f"unknown element {symbol!r}")
         if not self.environment or len(set(self.environment)) < len(self.environment):
             raise ValueError(f"environment {self.environment}: expected each neighbor's element once")
-        if min(self.radial_cutoff, self.angular_cutoff, self.r_min) <= 0:
+        if not all(0 < x < inf for x in (self.radial_cutoff, self.angular_cutoff, self.r_min)):
             raise ValueError("cutoffs and r_min must be positive (angstrom)")
         if min(self.radial_order, self.angular_order) < 0:
             raise ValueError("expansion orders must not be negative")
@@ -55,7 +56,7 @@ class Setup:
 
 def read_setup(path: FilePath) -> Setup:
     """Read a .stp file. Raises ValueError naming the file and the line that is missing or wrong."""
-    text = Path(path).read_text()
+    text = _text(path)
     description = re.search(r"^\s*DESCR\b.*\n((?:.*\n)*?)\s*END DESCR", text, re.MULTILINE | re.IGNORECASE)
     body = text[description.end() :] if description else text
 
@@ -110,8 +111,11 @@ def read_xsf(path: FilePath) -> Atoms:
 
     Raises ValueError naming the file and line for anything but a periodic CRYSTAL or isolated ATOMS.
     """
-    text = Path(path).read_text()
-    energy = re.search(r"^\s*#.*total energy\s*=\s*(\S+)", text, re.MULTILINE | re.IGNORECASE)
+    text = _text(path)
+    told = re.search(r"^\s*#.*total energy\s*=\s*(\S+)", text, re.MULTILINE | re.IGNORECASE)
+    energy = _numbers([told.group(1)]) if told else []
+    if told and not energy:
+        raise ValueError(f"{path}: total energy {told.group(1)!r}; expected a number (eV)")
     lines = enumerate(text.splitlines(), 1)
     rows = [(i, line.split()) for i, line in lines if not line.lstrip().startswith("#")]
     keys = {words[0].upper(): k for k, (_, words) in enumerate(rows) if words}
@@ -123,10 +127,7 @@ def read_xsf(path: FilePath) -> Atoms:
 
     def floats(k: int, start: int, counts: tuple[int, ...], what: str) -> list[float]:
         i, words = rows[k] if k < len(rows) else (rows[-1][0] + 1, [])
-        try:
-            values = [float(re.sub("[dD]", "e", word)) for word in words[start:]]
-        except ValueError:
-            values = []
+        values = _numbers(words[start:])
         if len(values) not in counts:
             raise ValueError(f"{path}: line {i}: expected {what}, found {' '.join(words)!r}")
         return values
@@ -135,7 +136,11 @@ def read_xsf(path: FilePath) -> Atoms:
     cell = [floats(after("PRIMVEC") + k, 0, (3,), "a lattice vector") for k in range(3)] if crystal else None
     if crystal:
         first = after("PRIMCOORD") + 1
-        stop = first + int(floats(first - 1, 0, (1, 2), "the number of atoms and 1")[0])
+        count = floats(first - 1, 0, (1, 2), "the number of atoms and 1")[0]
+        stop = first + int(count)
+        follow = [len(words) in (4, 7) for _, words in rows[stop : stop + 1]]
+        if count != int(count) or any(follow):
+            raise ValueError(f"{path}: line {rows[first - 1][0]}: {count:g} atoms told, others are there")
     else:
         first = after("ATOMS")
         stop = next((k for k in range(first, len(rows)) if not rows[k][1]), len(rows))
@@ -145,7 +150,7 @@ def read_xsf(path: FilePath) -> Atoms:
     if unknown or not symbols:
         raise ValueError(f"{path}: " + (f"unknown element {unknown[0]!r}" if unknown else "no atoms"))
     atoms = Atoms(symbols, [values[:3] for values in table], cell=cell, pbc=crystal)
-    results: dict[str, Any] = {"energy": float(energy.group(1))} if energy else {}
+    results: dict[str, Any] = {"energy": energy[0]} if energy else {}
     if all(len(values) == 6 for values in table):
         results["forces"] = np.array(table)[:, 3:]
     if results:
@@ -164,6 +169,8 @@ def write_xsf(path: FilePath, atoms: Atoms) -> None:
         energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
     except (RuntimeError, PropertyNotImplementedError) as error:
         raise ValueError(f"{path}: aenet wants an energy and forces with each structure: {error}") from error
+    if not all(np.isfinite(values).all() for values in (energy, forces, atoms.positions, atoms.cell.array)):
+        raise ValueError(f"{path}: energy, forces, positions or cell are not finite; label it again")
     symbols, numbers = atoms.get_chemical_symbols(), np.hstack([atoms.positions, forces]).tolist()
     lines = [f"# total energy = {float(energy)!r} eV", ""]
     if atoms.pbc.all():
@@ -173,6 +180,20 @@ def write_xsf(path: FilePath, atoms: Atoms) -> None:
         lines += ["ATOMS"]
     lines += [f"{symbol:2} {_row(row)}" for symbol, row in zip(symbols, numbers, strict=True)]
     _write(path, lines)
+
+
+def _text(path: FilePath) -> str:
+    with reading(path, "a text file of aenet"):
+        return Path(path).read_bytes().decode()
+
+
+def _numbers(words: list[str]) -> list[float]:
+    """Finite numbers, as Fortran writes them, too (1.5d0); none if one of them is anything else."""
+    try:
+        values = [float(re.sub("[dD]", "e", word)) for word in words]
+    except ValueError:
+        return []
+    return values if np.isfinite(values).all() else []
 
 
 def _row(values: list[float]) -> str:

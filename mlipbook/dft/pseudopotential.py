@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
-from math import pi, sqrt
+from math import isfinite, nan, pi, sqrt
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -114,20 +114,27 @@ def read_upf(path: str | Path, q_max: float = 12.0, width: float = 1.0) -> Pseud
     content = path.read_bytes()
     root = _parse(path, content.decode(errors="replace"))
     header = _header(path, root)
-    Z, functional = float(header["z_valence"]), functional_name(header["functional"], where=str(path))
+    Z = _number(path, header["z_valence"], "z_valence")
+    if not Z > 0:
+        raise ValueError(f"{path} is damaged: z_valence {Z:g}; a pseudopotential has valence electrons")
+    functional = functional_name(header["functional"], where=str(path))
     betas = [element for element in root.findall("PP_NONLOCAL/*") if element.tag.startswith("PP_BETA")]
-    angular = [int(beta.attrib["angular_momentum"]) for beta in betas]
+    angular = [int(_number(path, beta.get("angular_momentum", ""), f"{beta.tag}'s l")) for beta in betas]
     if not angular:
         raise ValueError(f"{path} has no projectors: purely local pseudopotentials are not implemented")
-    if max(angular) > ELL_MAX:
+    if min(angular) < 0 or max(angular) > ELL_MAX:
         raise ValueError(f"{path} has a projector of l = {max(angular)}; only l <= {ELL_MAX} is implemented")
+    if len(betas) != _number(path, header.get("number_of_proj", len(betas)), "number_of_proj"):
+        raise ValueError(f"{path} is damaged: {len(betas)} projectors, {header['number_of_proj']} told")
 
-    mesh = _numbers(path, root, "PP_MESH/PP_R")
+    mesh = _numbers(path, root, "PP_MESH/PP_R", header.get("mesh_size"))
+    if len(mesh) < 3 or float(mesh[0]) < 0 or not bool((mesh.diff() > 0).all()):
+        raise ValueError(f"{path} is damaged: the radii of PP_R do not grow from 0 on")
     beyond = int((mesh <= R_CUT).sum())
     points = min(beyond, len(mesh) - 1) | 1  # at most one beyond R_CUT; odd, for Simpson's rule
 
     def field(tag: str) -> Tensor:
-        return _numbers(path, root, tag)[:points]
+        return _numbers(path, root, tag, len(mesh))[:points]
 
     r, dr = field("PP_MESH/PP_R"), _simpson(field("PP_MESH/PP_RAB"))
     q = DQ * torch.arange(int(q_max / DQ + 1.5), dtype=torch.float64)
@@ -146,7 +153,8 @@ def read_upf(path: str | Path, q_max: float = 12.0, width: float = 1.0) -> Pseud
             (ell, table(4 * pi * r * field(f"PP_NONLOCAL/{beta.tag}"), ell))
             for ell, beta in zip(angular, betas, strict=True)
         ),
-        strengths=_numbers(path, root, "PP_NONLOCAL/PP_DIJ").reshape(len(betas), len(betas)) / 2,
+        strengths=_numbers(path, root, "PP_NONLOCAL/PP_DIJ", len(betas) ** 2).reshape(len(betas), len(betas))
+        / 2,
         local=table(4 * pi * r * (rV + Z * torch.erf(r / width))),
         alpha=float(dr @ (4 * pi * r * (rV + Z))),
         width=width,
@@ -230,8 +238,23 @@ def _true(header: dict[str, str], flag: str) -> bool:
     return header.get(flag, "").strip(" .").upper().startswith("T")
 
 
-def _numbers(path: Path, root: ElementTree.Element, tag: str) -> Tensor:
+def _number(path: Path, word: str | int, what: str) -> float:
+    try:
+        number = float(re.sub("[dD]", "e", str(word)))  # Fortran writes 1.5d0
+    except ValueError:
+        number = nan
+    if not isfinite(number):
+        raise ValueError(f"{path} is damaged: {str(word)[:40]!r} in {what}, where a number belongs")
+    return number
+
+
+def _numbers(path: Path, root: ElementTree.Element, tag: str, count: int | str | None) -> Tensor:
+    """The numbers of an element, as many as it tells, and as are expected (None: any)."""
     element = root.find(tag)
     if element is None:
         raise ValueError(f"{path} is damaged: it has no {tag}")
-    return torch.tensor([float(word) for word in (element.text or "").split()], dtype=torch.float64)
+    words = (element.text or "").split()
+    for told in (count, element.get("size")):
+        if told is not None and len(words) != _number(path, told, f"the size of {tag}"):
+            raise ValueError(f"{path} is damaged: {tag} has {len(words)} numbers instead of {told}")
+    return torch.tensor([_number(path, word, tag) for word in words], dtype=torch.float64)

@@ -45,10 +45,10 @@ def read(file: str | os.PathLike) -> dict[str, Any]:
     bundled = files("mlipbook") / "data" / Path(file).name
     if not Path(file).exists() and not bundled.is_file():
         raise FileNotFoundError(f"{file}: no such file, nor one of this name in the package")
-    text = Path(file).read_text() if Path(file).exists() else bundled.read_text()
+    content = Path(file).read_bytes() if Path(file).exists() else bundled.read_bytes()
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: {error}; see mlipbook/data/ag2se-project-B.toml for the layout") from error
 
 

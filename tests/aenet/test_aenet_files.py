@@ -1,5 +1,6 @@
 """Files of aenet: what is read is written again as it was; everything damaged is refused, and says where."""
 
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlipbook import aenet
+from mlipbook import aenet, archive
 from mlipbook.aenet.network import RECORDS
 from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials.ann import ANNPotential
@@ -268,6 +269,20 @@ def test_wrong_setup(tmp_path, old, new, expected):
         aenet.read_setup(path)
 
 
+@pytest.mark.parametrize("read", [aenet.read_setup, aenet.read_xsf])
+def test_a_binary_file_is_damaged(tmp_path, read):
+    (tmp_path / "X").write_bytes(bytes(range(256)))
+    with pytest.raises(archive.Damaged, match="X: not a text file of aenet, or damaged"):
+        read(tmp_path / "X")
+
+
+def test_a_setup_that_is_not_finite_is_refused(tmp_path):
+    for old in ("1.50d0", "6.5"):
+        (tmp_path / "X.stp").write_text(SETUP.read_text().replace(old, "nan"))
+        with pytest.raises(ValueError, match="cutoffs and r_min must be positive"):
+            aenet.read_setup(tmp_path / "X.stp")
+
+
 def test_xsf():
     atoms = aenet.read_xsf(FOLDER / "structures" / "na128.xsf")
     reference = np.load(FOLDER / "na_16_4" / "reference.npz")
@@ -298,12 +313,29 @@ def test_wrong_xsf(tmp_path):
         ("Na  ", "Qq  ", "unknown element 'Qq'"),
         ("4.50000000000000", "4.5x", "line 10: expected El x y z"),
         ("0.0 0.0 0.0\n", "0.0 0.0\n", "line 10: expected El x y z"),
+        ("4.50000000000000", "nan", "line 10: expected El x y z"),
+        ("0.0 0.0 0.0\n", "0.0 -inf 0.0\n", "line 10: expected El x y z"),
+        ("2 1\n", "1.9 1\n", "line 9: 1.9 atoms told"),
+        ("2 1\n", "1 1\n", "line 9: 1 atoms told, others are there"),
+        ("2 1\n", "inf 1\n", "line 9: expected the number of atoms"),
+        ("2 1\n", "-2 1\n", "no atoms"),
     ):
         assert old in text
         path.write_text(text.replace(old, new, 1))
         with pytest.raises(ValueError, match=rf"X\.xsf: {expected}"):
             aenet.read_xsf(path)
+    energy = re.search(r"total energy\s*=\s*(\S+)", text)[1]
+    for wrong in ("nan", "inf", "-", "1.0.0"):
+        path.write_text(text.replace(energy, wrong, 1))
+        with pytest.raises(ValueError, match=rf"X\.xsf: total energy '{wrong}'; expected a number"):
+            aenet.read_xsf(path)
+    path.write_text(text.replace(energy, "-1.5D0", 1))
+    assert aenet.read_xsf(path).get_potential_energy() == -1.5
     water = molecule("H2O")
+    water.calc = SinglePointCalculator(water, energy=np.nan, forces=np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="not finite"):
+        aenet.write_xsf(path, water)
+    water.calc = None
     with pytest.raises(ValueError, match="aenet wants an energy and forces"):
         aenet.write_xsf(path, water)
     water.calc = SinglePointCalculator(water, energy=1.0)

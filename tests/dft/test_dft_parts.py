@@ -1,6 +1,7 @@
 """Parts of the plane-wave code that stand alone: pseudopotential, functionals, Ewald's sum, smearing."""
 
 import json
+import re
 from importlib.resources import files
 from math import erf, pi, sqrt
 from pathlib import Path
@@ -147,6 +148,22 @@ NC = 'pseudo_type="NC"'
         ("z_valence=", "z_valenz=", "damaged: its PP_HEADER has no z_valence"),
         ("PP_HEADER", "PP_HEAD", "damaged: it has no PP_HEADER"),
         ("</UPF>", "", "damaged"),
+        ('z_valence="3.0"', 'z_valence="nan"', "damaged: 'nan' in z_valence, where a number belongs"),
+        ('z_valence="3.0"', 'z_valence="-1"', "damaged: z_valence -1"),
+        ('z_valence="3.0"', 'z_valence="0"', "damaged: z_valence 0"),
+        ('z_valence="3.0"', 'z_valence="3.0" mesh_size="1101"', "PP_R has 1100 numbers instead of 1101"),
+        ('z_valence="3.0"', 'z_valence="3.0" number_of_proj="2"', "damaged: 3 projectors, 2 told"),
+        ("<PP_LOCAL >", '<PP_LOCAL size="1099">', "PP_LOCAL has 1100 numbers instead of 1099"),
+        ("<PP_LOCAL >", '<PP_LOCAL size="many">', "damaged: 'many' in the size of PP_LOCAL"),
+        ("<PP_LOCAL >", "<PP_LOCAL > 1.0", "PP_LOCAL has 1101 numbers instead of 1100"),
+        ("<PP_R >", "<PP_R > 1.0", "damaged: the radii of PP_R do not grow"),
+        ("<PP_RHOATOM >", "<PP_RHOATOM > 0.0", "PP_RHOATOM has 1101 numbers instead of 1100"),
+        ("<PP_DIJ >", "<PP_DIJ > 0.0", "PP_DIJ has 10 numbers instead of 9"),
+        ("<PP_DIJ >\n2", "<PP_DIJ >\ninf", "damaged: 'inf' in PP_NONLOCAL/PP_DIJ"),
+        ("<PP_DIJ >\n2", "<PP_DIJ >\nnan", "damaged: 'nan' in PP_NONLOCAL/PP_DIJ"),
+        ("<PP_DIJ >\n2", "<PP_DIJ >\n2x", "damaged: '2x' in PP_NONLOCAL/PP_DIJ"),
+        ('angular_momentum="2"', "", "damaged: '' in PP_BETA.3's l"),
+        ('angular_momentum="2"', 'angular_momentum="-1"', "has a projector of l"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(tmp_path, old, new, message):
@@ -157,6 +174,12 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path, old, new, message):
     with pytest.raises(ValueError, match=message) as error:
         read_upf(path)
     assert str(path) in str(error.value)
+
+
+def test_exponents_of_fortran_are_numbers(tmp_path, gaussian):
+    path = tmp_path / "Xx.upf"
+    path.write_text(re.sub(r"(\d)e([-+]\d)", r"\1D\2", gaussian_upf()))
+    assert torch.equal(read_upf(path).local.coefficients, gaussian.local.coefficients)
 
 
 def test_a_missing_pseudopotential_is_named(tmp_path):

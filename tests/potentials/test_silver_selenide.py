@@ -80,6 +80,9 @@ def test_parameters_that_are_missing_and_ions_without_any_are_refused(tmp_path):
     file.write_text("cutoff = 9.0\ndamping = 0.2\n[charge]\nAg = 1.0\n")
     with pytest.raises(ValueError, match="polarizability"):
         AgSe(file)
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="for the layout"):
+        AgSe(file)
     file.write_text("cutoff 9.0")
     with pytest.raises(ValueError, match=r"mine.toml"):
         AgSe(file)
