@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlretrieve
 
-from mlipbook import archive
+from mlipbook import __version__, archive
 
 from .records import format_value, html_table, recorded, show
 
@@ -55,7 +55,7 @@ def _commit() -> str:
             return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "mlipbook") else "")
     except (OSError, subprocess.CalledProcessError):
         pass
-    return f"version {_versions().get('mlipbook', 'unknown')}"
+    return f"version {__version__}"
 
 
 def _versions() -> dict[str, str]:
