@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,45 +56,48 @@ KIND = "checkpoint of a fit"
 SERIES = ("train_cost", "valid_cost", "valid_rmse")
 
 
-def digest(arrays: Iterable[Any]) -> str:
-    """SHA-256 of arrays or tensors."""
-    found = hashlib.sha256()
-    for values in arrays:
-        found.update((values.detach().cpu().numpy() if isinstance(values, Tensor) else values).tobytes())
-    return found.hexdigest()
+def known_by(frame: Atoms) -> tuple[Any, ...]:
+    """What a fit sees of a frame."""
+    return frame.numbers, frame.positions, frame.cell.array, frame.pbc, labels_of(frame)
 
 
-def digest_frames(frames: Iterable[Atoms]) -> str:
-    """SHA-256 of structures and their labels."""
-    return digest(
-        np.asarray(values)
-        for atoms in frames
-        for values in (atoms.numbers, atoms.positions, atoms.cell.array, *labels_of(atoms))
-    )
+def scales(potential: ANNPotential) -> str:
+    """Identity of what training leaves as it is, once a fit has set it from the data."""
+    features = {s: (network.mean, network.mean_square) for s, network in potential.networks.items()}
+    energies = (potential.energy_scale, potential.energy_shift, potential.reference_energies)
+    return archive.identity([features, energies])
 
 
 class Checkpoint:
-    """A file (or none) that holds a fit; `settings` tells this fit from another.
+    """A file (or none) that holds a fit. identity: what tells it from others, name -> description; scales:
+    those of the potential before and after the fit set them.
 
     Packed by torch.save and unpacked with weights_only, so that loading never runs code from the file; kept
     by `archive`, which looks at its checksum first.
     """
 
-    def __init__(self, path: str | os.PathLike | None, settings: str, learners: Sequence[Learner]):
+    def __init__(
+        self,
+        path: str | os.PathLike | None,
+        identity: dict[str, str],
+        scales: tuple[str, str],
+        learners: Sequence[Learner],
+    ):
         self.path = Path(path) if path is not None else None
         self.lock = None if path is None else f"{path}.lock"
-        self.fingerprint = hashlib.sha256(settings.encode()).hexdigest()
+        self.identity, self.scales = identity, scales
         self.weights = [
             p.detach().cpu().clone() for learner in learners for p in learner.potential.parameters()
         ]
-        self.start = digest(self.weights)
+        self.start = archive.identity(self.weights)
 
     def save(self, learners: Sequence[Learner], history: History) -> None:
         if self.path is None:
             return
         content = {
-            "fingerprint": self.fingerprint,
+            "identity": self.identity,
             "start": self.start,
+            "scales": list(self.scales),
             "seconds": history.seconds,
             "learners": [
                 {
@@ -116,22 +119,20 @@ class Checkpoint:
         """Put learners and history where the file left them; returns the number of finished epochs."""
         if self.path is None or not self.path.exists():
             return 0
-        with archive.reading(self.path, f"a {KIND}", "delete it to start again, or give another file"):
+        sound = partial(
+            archive.reading, self.path, f"a {KIND}", "delete it to start again, or give another file"
+        )
+        with sound():
             arrays, _ = archive.load(self.path, KIND, 1)
             packed = io.BytesIO(arrays["content"].tobytes())
             content = torch.load(packed, map_location="cpu", weights_only=True)
-            same = content["fingerprint"] == self.fingerprint and self._belongs(content)
-        if not same:
-            raise ValueError(
-                f"{self.path}: checkpoint of another fit (other data, cost, optimizer, epochs, learning "
-                "rate, seed or potential); give another file, or delete it to start again"
-            )
-        with archive.reading(self.path, f"a {KIND}", "delete it to start again, or give another file"):
+        self.refuse_other(content)
+        with sound():
             self.take(content, learners, history)
         return len(history.valid_cost)
 
     def take(self, content: dict[str, Any], learners: Sequence[Learner], history: History) -> None:
-        self.start = content["start"]
+        self.start, self.scales = content["start"], tuple(content["scales"])
         for learner, stored in zip(learners, content["learners"], strict=True):
             with torch.no_grad():
                 for p, value in zip(learner.potential.parameters(), stored["parameters"], strict=True):
@@ -143,9 +144,18 @@ class Checkpoint:
             setattr(history, name, [np.asarray(row) for row in content[name]])
         history.seconds = content["seconds"]
 
-    def _belongs(self, content: dict[str, Any]) -> bool:
-        """The weights at hand are those that this fit began with, was interrupted at, or ended with."""
-        stages = [
+    def refuse_other(self, content: dict[str, Any]) -> None:
+        """ValueError for another fit. The weights at hand may be those that it began with, was interrupted
+        at, or ended with, the scales those before or after it set them.
+        """
+        weights = [
             [p for learner in content["learners"] for p in learner[key]] for key in ("parameters", "best")
         ]
-        return digest(self.weights) in (content["start"], *map(digest, stages))
+        stages = {
+            "weights at the start": [content["start"], *map(archive.identity, weights)],
+            "scales at the start": list(content["scales"]),
+        }
+        own = {"weights at the start": archive.identity(self.weights), "scales at the start": self.scales[0]}
+        found = {name: own[name] if own[name] in known else known[0] for name, known in stages.items()}
+        way = "give another file, or delete it to start again"
+        archive.refuse_other(self.path, {**content["identity"], **found}, {**self.identity, **own}, way)

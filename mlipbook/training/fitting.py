@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from math import cos, pi
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from mlipbook import archive
 from mlipbook.potentials.ann import ANNPotential
-from mlipbook.training.checkpoint import Checkpoint, History, Learner, digest_frames
+from mlipbook.training.checkpoint import Checkpoint, History, Learner, known_by, scales
 from mlipbook.training.cost import Cost, counts_of, squares
 from mlipbook.training.derivatives import Batch, Prepared, make_batches, normalize, prepare_all, shortest_of
 
@@ -59,7 +60,9 @@ def fit(
     sets = {
         part: prepare_all(potential, frames, part) for part, frames in (("train", train), ("valid", valid))
     }
-    check_labels(cost, sets)
+    weights = [cost.weights(epoch / epochs) for epoch in range(epochs + 1)]  # all that the fit will use
+    check_labels(weights, sets)
+    given = scales(potential)
     if not potential.normalized:
         normalize(potential, sets["train"], reference_energies)
     potential.shortest = shortest_of(sets["train"], potential.shortest)
@@ -68,8 +71,10 @@ def fit(
     batches = make_batches(potential, [sets["train"][i] for i in order], batch_size)
     held_out = make_batches(potential, sets["valid"], batch_size)
     learners = make_learners(potential, optimizer)
-    settings = (optimizer, epochs, batch_size, learning_rate, seed, reference_energies, history.summary)
-    saved = Checkpoint(checkpoint, identity(potential, cost, [*train, *valid], settings), learners)
+    settings = {"optimizer": optimizer, "epochs": epochs, "batch_size": batch_size, "seed": seed}
+    settings |= {"learning_rate": learning_rate, "reference_energies": reference_energies}
+    own = identity(potential, train, valid, weights, settings)
+    saved = Checkpoint(checkpoint, own, (given, scales(potential)), learners)
     with archive.locked(saved.lock):
         start = saved.load(learners, history)
         train_epoch = adam_epoch if optimizer == "adam" else lbfgs_epoch
@@ -95,12 +100,23 @@ def fit(
     return history
 
 
-def identity(potential: ANNPotential, cost: Cost, frames: Sequence[Atoms], settings: tuple) -> str:
-    """All that tells one fit from another, but for the starting weights."""
+def identity(
+    potential: ANNPotential,
+    train: Sequence[Atoms],
+    valid: Sequence[Atoms],
+    weights: list[tuple[float, float, float]],
+    settings: dict[str, Any],
+) -> dict[str, str]:
+    """All that tells one fit from another, but for the weights and scales that it starts from, described."""
     networks = {s: (network.sizes, network.activations) for s, network in potential.networks.items()}
-    weights = [cost.weights(x / 8) for x in range(9)]
-    shape = (potential.descriptor.settings, networks, potential.repulsion_cutoff)
-    return repr((shape, settings, weights, digest_frames(frames)))
+    shape = {"members": potential.members, "repulsion": potential.repulsion_cutoff, "networks": networks}
+    return {
+        "potential": archive.described({**shape, **potential.descriptor.settings}),
+        "cost": archive.described(weights, f"{weights[0]} to {weights[-1]}"),
+        "training set": archive.described([*map(known_by, train)], f"{len(train)} frames"),
+        "validation set": archive.described([*map(known_by, valid)], f"{len(valid)} frames"),
+        **{name: archive.described(value) for name, value in settings.items()},
+    }
 
 
 def check_finite(history: History) -> None:
@@ -113,9 +129,9 @@ def check_finite(history: History) -> None:
             )
 
 
-def check_labels(cost: Cost, sets: dict[str, list[Prepared]]) -> None:
+def check_labels(weights: list[tuple[float, float, float]], sets: dict[str, list[Prepared]]) -> None:
     """Raise ValueError if a weight of the cost, at any time of the fit, has no label to act on."""
-    largest = np.max([cost.weights(x / 8) for x in range(9)], axis=0)
+    largest = np.max(weights, axis=0)
     for part, prepared in sets.items():
         have = torch.stack([p.present for p in prepared]).sum(0).tolist()
         for p, name, count in zip(largest, ("energy", "force", "stress"), have, strict=True):

@@ -1,6 +1,7 @@
 """Training: Eq. 3 as printed, its gradient, and fits that can be killed, repeated and trusted."""
 
 import warnings
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -518,15 +519,17 @@ def test_wrong_frames_are_refused(argon):
 def test_damaged_and_foreign_checkpoints_are_refused(few, tmp_path):
     path = tmp_path / "fit.pt"
     fit(argon_potential(), few, checkpoint=path, epochs=2)
-    for change in (
-        {"epochs": 3},
-        {"epochs": 2, "seed": 1},
-        {"epochs": 2, "learning_rate": 1e-3},
-        {"epochs": 2, "optimizer": "lbfgs"},
-    ):
-        with pytest.raises(ValueError, match=r"fit\.pt: checkpoint of another fit"):
-            fit(argon_potential(), few, checkpoint=path, **change)
-    with pytest.raises(ValueError, match=r"fit\.pt: checkpoint of another fit"):
+    for name, value in {
+        "epochs": 3,
+        "seed": 1,
+        "learning_rate": 2e-2 * (1 + 2**-52),
+        "optimizer": "lbfgs",
+    }.items():
+        with pytest.raises(
+            ValueError, match=rf"fit\.pt: of something else, whose .*(cost|{name}) is .*, not .* \["
+        ):
+            fit(argon_potential(), few, checkpoint=path, **{"epochs": 2, name: value})
+    with pytest.raises(ValueError, match=r"whose cost is \(1.0, 1.0, 1.0\) to .*, not \(1.0, 1.0, 0\) to"):
         fit(argon_potential(), few, mb.Cost(p_W=0), checkpoint=path, epochs=2)
     content = path.read_bytes()
     for wrong in (content[: len(content) // 2], b"", b"hello"):
@@ -541,18 +544,50 @@ def test_checkpoints_of_other_data_or_potentials_are_refused(few, tmp_path):
     path = tmp_path / "fit.pt"
     train, valid = few
     fit(argon_potential(), few, checkpoint=path, epochs=1)
-    other = [with_labels(f, **f.calc.results) for f in train]
-    other[3].calc.results["energy"] += 1e-6
+    other, moved = ([with_labels(f, **f.calc.results) for f in train] for _ in range(2))
+    other[3].calc.results["energy"] = np.nextafter(other[3].calc.results["energy"], 0)
+    moved[0].positions[0, 0] = np.nextafter(moved[0].positions[0, 0], 9)
+    one_more = [*train, valid[0]], valid[1:]
     attempts = [
-        (argon_potential(seed=1), few, {}),
-        (argon_potential(activation="sigmoid"), few, {}),
-        (argon_potential().to(torch.float32), few, {}),
-        (argon_potential(), (other, valid), {}),
-        (argon_potential(), few, {"reference_energies": {"Ar": 1.0}}),
+        ("weights at the start", argon_potential(seed=1), few, {}),
+        ("potential", argon_potential(activation="sigmoid"), few, {}),
+        ("weights at the start", argon_potential().to(torch.float32), few, {}),
+        ("training set", argon_potential(), (other, valid), {}),
+        ("training set", argon_potential(), (moved, valid), {}),
+        ("training set", argon_potential(), one_more, {}),
+        ("reference_energies", argon_potential(), few, {"reference_energies": {"Ar": 1.0}}),
     ]
-    for potential, data, settings in attempts:
-        with pytest.raises(ValueError, match=r"fit\.pt: checkpoint of another fit"):
+    for what, potential, data, settings in attempts:
+        with pytest.raises(ValueError, match=rf"fit\.pt: of something else, whose {what} is"):
             fit(potential, data, checkpoint=path, epochs=1, **settings)
+
+
+def test_a_checkpoint_of_another_warm_start_is_refused(few, tmp_path):
+    """Weights alone do not tell: the energy scale is that of the potential that is given."""
+    start = argon_potential()
+    fit(start, few, epochs=1)
+    other, again = deepcopy(start), deepcopy(start)
+    other.energy_scale.mul_(1 + 2**-52)
+    fit(start, few, checkpoint=tmp_path / "fit.pt", epochs=2)
+    fit(again, few, checkpoint=tmp_path / "fit.pt", epochs=2)
+    with pytest.raises(ValueError, match="whose scales at the start is"):
+        fit(other, few, checkpoint=tmp_path / "fit.pt", epochs=2)
+
+
+def bump(progress: float) -> float:
+    """A weight that is there between the ninths of a fit only."""
+    return float(0.3 < progress < 0.35)
+
+
+def test_schedules_count_at_every_epoch(few, tmp_path):
+    """A schedule that differs in one epoch is another fit; one that acts in one needs labels for it."""
+    settings = {"epochs": 16, "checkpoint": tmp_path / "fit.pt"}
+    fit(argon_potential(), few, mb.Cost(p_F=0.0), **settings)
+    with pytest.raises(ValueError, match="whose cost is"):
+        fit(argon_potential(), few, mb.Cost(p_F=bump), **settings)
+    without = [with_labels(f, energy=f.get_potential_energy()) for f in few[0]]
+    with pytest.raises(ValueError, match="the cost weighs the force by 1, but none of the"):
+        fit(argon_potential(), (without, few[1]), mb.Cost(p_F=bump, p_W=0.0), epochs=16)
 
 
 def test_a_stopped_fit_stays_stopped(few, tmp_path):

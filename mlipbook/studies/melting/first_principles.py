@@ -37,7 +37,14 @@ from mlipbook.potentials import Evaluation
 from mlipbook.potentials.ann import ANNPotential, load
 from mlipbook.structures import Structures
 from mlipbook.studies.command import command
-from mlipbook.studies.melting.first_principles_files import bare, keep, load_state, resume, save_state
+from mlipbook.studies.melting.first_principles_files import (
+    bare,
+    digest,
+    keep,
+    load_state,
+    resume,
+    save_state,
+)
 from mlipbook.studies.melting.first_principles_plan import (
     FOLDER,
     RUNS,
@@ -48,7 +55,6 @@ from mlipbook.studies.melting.first_principles_plan import (
     outer_step,
 )
 from mlipbook.studies.sodium import LATTICE, RICHER, at_gamma, by_part, liquids, trained
-from mlipbook.training.checkpoint import digest
 from mlipbook.units import Ry, fs, kB
 
 INNER_STEP = 2.5  # fs
