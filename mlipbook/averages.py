@@ -29,7 +29,7 @@ class Value:
 
     @classmethod
     def from_record(cls, item: Mapping[str, Any]) -> Value:
-        """What `record` stored."""
+        """What `record` stored, in the unit it was stored in."""
         return cls(item["value"], nan if item["sem"] is None else item["sem"], item.get("n"))
 
     def record(self, unit: str = "") -> dict[str, Any]:
@@ -38,7 +38,7 @@ class Value:
         return {"value": float(self.value), "sem": sem if isfinite(sem) else None, "n": n, "unit": unit}
 
     def z(self, other: Value | float = 0.0) -> float:
-        """Difference over its standard error; nan if it has none."""
+        """Difference over its standard error, dimensionless; nan if it has none."""
         d = self - other
         return d.value / d.error if d.error else nan
 
@@ -161,7 +161,7 @@ def pooled(copies: Value) -> Value:
 
 
 def average(series: Tensor) -> Value:
-    """Of a series (T, copies)."""
+    """Mean of a series (T, copies) with its standard error, in the unit of the series."""
     return pooled(quiet_average(series))
 
 

@@ -142,7 +142,7 @@ class Chebyshev(nn.Module):
         return list(G.mT)
 
     def compute(self, atoms: Atoms) -> np.ndarray:
-        """Features of one structure, numpy (N, n_features), in aenet's order.
+        """Features of one structure, numpy (N, n_features), dimensionless, in aenet's order.
 
         Raises ValueError for species that the descriptor does not know.
         """

@@ -58,7 +58,7 @@ class Edges:
         return centers, centers[self.neighbor]
 
     def cover(self, structures: Structures, skin: float = 0.0) -> bool:
-        """True while no pair can have come within cutoff + skin unseen, so that the list can be kept.
+        """True while no pair can have come within cutoff + skin (angstrom) unseen: the list can be kept.
 
         Cell changes are taken as a deformation D of the old structure: a pair's distance shrinks by at
         most |D - 1| of what it was, plus twice the largest displacement from the deformed positions.
@@ -76,7 +76,7 @@ class Edges:
         return 2 * _longest(moves) + _longest(change.flatten(1)) * (self.cutoff + self.skin) < room
 
     def narrowed(self, structures: Structures, skin: float) -> Edges:
-        """The pairs of this list that are now within cutoff + skin, in the same order."""
+        """The pairs of this list that are now within cutoff + skin (angstrom), in the same order."""
         near = self.real & (self._vectors(structures).square().sum(0) < (self.cutoff + skin) ** 2)
         kept = _nonzero(near)
         neighbor = self.neighbor.flatten().index_select(0, kept)
@@ -89,7 +89,7 @@ class VerletLists:
 
     Calling it gives a list for these structures that holds all pairs within the cutoff. The narrow list is
     kept while atoms cannot have crossed its skin, the wide one while narrow ones can be picked from it; the
-    potential sees few pairs beyond its cutoff.
+    potential sees few pairs beyond its cutoff. Lengths in angstrom.
     """
 
     def __init__(self, cutoff: float, wide_skin: float = 2.0, narrow_skin: float = 0.3):
@@ -106,7 +106,7 @@ class VerletLists:
         return self.narrow
 
     def widest(self, structures: Structures) -> float:
-        """The wide skin, or the one that fits a cell in which only with it a pair would have two images."""
+        """The wide skin, angstrom, or that of a cell in which only with it a pair would have two images."""
         if not all(structures.pbc):
             return self.wide_skin
         room = float(_heights(structures).min()) / 2 - self.cutoff

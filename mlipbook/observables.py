@@ -75,7 +75,7 @@ def pressure_tensor(state: State) -> Tensor:
 
 
 def q6(state: State) -> Tensor:
-    """Global Steinhardt Q6 over each atom's 14 nearest neighbors, (B,): see `steinhardt`."""
+    """Global Steinhardt Q6 over each atom's 14 nearest neighbors, (B,), dimensionless: see `steinhardt`."""
     return steinhardt(state.structures, 6)
 
 
@@ -124,7 +124,7 @@ def steinhardt(structures: Structures, degree: int = 6, neighbors: int = 14) -> 
     Steinhardt, Nelson, Ronchetti, Phys. Rev. B 28, 784 (1983), Eq. 1.4. Bonds go from every atom to its
     nearest `neighbors`: 14 are the first two shells of bcc, and no cutoff is needed. Perfect bcc has
     Q6 = 0.511, hot crystals of 128 atoms 0.35-0.5, hot liquids below 0.1, supercooled ones up to 0.2. All
-    atoms count as one species.
+    atoms count as one species. Dimensionless.
     """
     q, _ = _bond_harmonics(structures, degree, neighbors)
     return q.mean(-1).norm(dim=0)
@@ -234,7 +234,8 @@ def mean_square_displacement(
 def blocks(series: Tensor, number: int) -> Tensor:
     """Cut (T, B, ...) into consecutive blocks, as replicas: (T // number, number * B, ...).
 
-    What does not fill a block is left out at the start.
+    What does not fill a block is left out at the start; units stay. Raises ValueError for more blocks than
+    frames.
     """
     length = len(series) // number
     if length == 0:
@@ -267,7 +268,7 @@ def lindemann(positions: Tensor, masses: Tensor, spacing: float | Tensor, window
     The reference runs: deviations are from the mean over the same `window` frames, so that crystals, also
     after rare jumps, keep a small value; the window must be long against a vibration. positions, masses:
     as for the mean square displacement. spacing: nearest-neighbor distance, angstrom (bcc: sqrt(3)/2 a),
-    number or (B,).
+    number or (B,). Dimensionless. Raises ValueError for a window shorter than 2 or longer than the run.
     """
     if not 2 <= window <= len(positions):
         raise ValueError(f"window of {window} frames in {len(positions)}: give 2 up to all")

@@ -50,7 +50,10 @@ def figure(
 def band(
     axes: Axes, x: Sequence[float], samples: np.ndarray, kind: str, label: str | None = None, **style: Any
 ) -> None:
-    """Mean of samples (n, len(x)) over their first axis as a line, with a band of one standard deviation."""
+    """Mean of samples (n, len(x)) over their first axis as a line, with a band of one standard deviation.
+
+    Numbers are drawn in the unit they come in, here and below: the axes' labels say it.
+    """
     mean, spread = np.mean(samples, axis=0), np.std(samples, axis=0, ddof=1) if len(samples) > 1 else 0
     axes.plot(x, mean, color=COLORS[kind], label=label or kind, **style)
     axes.fill_between(x, mean - spread, mean + spread, color=COLORS[kind], alpha=0.2, linewidth=0)
@@ -59,7 +62,7 @@ def band(
 def parity(
     axes: Axes, reference: np.ndarray, predicted: np.ndarray, kind: str, label: str | None = None
 ) -> None:
-    """Predicted against reference, with the diagonal; arrays of one shape."""
+    """Predicted against reference, with the diagonal; arrays of one shape and in one unit."""
     axes.scatter(
         reference, predicted, s=12, color=COLORS[kind], marker=MARKERS[kind], alpha=0.7, label=label or kind
     )

@@ -75,7 +75,7 @@ class Structures:
                 )
 
     def moved(self, positions: Tensor, cells: Tensor | None = None) -> Structures:
-        """The same atoms at other positions, in the same cells or in others.
+        """The same atoms at other positions (B, N, 3), in the same cells or in others (B, 3, 3), angstrom.
 
         Dynamics calls it at every step, so nothing is checked: the next search for neighbors does that.
         """

@@ -7,6 +7,25 @@ CODATA 2018 values, SI definitions where exact.
 
 from math import pi, sqrt
 
+__all__ = [
+    "GPa",
+    "K",
+    "Ry",
+    "W_per_m_K",
+    "amu",
+    "angstrom",
+    "bohr",
+    "coulomb_constant",
+    "eV",
+    "fs",
+    "hartree",
+    "hbar",
+    "kB",
+    "meV",
+    "ps",
+    "second",
+]
+
 ELEMENTARY_CHARGE = 1.602176634e-19  # C, exact
 ATOMIC_MASS = 1.66053906660e-27  # kg
 BOLTZMANN = 1.380649e-23  # J/K, exact

@@ -83,7 +83,7 @@ class NetworkFile:
 
     @property
     def matrices(self) -> list[np.ndarray]:
-        """Weights of each layer, (n_out, n_in + 1), bias in the last column."""
+        """Weights of each layer, (n_out, n_in + 1), dimensionless, bias in the last column."""
         shapes = zip(self.n_nodes[1:], self.n_nodes[:-1] + 1, strict=True)
         blocks = np.split(self.weights, self.weight_offsets[1:-1])
         return [block.reshape(shape, order="F") for block, shape in zip(blocks, shapes, strict=True)]

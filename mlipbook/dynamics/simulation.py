@@ -130,7 +130,7 @@ class Simulation:
         self, state: State, until: int, forces: CommitteeMean, kT: Target, pressure: Target, advice: str
     ) -> Iterator[State]:
         """The states after each step, the last one as a store gives it back: nothing hidden passes between
-        chunks.
+        chunks. Raises Unstable.
         """
         while state.step < until:
             try:
@@ -142,7 +142,10 @@ class Simulation:
             yield state
 
     def targets(self, state: State) -> tuple[Target, Target]:
-        """kT (eV) and pressure (eV/A^3) as functions of the step; ramps begin at this state."""
+        """kT (eV) and pressure (eV/A^3) as functions of the step; ramps begin at this state.
+
+        Raises ValueError for a temperature that is not positive.
+        """
 
         def target(schedule: Numbers | Ramp, name: str, unit: float = 1.0) -> Target:
             if not isinstance(schedule, Ramp):

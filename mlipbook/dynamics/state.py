@@ -86,7 +86,7 @@ class State:
 
     @cached_property
     def mass_column(self) -> Tensor:
-        """(N, 1), to divide momenta by."""
+        """(N, 1) amu, to divide momenta by."""
         return self.masses.unsqueeze(-1)
 
     @cached_property

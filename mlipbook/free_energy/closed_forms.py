@@ -58,7 +58,7 @@ def soft_core_y(
 def soft_core_virial(y: float) -> float:
     """beta F_ex/N of soft spheres (n = 12) from the virial coefficients B_2 to B_8, good up to freezing.
 
-    Tan, Schultz, Kofke, Mol. Phys. 109, 123 (2011), Table 1; B_2 = 2 pi/3 Gamma(3/4) is exact.
+    Dimensionless. Tan, Schultz, Kofke, Mol. Phys. 109, 123 (2011), Table 1; B_2 = 2 pi/3 Gamma(3/4) is exact.
     """
     x = sqrt(2) * y  # rho sigma^3 (beta mu)^(1/4)
     return sum(B * x**k / k for k, B in enumerate(VIRIALS, start=1))

@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Path:
-    """int_0^1 f dlambda = sum weights f(lam); lam (n,), increasing, and weights (n,)."""
+    """int_0^1 f dlambda = sum weights f(lam); lam (n,), increasing, and weights (n,), dimensionless."""
 
     lam: np.ndarray
     weights: np.ndarray
@@ -23,7 +23,8 @@ def path(points: int, k: float = 0.75) -> Path:
     """Gauss-Legendre points of Eq. 8-9: lambda = ((x + 1)/2)^(1/(1 - k)), weights w lambda^k/(2 (1 - k)).
 
     k = 1 - 3/n suits the way from the ideal gas to a soft core of power n, whose integrand diverges as
-    lambda^(3/n - 1): it becomes a power series in (x + 1)/2. k = 0 is Gauss-Legendre in lambda itself.
+    lambda^(3/n - 1): it becomes a power series in (x + 1)/2. k = 0 is Gauss-Legendre in lambda itself. All
+    are dimensionless.
     Raises ValueError unless points >= 1 and 0 <= k < 1.
     """
     if points < 1 or not 0 <= k < 1:

@@ -153,6 +153,7 @@ def measured_spring(
     """factor * 3 kT/<u^2>, eV/A^2, from a short run that starts at the sites and holds their center.
 
     The soft modes of a crystal make <u^2> large; a spring 1.3-1.6 times stiffer keeps the variance low.
+    Raises ValueError for a time step that the lightest atom does not allow.
     """
     refuse_time_step(timestep, structures.masses)
     potential = placed(potential, structures.positions.device)

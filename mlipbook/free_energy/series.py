@@ -54,7 +54,7 @@ class Window:
 
     @property
     def lasts(self) -> float:
-        """Autocorrelation times that each copy's series lasts."""
+        """Number of autocorrelation times that each copy's series lasts."""
         return len(self.difference) * self.interval / self.autocorrelation_time
 
     @property
@@ -65,7 +65,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Windows:
-    """What was sampled along a path: a Window for each lambda."""
+    """What was sampled along a path: a `Window` for each lambda; temperature: K."""
 
     windows: tuple[Window, ...]
     temperature: float

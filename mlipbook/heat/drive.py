@@ -51,7 +51,7 @@ class HeatField:
         return without_total(coupled, state.masses) + share * self.field[:, None]
 
     def change(self, state: State, momenta: Tensor) -> Tensor:
-        """What other momenta (B, N, 3) add to the force: kinetic energies are all that they change."""
+        """What other momenta (B, N, 3) add to the force, eV/A: kinetic energies are all that they change."""
         more = (momenta.square() - state.momenta.square()).sum(-1) / (2 * state.masses)
         return without_total(more[..., None] * self.field[:, None], state.masses)
 
@@ -68,7 +68,7 @@ class ColorField:
         return without_total(own[:, None] * self.field[:, None], state.masses)
 
     def change(self, state: State, momenta: Tensor) -> Tensor:
-        """None: the force does not depend on momenta."""
+        """Zeros, eV/A: the force does not depend on momenta."""
         return torch.zeros_like(momenta)
 
 
@@ -98,7 +98,10 @@ class DrivenNoseHoover(NoseHoover):
         return state.updated(step=state.step + 1)
 
     def refuse_other_virials(self, forces: Forces) -> None:
-        """Dynamics asks potentials for virials II; only a `Booked` one answers with those of the drive."""
+        """Dynamics asks potentials for virials II; only a `Booked` one answers with those of the drive.
+
+        Raises TypeError for any other.
+        """
         if not isinstance(self.drive, HeatField):
             return
         potential, wanted = isinstance(forces, CommitteeMean) and forces.potential, self.drive.definition
@@ -111,7 +114,10 @@ class DrivenNoseHoover(NoseHoover):
             )
 
     def kicked(self, state: State, dt: float, kT: Number) -> State:
-        """p <- p + (F + F^ext) dt, F^ext at the momenta in the middle of the kick (one correction)."""
+        """p <- p + (F + F^ext) dt, F^ext at the momenta in the middle of the kick (one correction).
+
+        dt: internal time; kT: eV.
+        """
         forces = state.evaluated.forces + self.drive(state, kT)
         middle = state.momenta + dt / 2 * forces
         return state.updated(momenta=state.momenta + dt * (forces + self.drive.change(state, middle)))

@@ -25,7 +25,7 @@ def flux_parts(
 ) -> tuple[Tensor, Tensor]:
     """The two parts of Eq. 11: convective, sum_i (t_i + eps_i) v_i, and virial, sum_i W_i v_i; (B, 3) each.
 
-    Arguments, units and errors as in `flux`.
+    eV A per internal time. Arguments as in `flux`, and raises what that does.
     """
     velocities = torch.as_tensor(velocities).to(structures.positions)
     if velocities.shape != structures.positions.shape:

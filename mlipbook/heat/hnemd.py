@@ -102,6 +102,9 @@ def hnemd(
 ) -> Response:
     """Drive the heat flux of a definition (Eq. 11-14) by a field, and measure what flows.
 
+    Returns a `Response`: its `kappa` is the conductivity, a `Value` in W/m/K with its standard error; its
+    series are in internal units.
+
     state: B replicas at rest, at their temperature; one batch. field: 1/A, a number (along x), (3,), or
     (B, 3). color: an element whose current is driven instead, the field then in eV/A. thermostat_time of the
     single Nose-Hoover thermostat, settle (left out of the averages), timestep: internal units. The gauge is

@@ -19,6 +19,7 @@ class CloserThanTrained(UserWarning):
 
 
 def species_pair(a: int, b: int) -> tuple[str, str]:
+    """Symbols of two atomic numbers in alphabetical order, the key of tables of pairs: ("Ag", "Se")."""
     first, second = sorted((chemical_symbols[a], chemical_symbols[b]))
     return first, second
 

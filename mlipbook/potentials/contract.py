@@ -65,7 +65,7 @@ class Potential(Protocol):
 
 
 class Base(nn.Module):
-    """What most potentials have in common; its tensors, if it has any, tell device and dtype."""
+    """What most potentials have in common; its tensors, if it has any, tell device and dtype. Angstrom."""
 
     cutoff: float
     members: int = 1

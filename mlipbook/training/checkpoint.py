@@ -38,7 +38,7 @@ class History:
 
     @property
     def best_epoch(self) -> np.ndarray:
-        """(members,) epoch whose parameters each member kept."""
+        """Number of the epoch, (members,), whose parameters each member kept."""
         return np.argmin(np.array(self.valid_cost), axis=0)
 
 
