@@ -41,6 +41,7 @@ def _parser() -> ArgumentParser:
     sub.add_argument("calculator", help="what makes it, as module:name (ase.calculators.emt:EMT)")
     sub.add_argument("output", help="labeled extxyz file")
     sub.add_argument("--store", help="folder that keeps finished labels, to go on from after a stop")
+    sub.add_argument("--model", help="with --store: a word for what the calculator's name does not tell")
     sub = command(fit, help="fit a potential to a bundled data set")
     sub.add_argument("dataset", nargs="?", default="na-gamma")
     sub.add_argument("--cost", choices=("EF", "EFP"), default="EFP")
@@ -73,17 +74,43 @@ def datasets(arguments: Namespace) -> None:
         print(f"{name}: {line}")
 
 
-def label(arguments: Namespace) -> None:
-    from importlib import import_module
+def label(arguments: Namespace) -> int:
+    import io
 
     import ase.io
 
-    from mlipbook import labels
+    from mlipbook import archive, labels
 
-    module, _, name = arguments.calculator.partition(":")
-    calculator = getattr(import_module(module), name)
-    frames = labels.label(ase.io.read(arguments.structures, ":"), calculator, arguments.store)
-    ase.io.write(arguments.output, frames, format="extxyz")
+    with archive.reading(arguments.structures, "a file of structures that ASE reads", "give an extxyz file"):
+        structures = ase.io.read(arguments.structures, ":")
+    calculator = _calculator(arguments.calculator)
+    with archive.replacing(arguments.output) as file:  # a place that cannot be written costs no labels
+        frames = labels.label(structures, calculator, arguments.store, model=arguments.model)
+        if not frames:
+            raise ValueError(f"none of {len(structures)} structures was labeled, nothing is written")
+        text = io.StringIO()
+        ase.io.write(text, frames, format="extxyz")
+        file.write(text.getvalue().encode())
+    print(f"{arguments.output}: {len(frames)} of {len(structures)} structures with labels")
+    return len(frames) < len(structures)
+
+
+def _calculator(given: str) -> Any:
+    """What makes a calculator, from module:name; tried once."""
+    from importlib import import_module
+
+    module, _, name = given.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+        made = found if hasattr(found, "get_property") and not isinstance(found, type) else found()
+    except Exception as error:  # their module may fail in any way
+        raise ValueError(
+            f"{given}: gives no calculator ({type(error).__name__}: {error}); name what makes one without "
+            "arguments as module:name, such as ase.calculators.emt:EMT"
+        ) from error
+    if not hasattr(made, "get_property"):
+        raise ValueError(f"{given}: makes a {type(made).__name__}, which is no calculator of ASE")
+    return found
 
 
 def fit(arguments: Namespace) -> None:
@@ -109,9 +136,15 @@ def study(arguments: Namespace) -> int:
 
 
 def new_chapter(arguments: Namespace) -> None:
+    from mlipbook import archive
+
     path = notebooks.BOOK / f"{Path(arguments.notebook).stem}.ipynb"
+    if path.exists() and any(cell.get("outputs") for cell in notebooks.read(path)["cells"]):
+        raise ValueError(f"{path} holds an executed chapter; remove it first, or take another name")
     draft = arguments.text or Path(frame.__file__).parent / "chapter.txt"
-    path.write_text(json.dumps(frame.from_text(draft.read_text()), indent=1, ensure_ascii=False) + "\n")
+    chapter = json.dumps(frame.from_text(draft.read_text()), indent=1, ensure_ascii=False) + "\n"
+    with archive.replacing(path) as file:
+        file.write(chapter.encode())
     print(f"wrote {path}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
@@ -47,6 +48,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if isinstance(error.__cause__, OSError):  # says so already, of another file
+            raise
         raise OSError(
             error.errno,
             f"{path} cannot be written ({error.strerror or error}); what was written before is complete: "
@@ -64,6 +67,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     path = Path(path)
     temporary = path.with_name(f"{path.name}.{HOST}-{os.getpid()}-{uuid4().hex[:8]}.tmp")
     with writing(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent)
         try:
