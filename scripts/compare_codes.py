@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from mlipbook import bookkit, datasets
-from mlipbook.studies.exploration.active_learning import rmse
+from mlipbook.averages import mean
 from mlipbook.units import GPa, meV
 
 RESULTS = Path(__file__).parents[1] / "results" / "full"
@@ -65,7 +65,9 @@ def main(folder: Path) -> None:
             target, row = compared(name, again, bundled[again.info["frame"]])
             found.setdefault(target, []).append(row)
     for target, rows in found.items():
-        records = {key: rmse(np.array([row[key] ** 2 for row in rows]), unit) for key, unit in UNITS.items()}
+        records = {
+            key: (mean([row[key] ** 2 for row in rows]) ** 0.5).record(unit) for key, unit in UNITS.items()
+        }
         seconds = time.perf_counter() - began
         bookkit.save_result(RESULTS / f"{target}.json", records, seconds, seed=0, rows=rows)
 

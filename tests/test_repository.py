@@ -1,6 +1,5 @@
 """What the files at the top of the repository say about each other."""
 
-import ast
 import hashlib
 import json
 import re
@@ -123,26 +122,6 @@ def test_the_changelog_has_the_version_and_dates():
     assert re.findall(r"^### (.*)$", text, re.MULTILINE) == sorted(
         re.findall(r"^### (\d{4}-\d\d-\d\d)$", text, re.MULTILINE), reverse=True
     )
-
-
-def module_sizes(path: Path) -> list[str]:
-    """What is longer in a module than a reader can hold."""
-    text = path.read_text()
-    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
-    lengths = {f.name: f.end_lineno - f.lineno + 1 for f in functions}
-    found = [f"{path.name}: {name}, {n} lines" for name, n in lengths.items() if n > 48]
-    return found + ([f"{path.name}: {n} lines"] if (n := text.count("\n")) > 260 else [])
-
-
-def test_modules_functions_and_folders_are_of_a_size_to_be_read_at_once():
-    package = ROOT / "mlipbook" / "studies"
-    folders = [
-        package,
-        *(path for path in package.rglob("*") if path.is_dir() and path.name != "__pycache__"),
-    ]
-    found = [line for path in package.rglob("*.py") for line in module_sizes(path)]
-    found += [f"{folder.name}: {n} modules" for folder in folders if (n := len([*folder.glob("*.py")])) > 15]
-    assert not found
 
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

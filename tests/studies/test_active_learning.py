@@ -68,12 +68,6 @@ def test_squared_errors_are_those_of_the_library():
     assert found["diagonal stress"] > 1.5 * found["off-diagonal stress"]  # both frames are under pressure
 
 
-def test_records_of_root_mean_squares():
-    found = study.rmse(np.array([1.0, 4.0, 4.0]), "GPa")
-    assert found["value"] == pytest.approx(3**0.5) and found["n"] == 3
-    assert found["sem"] == pytest.approx(1 / (2 * 3**0.5))
-
-
 def test_stop_rule_looks_at_the_largest_spread_of_each_trajectory():
     records = [{"samples": 3, "spread max": x} for x in (1.0, 19.0, 21.0)] + [{"samples": 0}]
     found = study.stop_rule(records, 10.0)

@@ -21,6 +21,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from mlipbook import bookkit
+from mlipbook.averages import mean
 from mlipbook.studies.command import Profile, Result, command
 
 TIMESTEP, THERMOSTAT_TIME, BAROSTAT_TIME, CHAIN = 0.05, 1.0, 3.0, 3
@@ -147,25 +148,13 @@ def density(V: np.ndarray, shape: float) -> np.ndarray:
 
 def moments(V: np.ndarray, name: str) -> dict[str, dict]:
     """Mean and variance of volumes (T, replicas) with their standard errors over the replicas, as records."""
-    n = V.shape[1]
     found = {"<V>": (V.mean(0), "kT/P"), "var V": (((V - V.mean()) ** 2).mean(0), "(kT/P)^2")}
-    return {
-        f"ideal gas: {moment}, {name}": {
-            "value": x.mean(),
-            "sem": x.std(ddof=1) / n**0.5,
-            "n": n,
-            "unit": unit,
-        }
-        for moment, (x, unit) in found.items()
-    }
+    return {f"ideal gas: {moment}, {name}": mean(x).record(unit) for moment, (x, unit) in found.items()}
 
 
 def records(volumes: dict[str, np.ndarray]) -> dict[str, dict]:
     """The moments of all barostats under the names of the chapter."""
-    found: dict[str, dict] = {}
-    for name, V in volumes.items():
-        found |= moments(V, name)
-    return found
+    return {key: item for name, V in volumes.items() for key, item in moments(V, name).items()}
 
 
 def simulate(size: SimpleNamespace, seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

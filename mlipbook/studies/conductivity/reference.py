@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from mlipbook import bookkit
+from mlipbook.averages import Value
 from mlipbook.dynamics import State, thermalize
 from mlipbook.heat import Response, predicted_error, without_enthalpy
 from mlipbook.heat.green_kubo import correlation
@@ -33,7 +35,6 @@ from mlipbook.potentials import AgSe
 from mlipbook.structures import Structures
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.conductivity.readings import Numbers, integrals, lag_of
-from mlipbook.studies.conductivity.records import record
 from mlipbook.studies.conductivity.report import columns_of, running_of
 from mlipbook.studies.conductivity.runs import (
     BLOCK,
@@ -193,16 +194,16 @@ def records(equilibrium: Any, fields: Numbers) -> dict[str, dict]:
     """
     n = len(equilibrium["correlations"])
     _, _, corrected, error, *_ = values_of(equilibrium)
-    out = {"Green-Kubo, zero mass current": record(corrected, error, n, "W/m/K")}
-    out["Green-Kubo: length"] = record(n * float(equilibrium["length"]) / (1000 * ps), None, n, "ns")
+    out = {"Green-Kubo, zero mass current": Value(corrected, error, n).record("W/m/K")}
+    out["Green-Kubo: length"] = Value(n * float(equilibrium["length"]) / (1000 * ps), nan, n).record("ns")
     columns = ("names", "kappa", "error", "replicas", "time")
     for name, kappa, own_error, replicas, ns in zip(*(fields[x] for x in columns), strict=True):
-        out[f"HNEMD at {name}"] = record(kappa, own_error, replicas, "W/m/K")
-        out[f"HNEMD at {name}: length"] = record(ns, None, replicas, "ns")
+        out[f"HNEMD at {name}"] = Value(kappa, own_error, replicas).record("W/m/K")
+        out[f"HNEMD at {name}: length"] = Value(ns, nan, replicas).record("ns")
     if "F and -F" in fields["names"]:
-        one, other = out["HNEMD at F and -F"], out["Green-Kubo, zero mass current"]
-        z = (one["value"] - other["value"]) / np.hypot(one["sem"], other["sem"])
-        out["HNEMD at F and -F less Green-Kubo, in errors"] = record(z, None, 1, "")
+        names = "HNEMD at F and -F", "Green-Kubo, zero mass current"
+        one, other = (Value.from_record(out[name]) for name in names)
+        out["HNEMD at F and -F less Green-Kubo, in errors"] = Value(one.z(other), nan, 1).record()
     return out
 
 

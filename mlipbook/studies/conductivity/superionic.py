@@ -21,6 +21,7 @@ from ase.data import atomic_numbers
 from torch import Tensor
 
 from mlipbook import observables
+from mlipbook.averages import Value, mean
 from mlipbook.dynamics import NPT, NVT, State, Trajectory, thermalize
 from mlipbook.potentials import AgSe, EdgePotential
 from mlipbook.structures import Structures
@@ -149,18 +150,12 @@ def diffusion(trajectory: Trajectory, symbol: str, sizes: Sizes) -> dict[str, An
     """D as a record, 1e-5 cm^2/s."""
     lags, msd = displacements(trajectory, symbol, sizes)
     D, sem = observables.diffusion(lags, msd, sizes.window)
-    return {"value": A2_PER_PS * D, "sem": A2_PER_PS * sem, "n": msd.shape[1], "unit": "1e-5 cm^2/s"}
-
-
-def average(values: Tensor, unit: str) -> dict[str, Any]:
-    """A record of independent values: mean and standard error."""
-    n = len(values)
-    return {"value": float(values.mean()), "sem": float(values.std() / n**0.5), "n": n, "unit": unit}
+    return (A2_PER_PS * Value(D, sem, msd.shape[1])).record("1e-5 cm^2/s")
 
 
 def pieces(series: Tensor, unit: str, number: int = 4) -> dict[str, Any]:
     """A record of series (T, B) from means over `number` blocks of each replica."""
-    return average(observables.blocks(series, number).mean(0), unit)
+    return mean(observables.blocks(series, number).mean(0)).record(unit)
 
 
 def at_constant_volume(trajectory: Trajectory, sizes: Sizes) -> dict[str, dict]:
@@ -176,9 +171,9 @@ def at_constant_volume(trajectory: Trajectory, sizes: Sizes) -> dict[str, dict]:
         lags, msd = displacements(trajectory, symbol, sizes)
         found[f"D of {symbol}"] = diffusion(trajectory, symbol, sizes)
         last = msd[lags <= sizes.window[1]][-1]
-        found[f"MSD of {symbol} after {sizes.window[1]:g} ps"] = average(last, "A^2")
+        found[f"MSD of {symbol} after {sizes.window[1]:g} ps"] = mean(last).record("A^2")
     for pair, g in distributions(trajectory).items():
-        found[f"first peak of {pair}"] = average(first_peak(g), "A")
+        found[f"first peak of {pair}"] = mean(first_peak(g)).record("A")
     return {f"{TEMPERATURE:.0f} K: {name}": record for name, record in found.items()}
 
 
@@ -201,12 +196,12 @@ def truncation(structures: Structures) -> dict[str, dict]:
     """Records over the structures of what the model's Coulomb interaction leaves out."""
     found = differences(structures)
     scatter, n = float(found["energy"].std()), len(structures)
-    of_energy = {"value": scatter, "sem": scatter / (2 * (n - 1)) ** 0.5, "n": n, "unit": "meV/atom"}
+    of_energy = Value(scatter, scatter / (2 * (n - 1)) ** 0.5, n)
     return {
-        "Coulomb: rms of forces": average(found["full force"], "eV/A"),
-        "Coulomb: rms difference of forces": average(found["force"], "eV/A"),
-        "Coulomb: difference of pressure": average(found["pressure"], "GPa"),
-        "Coulomb: scatter of the difference of energy": of_energy,
+        "Coulomb: rms of forces": mean(found["full force"]).record("eV/A"),
+        "Coulomb: rms difference of forces": mean(found["force"]).record("eV/A"),
+        "Coulomb: difference of pressure": mean(found["pressure"]).record("GPa"),
+        "Coulomb: scatter of the difference of energy": of_energy.record("meV/atom"),
     }
 
 

@@ -24,6 +24,7 @@ from ase import Atoms
 
 from mlipbook import archive, datasets
 from mlipbook.accuracy import errors, predict
+from mlipbook.averages import mean
 from mlipbook.potentials import CloserThanTrained
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.command import command
@@ -87,13 +88,6 @@ def squared_errors(committee: ANNPotential, frames: Sequence[Atoms]) -> dict[str
         for name, error in errors.items():
             columns[name].append((error**2).mean())
     return {name: np.array(column) for name, column in columns.items()}
-
-
-def rmse(squares: np.ndarray, unit: str) -> dict[str, float | int | str]:
-    """A record: root mean square over frames, and its standard error."""
-    value, n = float(np.sqrt(squares.mean())), len(squares)
-    sem = float(squares.std(ddof=1) / n**0.5 / (2 * value)) if n > 1 else float("nan")
-    return {"value": value, "sem": sem, "n": n, "unit": unit}
 
 
 def pick(frames: Sequence[Atoms], spread: np.ndarray, count: int) -> list[int]:
@@ -185,7 +179,7 @@ def error_report(committee: ANNPotential, frames: Sequence[Atoms]) -> dict[str, 
     for atoms in frames:
         groups.setdefault(f"{atoms.info.get('kind', 'old')}, {atoms.info['split']}", []).append(atoms)
     return {
-        f"{group}: {name}": rmse(squares, UNITS[name])
+        f"{group}: {name}": (mean(squares) ** 0.5).record(UNITS[name])
         for group, members in sorted(groups.items())
         for name, squares in squared_errors(committee, members).items()
     }

@@ -9,16 +9,15 @@ import numpy as np
 from ase import Atoms
 
 from mlipbook import datasets
+from mlipbook.averages import mean
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.exploration.active_learning import (
     UNITS,
     force_spread,
-    rmse,
     squared_errors,
     train_committee,
 )
 from mlipbook.studies.sodium import by_part
-from mlipbook.studies.stress.training import statistics
 from mlipbook.units import meV
 
 HOT = 600  # K, liquid that needs a group of its own
@@ -44,11 +43,13 @@ def assess(
     for trained, (on_new, on_old) in results.items():
         for name, unit in UNITS.items():
             for group, here in groups.items():
-                records[f"{group}, {trained} new frames: {name}"] = rmse(on_new[name][here], unit)
-            records[f"old test, {trained} new frames: {name}"] = rmse(on_old[name], unit)
+                records[f"{group}, {trained} new frames: {name}"] = (mean(on_new[name][here]) ** 0.5).record(
+                    unit
+                )
+            records[f"old test, {trained} new frames: {name}"] = (mean(on_old[name]) ** 0.5).record(unit)
     ratio = np.sqrt(results["without"][0]["force"]) * meV / force_spread(base, new)
     for group, here in groups.items():
-        records[f"{group}: force error over spread"] = statistics(ratio[here], "")
+        records[f"{group}: force error over spread"] = mean(ratio[here]).record()
     return records
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from ase.md.langevin import Langevin
 
 from mlipbook import archive, datasets
 from mlipbook.accuracy import predict
+from mlipbook.averages import Value, mean
 from mlipbook.calculator import Calculator
 from mlipbook.dft import PlaneWaveDFT
 from mlipbook.potentials.ann import ANNPotential
@@ -109,10 +111,10 @@ def series(frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
     }
 
 
-def block_average(values: np.ndarray, blocks: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over the first axis, and its standard error from the means of equal blocks."""
+def block_average(values: np.ndarray, blocks: int = 5) -> Value:
+    """Mean over the first axis, and its standard error from the means of equal blocks; n: all values."""
     means = np.stack([block.mean(axis=0) for block in np.array_split(values, blocks)])
-    return values.mean(axis=0), means.std(axis=0, ddof=1) / blocks**0.5
+    return Value(values.mean(axis=0), mean(means).error, len(values))
 
 
 def own_frames(potential: ANNPotential, begin: Atoms, temperature: float, length: float) -> list[Atoms]:
@@ -133,16 +135,11 @@ def errors_along(potential: ANNPotential, frames: Sequence[Atoms]) -> dict[str, 
     energy = np.array([(p["energy"].mean() - a.get_potential_energy()) / len(a) for a, p in pairs]) / meV
     pressure = -np.array([(p["stress"].mean(0) - a.get_stress())[:3].mean() for a, p in pairs]) / GPa
     force = np.array([((p["forces"].mean(0) - a.get_forces()) ** 2).mean() for a, p in pairs]) / meV**2
-    squared, sem = block_average(force)
     return {
-        "energy bias": record(*block_average(energy), len(frames), "meV/atom"),
-        "pressure bias": record(*block_average(pressure), len(frames), "GPa"),
-        "force error (RMS)": record(squared**0.5, sem / 2 / squared**0.5, len(frames), "meV/A"),
+        "energy bias": block_average(energy).record("meV/atom"),
+        "pressure bias": block_average(pressure).record("GPa"),
+        "force error (RMS)": (block_average(force) ** 0.5).record("meV/A"),
     }
-
-
-def record(value: Any, sem: Any, n: int, unit: str) -> dict[str, float | int | str | None]:
-    return {"value": float(value), "sem": None if sem is None else float(sem), "n": n, "unit": unit}
 
 
 def compare(
@@ -158,20 +155,16 @@ def compare(
     theirs, ours = ({k: block_average(v) for k, v in series(x).items()} for x in (settled, own))
     records = errors_along(potential, settled)
     for name, unit in (("energy", "meV/atom"), ("pressure", "GPa")):
-        (a, sem_a), (b, sem_b) = ours[name], theirs[name]
-        records[f"{name}, first principles"] = record(b, sem_b, len(settled), unit)
-        records[f"{name}, potential minus first principles"] = record(
-            a - b, np.hypot(sem_a, sem_b), len(settled), unit
-        )
+        records[f"{name}, first principles"] = theirs[name].record(unit)
+        records[f"{name}, potential minus first principles"] = (ours[name] - theirs[name]).record(unit)
     middle = (EDGES[1:] + EDGES[:-1]) / 2
     (g, g_sem), (reference, reference_sem) = ours["g(r)"], theirs["g(r)"]
     scale = (middle**2 * abs(reference - 1)).sum()
     distance = (middle**2 * abs(g - reference)).sum() / scale
-    records["distance of g(r)"] = record(distance, None, len(settled), "")
+    records["distance of g(r)"] = Value(distance, nan, len(settled)).record()
     noise = np.sqrt(2 / np.pi) * np.hypot(g_sem, reference_sem)  # mean of |x| for x with this deviation
-    records["distance of g(r) from noise alone"] = record(
-        (middle**2 * noise).sum() / scale, None, len(settled), ""
-    )
+    noise_alone = Value((middle**2 * noise).sum() / scale, nan, len(settled))
+    records["distance of g(r) from noise alone"] = noise_alone.record()
     curves = {"r": middle, "g": g, "g_sem": g_sem, "reference": reference, "reference_sem": reference_sem}
     return records, {name: curve.tolist() for name, curve in curves.items()}
 

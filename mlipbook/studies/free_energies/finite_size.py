@@ -18,12 +18,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import log, pi
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase.build import bulk
 from ase.data import atomic_masses
 
+from mlipbook.averages import mean
 from mlipbook.dynamics import Langevin, thermalize
 from mlipbook.free_energy import thermal_wavelength
 from mlipbook.potentials import EdgePotential
@@ -148,10 +148,6 @@ def study(
         terms(crystal(committee.member(m).float(), volumes[0], T, seed=m), T, volumes[1], modulus)
         for m in range(committee.members)
     ]
-    results: dict[str, Any] = {}
-    for N in sizes[0]:
-        for name in sizes[0][N]:
-            each = np.array([size[N][name] for size in sizes])
-            item = {"value": each.mean(), "sem": each.std(ddof=1) / len(each) ** 0.5, "n": len(each)}
-            results[f"{name}, {N} atoms"] = {**item, "unit": "meV/atom"}
-    return Result(results)
+    names = [(name, N) for N, found in sizes[0].items() for name in found]
+    each = {(name, N): mean([size[N][name] for size in sizes]) for name, N in names}
+    return Result({f"{name}, {N} atoms": x.record("meV/atom") for (name, N), x in each.items()})

@@ -20,6 +20,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.data import atomic_masses, atomic_numbers
 
+from mlipbook.averages import mean
 from mlipbook.lammps.table import instance
 from mlipbook.studies.command import Result, command
 from mlipbook.units import kB, ps
@@ -134,10 +135,7 @@ def records(clusters: int) -> dict[str, dict[str, Any]]:
     for name, case in CASES.items():
         found = [errors(case, seed) for seed in range(clusters)]
         for stress in found[0]:
-            x = np.array([error[stress] for error in found])
-            sem = float(x.std(ddof=1) / len(x) ** 0.5)
-            items[f"{name}, {stress}"] = {"value": float(x.mean()), "sem": sem, "n": len(x), "unit": ""}
-            print(f"{name}, {stress}: {x.mean():.2e} +- {sem:.1e}")
+            items[f"{name}, {stress}"] = mean([error[stress] for error in found]).record()
     return items
 
 

@@ -12,12 +12,11 @@ results in the units of Lennard-Jones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from mlipbook import bookkit
@@ -100,7 +99,7 @@ def of_field(response: Response, title: str) -> dict[str, dict]:
     predicted = predicted_error(field, response.kappa.value, response.volume, time)
 
     def item(found: Value, unit: float) -> dict[str, Any]:
-        return {"value": found.value / unit, "sem": found.error / unit, "n": n, "unit": ""}
+        return replace(found / unit, n=n).record()
 
     return {
         f"kappa*, {title}": item(response.kappa, UNIT),
@@ -119,9 +118,8 @@ def z_scores(records: dict[str, dict]) -> dict[str, float]:
     for a, b in combinations([name for name in names if name in records], 2):
         if {a, b} == set(EQUILIBRIUM):
             continue
-        x, y = records[a], records[b]
-        title = f"{a.removeprefix('kappa*, ')}, {b.removeprefix('kappa*, ')}"
-        found[title] = (x["value"] - y["value"]) / float(np.hypot(x["sem"], y["sem"]))
+        x, y = (Value.from_record(records[name]) for name in (a, b))
+        found[f"{a.removeprefix('kappa*, ')}, {b.removeprefix('kappa*, ')}"] = x.z(y)
     return found
 
 

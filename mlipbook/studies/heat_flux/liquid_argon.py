@@ -20,6 +20,7 @@ from ase.data import atomic_masses
 from torch import Tensor
 
 from mlipbook import bookkit, heat, neighbors
+from mlipbook.averages import Value
 from mlipbook.dynamics import NVE, Langevin, State, thermalize
 from mlipbook.heat.hnemd import flux_of
 from mlipbook.potentials import EdgePotential, LennardJones, edge_gradients, scatter
@@ -137,22 +138,21 @@ def fluxes(
 def records(found: Fluxes, until: float, cutoff: float) -> dict[str, dict[str, Any]]:
     """What the chapter records. until: longest lag, in TAU. cutoff: of the cepstrum, THz."""
     lag, n = until * TAU, found.heat.shape[1]
-    halves = heat.green_kubo(found.heat, *found.system, until=lag)
-    kappa, error = float(halves.kappa[-1]), float(halves.kappa_error[-1])
+
+    def read(curves: Any) -> Value:
+        return Value(curves.kappa[-1], curves.kappa_error[-1], n)
+
+    kappa = read(heat.green_kubo(found.heat, *found.system, until=lag))
     cepstrum = heat.cepstral(found.heat, *found.system, cutoff=cutoff / ps)
 
-    def item(value: float, sem: float, unit: str = "LJ units") -> dict[str, Any]:
-        return {"value": value, "sem": sem, "n": n, "unit": unit}
-
     items = {
-        "kappa, Green-Kubo": item(kappa, error, "W/m/K"),
-        "kappa*, Green-Kubo": item(kappa / UNIT, error / UNIT),
-        "kappa*, cepstral": item(cepstrum.value / UNIT, cepstrum.error / UNIT),
+        "kappa, Green-Kubo": kappa.record("W/m/K"),
+        "kappa*, Green-Kubo": (kappa / UNIT).record("LJ units"),
+        "kappa*, cepstral": (Value(cepstrum.value, cepstrum.error, n) / UNIT).record("LJ units"),
     }
     for definition, series in found.unequal.items():
-        other = heat.green_kubo(series, *found.system, until=lag)
-        value, error = float(other.kappa[-1]) / UNIT, float(other.kappa_error[-1]) / UNIT
-        items[f"kappa*, unequal energies, {definition}"] = item(value, error)
+        other = read(heat.green_kubo(series, *found.system, until=lag))
+        items[f"kappa*, unequal energies, {definition}"] = (other / UNIT).record("LJ units")
     return items
 
 

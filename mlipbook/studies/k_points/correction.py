@@ -13,12 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
-from mlipbook import datasets
+from mlipbook import averages, datasets
 from mlipbook.accuracy import predict
+from mlipbook.averages import Value
 from mlipbook.potentials import EdgePotential
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.command import Result, command
-from mlipbook.studies.exploration.active_learning import rmse, train_committee
+from mlipbook.studies.exploration.active_learning import train_committee
 from mlipbook.studies.k_points.equations import (
     UNITS,
     Equations,
@@ -67,15 +68,12 @@ def records(
     out = {}
     plain = found.errors(np.zeros(found.X.shape[-1]))
     for name, unit in UNITS.items():
-        squares = plain[name] ** 2
-        value = np.sqrt(squares.mean())
-        sem = squares.std(ddof=1) / len(squares) ** 0.5 / (2 * value)
-        out[f"{pair}: {name}, uncorrected"] = record(value, sem, len(squares), unit)
+        out[f"{pair}: {name}, uncorrected"] = (averages.mean(plain[name] ** 2) ** 0.5).record(unit)
         for m, kind in enumerate(("constant", "linear")):
             for i, size in enumerate(sizes):
                 draws = curves[name][i, :, m]
                 title = f"{pair}: {name}, {kind} correction from {size} frames"
-                out[title] = record(draws.mean(), draws.std(ddof=1), len(draws), unit)
+                out[title] = Value(draws.mean(), draws.std(ddof=1), len(draws)).record(unit)
     return out
 
 
@@ -118,7 +116,8 @@ def transfer_records(
     corrections |= {f"corrected by {len(each)} frames": fit_correction(each) for each in (eight, learned)}
     for title, correction in corrections.items():
         for name, errors in transferred(potential, correction, test).items():
-            out[f"test frames, potential {title}: {name}"] = rmse(errors**2, UNITS[name])
+            rms = averages.mean(errors**2) ** 0.5
+            out[f"test frames, potential {title}: {name}"] = rms.record(UNITS[name])
     return out
 
 
@@ -142,14 +141,10 @@ def large_cell_records(
         errors = np.concatenate([each[name] for each in found])
         for phase, here in (("solid", solid), ("liquid", ~solid)):
             key = f"{title}, {phase}"
-            out[f"{key}, small cells: {name}"] = mean(errors[here & is_small], unit)
-            out[f"{key}, large cells: {name}"] = mean(errors[here & ~is_small], unit)
-            out[f"{key}, large minus small: {name}"] = shift(errors[here], is_small[here], unit)
+            out[f"{key}, small cells: {name}"] = mean(errors[here & is_small]).record(unit)
+            out[f"{key}, large cells: {name}"] = mean(errors[here & ~is_small]).record(unit)
+            out[f"{key}, large minus small: {name}"] = shift(errors[here], is_small[here]).record(unit)
     return out
-
-
-def record(value: float, sem: float, n: int, unit: str) -> dict:
-    return {"value": float(value), "sem": float(sem), "n": n, "unit": unit}
 
 
 @command(saves="k-point-correction")

@@ -10,12 +10,13 @@ liquid can be compared, and for all.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
 
-from mlipbook import datasets
+from mlipbook import averages, datasets
+from mlipbook.averages import Value
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.k_points import free_electrons
 from mlipbook.studies.sodium import cubic
@@ -130,11 +131,12 @@ def records(sets: Mapping[str, Sequence[Atoms]], reference: str = "4k") -> dict[
         phases = {phase: here for phase, here in phases.items() if here.sum() > 1}
         for phase, here in phases.items():
             for quantity, x in every.items():
-                out[f"{pair}, {phase}: {quantity}"] = mean(x[here], unit_of(quantity))
+                out[f"{pair}, {phase}: {quantity}"] = mean(x[here]).record(unit_of(quantity))
         for quantity in free if len(phases) == 3 else ():
             x, title = found.values[quantity], f"{pair}, liquid minus solid: {quantity}"
-            out[title] = shift(x, found.solid, UNITS[quantity])
-            out[f"{title} beyond free electrons"] = shift(x - free[quantity], found.solid, UNITS[quantity])
+            out[title] = shift(x, found.solid).record(UNITS[quantity])
+            beyond = shift(x - free[quantity], found.solid)
+            out[f"{title} beyond free electrons"] = beyond.record(UNITS[quantity])
     return out
 
 
@@ -147,19 +149,16 @@ def unit_of(quantity: str) -> str:
     return UNITS[quantity.removesuffix(" of free electrons")]
 
 
-def mean(samples: np.ndarray, unit: str) -> dict:
-    """A record: mean and its standard error. Raises ValueError for fewer than two samples."""
+def mean(samples: np.ndarray) -> Value:
+    """With its standard error. Raises ValueError for fewer than two samples."""
     if len(samples) < 2:
         raise ValueError(f"a standard error needs two frames or more of each phase, got {len(samples)}")
-    sem = samples.std(ddof=1) / len(samples) ** 0.5
-    return {"value": float(samples.mean()), "sem": float(sem), "n": len(samples), "unit": unit}
+    return averages.mean(samples)
 
 
-def shift(samples: np.ndarray, solid: np.ndarray, unit: str) -> dict:
-    """A record: mean over the liquid minus mean over the solid frames."""
-    one, other = mean(samples[~solid], unit), mean(samples[solid], unit)
-    sem = float(np.hypot(one["sem"], other["sem"]))
-    return {"value": one["value"] - other["value"], "sem": sem, "n": len(samples), "unit": unit}
+def shift(samples: np.ndarray, solid: np.ndarray) -> Value:
+    """Mean over the liquid minus mean over the solid frames; n: all of them."""
+    return replace(mean(samples[~solid]) - mean(samples[solid]), n=len(samples))
 
 
 def _rms(x: np.ndarray) -> float:

@@ -20,6 +20,7 @@ from scipy.special import expit
 
 from mlipbook import datasets
 from mlipbook.accuracy import predict
+from mlipbook.averages import Value, mean
 from mlipbook.potentials import EdgePotential
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.exploration.active_learning import train_committee
@@ -68,16 +69,10 @@ def records(potential: EdgePotential, labels: Mapping[str, Sequence[Atoms]]) -> 
             if len(here) < 2:
                 continue
             missing, strains = missing_stress(potential, here), np.array([shear(a) for a in here])
-            square = (missing**2).mean(1)
-            rms = float(np.sqrt(square.mean()))
-            sem = float(square.std(ddof=1) / len(here) ** 0.5 / (2 * rms))
-            out[f"{name}, {phase}: shear stress missed"] = record(rms, sem, len(here))
-            out[f"{name}, {phase}: per strain"] = record(*slope(strains, missing), len(here))
+            rms = mean((missing**2).mean(1)) ** 0.5
+            out[f"{name}, {phase}: shear stress missed"] = rms.record("GPa")
+            out[f"{name}, {phase}: per strain"] = Value(*slope(strains, missing), len(here)).record("GPa")
     return out
-
-
-def record(value: float, sem: float, n: int) -> dict:
-    return {"value": value, "sem": sem, "n": n, "unit": "GPa"}
 
 
 # ---- without atoms -------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from ase import Atoms
 from torch import Tensor
 
 from mlipbook import bookkit, datasets
+from mlipbook.averages import mean
 from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.command import Profile, Result, command
@@ -148,16 +149,12 @@ def learning_curve(
 
 
 def records(p_U: Sequence[float], p_W: Sequence[float], errors: dict[str, np.ndarray]) -> dict[str, dict]:
-    """Mean and standard error over members of each error at the MARKED points of a map.
-
-    Returns name -> {"value", "sem", "n", "unit"}.
-    """
+    """Mean and standard error over members of each error at the MARKED points of a map."""
     found = {}
     for (label, (u, _, w)), (name, unit) in product(MARKED.items(), UNITS.items()):
         x = errors[name][list(p_U).index(u), list(p_W).index(w)]
         what = "pressure bias" if name == "bias" else f"{name} error"
-        sem = float(x.std(ddof=1) / len(x) ** 0.5)
-        found[f"{what}, {label}"] = {"value": float(x.mean()), "sem": sem, "n": len(x), "unit": unit}
+        found[f"{what}, {label}"] = mean(x).record(unit)
     return found
 
 

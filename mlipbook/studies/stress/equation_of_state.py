@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
+from mlipbook.averages import Value
 from mlipbook.units import GPa
 
 STRETCH = (-0.06, -0.03, 0.0, 0.03, 0.06)  # ln(V/V_frame) of the scaled copies
@@ -79,6 +80,6 @@ def labeled_equation_of_state(frames: Sequence[Atoms], samples: int = 200) -> di
     spread = np.array([equation_of_state(V[k], P[k], shell[k])[:2] for k in draws]).std(0, ddof=1)
     V0, B, _ = equation_of_state(V, P, shell)
     return {
-        "equilibrium volume, labels": {"value": float(V0), "sem": float(spread[0]), "n": n, "unit": "A^3"},
-        "bulk modulus, labels": {"value": float(B), "sem": float(spread[1]), "n": n, "unit": "GPa"},
+        "equilibrium volume, labels": Value(V0, spread[0], n).record("A^3"),
+        "bulk modulus, labels": Value(B, spread[1], n).record("GPa"),
     }

@@ -88,9 +88,3 @@ def rmse(errors: np.ndarray) -> np.ndarray:
 def volume_slope(errors: np.ndarray, volumes: np.ndarray) -> np.ndarray:
     """Slope of pressure errors (members, frames) GPa against ln V, (members,) GPa: minus the error of B."""
     return np.polyfit(np.log(volumes), errors.T, 1)[0]
-
-
-def statistics(samples: np.ndarray, unit: str) -> dict[str, float | int | str]:
-    """Mean and standard error of independent samples (n,), as a record."""
-    sem = float(np.std(samples, ddof=1) / len(samples) ** 0.5)
-    return {"value": float(np.mean(samples)), "sem": sem, "n": len(samples), "unit": unit}

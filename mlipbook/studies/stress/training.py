@@ -16,6 +16,7 @@ import numpy as np
 from ase import Atoms
 
 from mlipbook import bookkit, datasets
+from mlipbook.averages import mean
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.command import Profile, Result, command
 from mlipbook.studies.sodium import Weights, descriptor, of_phase
@@ -34,7 +35,6 @@ from mlipbook.studies.stress.kinds import (  # noqa: F401 - also for whom this i
     by_kind,
     held_out,
     rmse,
-    statistics,
     train_kinds,
     volume_slope,
 )
@@ -170,33 +170,35 @@ def records(found: Comparison) -> dict[str, dict]:
     plain = {"EF": "EF, p_U = 1", "EFP": "EFP, p_U = 1"}
     for short, kind in plain.items():
         for q in ("energy", "force", "stress"):
-            out[f"{q} error, {short}"] = statistics(rmse(full[kind][q]), UNITS[q])
-        out[f"pressure bias, {short}"] = statistics(full[kind]["pressure"].mean(1), "GPa")
+            out[f"{q} error, {short}"] = mean(rmse(full[kind][q])).record(UNITS[q])
+        out[f"pressure bias, {short}"] = mean(full[kind]["pressure"].mean(1)).record("GPa")
         share = rmse(full[kind]["pressure"]) ** 2 / 2 / rmse(full[kind]["stress"]) ** 2
-        out[f"pressure part of the squared stress error, {short}"] = statistics(100 * share, "%")
+        out[f"pressure part of the squared stress error, {short}"] = mean(100 * share).record("%")
     for q in ("force", "stress"):
         difference = rmse(full[plain["EF"]][q]) - rmse(full[plain["EFP"]][q])
-        out[f"{q} error, EF minus EFP"] = statistics(difference, UNITS[q])
+        out[f"{q} error, EF minus EFP"] = mean(difference).record(UNITS[q])
     for phase in ("solid", "liquid"):
         here = [atoms.info["phase"] == phase for atoms in found.frames]
-        out[f"pressure bias, EF, {phase}"] = statistics(full[plain["EF"]]["pressure"][:, here].mean(1), "GPa")
+        out[f"pressure bias, EF, {phase}"] = mean(full[plain["EF"]]["pressure"][:, here].mean(1)).record(
+            "GPa"
+        )
     for short in plain:
         for q in ("force", "stress"):
             heavy = rmse(full[f"{short}, p_U = 100"][q])
-            out[f"{q} error, {short}, p_U = 100"] = statistics(heavy, UNITS[q])
+            out[f"{q} error, {short}, p_U = 100"] = mean(heavy).record(UNITS[q])
     for name in ("wide", "narrow"):
         for short, kind in plain.items():
             errors = found.errors[name][kind]
-            out[f"stress error, {short}, {name}"] = statistics(rmse(errors["stress"]), "GPa")
+            out[f"stress error, {short}, {name}"] = mean(rmse(errors["stress"])).record("GPa")
             slope = volume_slope(errors["pressure"], V)
-            out[f"pressure error against ln V, {short}, {name}"] = statistics(slope, "GPa")
+            out[f"pressure error against ln V, {short}, {name}"] = mean(slope).record("GPa")
     out |= labeled_equation_of_state(of_phase(datasets.load("na-gamma"), "solid"))
     solid, shifted = untrained_solid(), shifts(found)["full"]
     for short, kind in plain.items():
         V0, _, _ = equation_of_state(volumes(solid), found.solid[kind], nearest_shell(solid))
-        out[f"equilibrium volume, {short}"] = statistics(V0, "A^3")
+        out[f"equilibrium volume, {short}"] = mean(V0).record("A^3")
         for name, x in zip(("eps_P/B", "volume shift"), shifted[kind], strict=True):
-            out[f"{name}, {short}"] = statistics(100 * x, "%")
+            out[f"{name}, {short}"] = mean(100 * x).record("%")
     return out
 
 

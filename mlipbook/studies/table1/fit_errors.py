@@ -7,12 +7,14 @@ python -m mlipbook study table1.fit_errors weights
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import nan
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
+from mlipbook.averages import Value, mean
 from mlipbook.potentials.ann import ANNPotential, load
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.k_points.correction import UNITS, transferred
@@ -48,9 +50,14 @@ class Comparison:
         """Mean energy error of liquids less that of solids, (members,) meV/atom, and the standard error over
         frames that all members share: what it does to F_liq - F_sol, to first order."""
         e = self.errors["energy"]
-        liquid, solid = e[:, ~self.solid], e[:, self.solid]
-        sem = np.hypot(*(x.mean(0).std(ddof=1) / x.shape[1] ** 0.5 for x in (liquid, solid)))
-        return liquid.mean(1) - solid.mean(1), float(sem)
+        return e[:, ~self.solid].mean(1) - e[:, self.solid].mean(1), liquid_less_solid(
+            e.mean(0), self.solid
+        ).error
+
+
+def liquid_less_solid(x: np.ndarray, solid: np.ndarray) -> Value:
+    """Of means over frames; n: all of them."""
+    return replace(mean(x[~solid]) - mean(x[solid]), n=len(x))
 
 
 def tested(potential: ANNPotential, frames: Sequence[Atoms]) -> Comparison:
@@ -87,16 +94,10 @@ def correction_records(labels: Labels, pair: tuple[str, str]) -> dict[str, dict]
     out = {}
     for kind, errors in columns.items():
         for name, unit in UNITS.items():
-            square = errors[name] ** 2
-            value = float(np.sqrt(square.mean()))
-            sem = float(square.std(ddof=1) / len(square) ** 0.5 / (2 * value))
-            out[f"{many} minus {few}, {kind}: {name}"] = record(value, sem, len(square), unit)
-        e = errors["energy"]
-        shift = float(e[~solid].mean() - e[solid].mean())
-        sem = float(np.hypot(*(x.std(ddof=1) / len(x) ** 0.5 for x in (e[solid], e[~solid]))))
+            out[f"{many} minus {few}, {kind}: {name}"] = (mean(errors[name] ** 2) ** 0.5).record(unit)
         title = f"{many} minus {few}, {kind}: energy, liquid minus solid"
         sign = -1 if kind == "as they are" else 1  # errors are predicted minus labeled
-        out[title] = record(sign * shift, sem, len(e), "meV/atom")
+        out[title] = (sign * liquid_less_solid(errors["energy"], solid)).record("meV/atom")
     return out
 
 
@@ -108,9 +109,8 @@ def large_cell_records(four: ANNPotential, labels: Labels) -> dict[str, dict]:
     out = {}
     for phase, here in (("solid", solid), ("liquid", ~solid)):
         for name in ("energy", "pressure"):
-            x = errors[name][here]
             title = f"1,024 atoms, corrected potential minus label, {phase}: {name}"
-            out[title] = record(x.mean(), x.std(ddof=1) / len(x) ** 0.5, len(x), UNITS[name])
+            out[title] = mean(errors[name][here]).record(UNITS[name])
     return out
 
 
@@ -118,24 +118,18 @@ def records(setting: str, frames: Sequence[Atoms], found: Comparison) -> dict[st
     out = {}
     for kind in ("direct", "corrected"):
         n = sum(atoms.info["label"] == kind for atoms in frames)
-        out[f"{setting}: {kind} labels"] = {"value": n, "sem": None, "n": n, "unit": "frames"}
+        out[f"{setting}: {kind} labels"] = Value(n, nan, n).record("frames")
     for name, unit in UNITS.items():
         each = np.sqrt((found.errors[name] ** 2).mean(1))
-        out[f"{setting}: {name} error"] = record(each.mean(), spread(each), len(each), unit)
+        out[f"{setting}: {name} error"] = mean(each).record(unit)
     shifts, sem = found.phase_shift()
     n = len(found.solid)
     for m, value in enumerate(shifts):
-        out[f"{setting}, seed {m}: energy error, liquid minus solid"] = record(value, sem, n, "meV/atom")
-    out[f"{setting}: energy error, liquid minus solid"] = record(shifts.mean(), sem, n, "meV/atom")
+        out[f"{setting}, seed {m}: energy error, liquid minus solid"] = Value(value, sem, n).record(
+            "meV/atom"
+        )
+    out[f"{setting}: energy error, liquid minus solid"] = Value(shifts.mean(), sem, n).record("meV/atom")
     return out
-
-
-def spread(values: np.ndarray) -> float:
-    return values.std(ddof=1) / len(values) ** 0.5
-
-
-def record(value: float, sem: float, n: int, unit: str) -> dict:
-    return {"value": float(value), "sem": float(sem), "n": n, "unit": unit}
 
 
 @command(saves="table1-potentials/errors")
@@ -164,9 +158,9 @@ def weights(epochs: int = 80, members: int = 2) -> Result:
     out = {}
     for kind, shift in by_kind(shifts, COMPARED).items():
         title = f"{kind}: energy error, liquid minus solid"
-        out[title] = record(shift.mean(), sem, len(found.solid), "meV/atom")
+        out[title] = Value(shift.mean(), sem, len(found.solid)).record("meV/atom")
     for name, unit in UNITS.items():
         rms = np.sqrt((found.errors[name] ** 2).mean(1))
         for kind, each in by_kind(rms, COMPARED).items():
-            out[f"{kind}: {name} error"] = record(each.mean(), spread(each), members, unit)
+            out[f"{kind}: {name} error"] = mean(each).record(unit)
     return Result(out)
