@@ -21,6 +21,7 @@ from benchmark_dynamics import seconds
 
 import mlipbook as mb
 from mlipbook import free_energy as fe
+from mlipbook.averages import Value, median
 from mlipbook.bookkit import full_file, save_result
 from mlipbook.dynamics import Langevin, Limits, thermalize
 from mlipbook.potentials import Einstein, Mixture
@@ -48,8 +49,8 @@ def cost(phase: str, device: str, steps: int) -> dict[str, dict]:
     start, found = box(phase, device), []
     integrate = fe.solid if phase == "solid" else fe.liquid
     options: dict[str, Any] = {"spring": SPRING} if phase == "solid" else {}
-    options |= {"timestep": TIMESTEP, "error": 0.0, "max_steps": steps, "replicas": REPLICAS}
-    options |= {"equilibration": EQUILIBRATION, "seed": SEED, "progress": False}
+    options["sampling"] = fe.Sampling(0.0, steps, REPLICAS, EQUILIBRATION)
+    options |= {"timestep": TIMESTEP, "seed": SEED, "progress": False}
     spent = seconds(lambda: found.append(integrate(potential(), start, TEMPERATURE, **options)), device)
     error = found[0].windows.integral.error
     share = steps / (steps + EQUILIBRATION)  # of the time that made samples
@@ -63,7 +64,7 @@ def cost(phase: str, device: str, steps: int) -> dict[str, dict]:
     records = {}
     for name, (value, unit) in values.items():
         sem = value * relative / (2 if "error" in name else 1)
-        records[f"{phase}: {name}"] = {"value": value, "sem": sem, "n": 1, "unit": unit}
+        records[f"{phase}: {name}"] = Value(value, sem, 1).record(unit)
         print(f"{phase:8}{name:32}{value:12.4g} ± {sem:.2g} {unit}", flush=True)
     return records
 
@@ -95,10 +96,9 @@ def batch(device: str) -> dict[str, dict]:
         *((name, np.array(x), "ms") for name, x in times.items()),
         ("gain", ratios, ""),
     ]:
-        sem = 1.2533 * values.std(ddof=1) / len(values) ** 0.5
-        key = f"{len(lam)} windows, {name}"
-        records[key] = {"value": float(np.median(values)), "sem": float(sem), "n": len(values), "unit": unit}
-        print(f"{key:40}{np.median(values):10.3f} ± {sem:.3f} {unit}", flush=True)
+        key, found = f"{len(lam)} windows, {name}", median(values)
+        records[key] = found.record(unit)
+        print(f"{key:40}{found.value:10.3f} ± {found.error:.3f} {unit}", flush=True)
     return records
 
 

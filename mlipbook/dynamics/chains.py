@@ -17,7 +17,8 @@ from dataclasses import replace
 from math import e  # e**x is right for arrays, and leaves floats what they are
 from typing import NamedTuple
 
-from mlipbook.dynamics.state import Number, State
+from mlipbook.dynamics.host import Number
+from mlipbook.dynamics.state import State
 
 
 class Chain(NamedTuple):

@@ -7,7 +7,7 @@ potential the kernels that were compiled for it); what it showed and will show i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -52,23 +52,5 @@ def run(
             broken.append((b, stop.state.step))
             begun[b] = stop.state.step
             parts.append(stop.trajectory)
-            state = restarted(stop.state, b, start)
+            state = stop.state.put([b], start.take([b]))  # its thermostat at rest
     return Lasting(joined(parts).observed, lasted, torch.tensor(broken, dtype=torch.int64).view(-1, 2))
-
-
-def restarted(state: State, replica: int, start: State) -> State:
-    """The state with one replica back where it started, its thermostat at rest."""
-
-    def one(now: Tensor, before: Tensor) -> Tensor:
-        now = now.clone()
-        now[replica] = before[replica]
-        return now
-
-    structures = state.structures.moved(
-        one(state.structures.positions, start.structures.positions),
-        one(state.structures.cells, start.structures.cells),
-    )
-    zero = {name: torch.zeros_like(x) for name, x in state.extended.items()}
-    extended = {name: one(x, start.extended.get(name, zero[name])) for name, x in state.extended.items()}
-    momenta = one(state.momenta, start.momenta)
-    return replace(state, structures=structures, momenta=momenta, extended=extended, result=None)

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from mlipbook.dynamics.chains import Chain, at_rest
-from mlipbook.dynamics.state import Extended, Number, State, from_host, noise, on_host, without_total
+from mlipbook.dynamics.host import Extended, Number, from_host, on_host
+from mlipbook.dynamics.state import State, noise, without_total
 from mlipbook.potentials import Evaluation
 from mlipbook.structures import Structures
 

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mlipbook.dynamics.forces import CommitteeMean
+from mlipbook.dynamics.host import Extended, Number, on_host
 from mlipbook.dynamics.methods import Forces, MartynaTobiasKlein, NoseHoover, VelocityVerlet
-from mlipbook.dynamics.state import Extended, Number, State, on_host
+from mlipbook.dynamics.state import State
 from mlipbook.potentials import Evaluation, Potential
 
 

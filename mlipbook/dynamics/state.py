@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -13,12 +13,12 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
+from mlipbook.dynamics.host import Extended, Number, on_host
 from mlipbook.potentials import Evaluation
 from mlipbook.structures import Structures
 from mlipbook.units import kB
 
 Numbers = float | Sequence[float] | np.ndarray | Tensor  # one for all replicas, or one each
-Number = float | np.ndarray  # of each replica, (B,); a float for a single one
 DERIVED = {  # properties of a State that go with its values
     "momenta": ("velocities", "twice_kinetic", "two_K"),
     "structures": ("trace_and_volume",),
@@ -69,6 +69,49 @@ class State:
         new = self.updated(momenta=scale * self.momenta, **changes)
         vars(new)["two_K"] = self.two_K * factor**2
         return new
+
+    def take(self, replicas: Sequence[int] | Tensor, seeds: Sequence[int] | None = None) -> State:
+        """These replicas, in this order, some perhaps several times; seeds: of their own (default: kept)."""
+        rows = torch.as_tensor(replicas, device=self.momenta.device)
+        own = [self.seeds[b] for b in rows.tolist()] if seeds is None else seeds
+        old, result = self.structures, self.result
+        return replace(
+            self,
+            structures=replace(old, positions=old.positions[rows], cells=old.cells[rows]),
+            momenta=self.momenta[rows],
+            seeds=tuple(own),
+            extended={name: x[rows] for name, x in self.extended.items()},
+            result=result and replace(result, **{name: x[rows] for name, x in fields_of(result)}),
+        )
+
+    def put(self, replicas: Sequence[int] | Tensor, other: State) -> State:
+        """With these replicas, each named once, as they are in a state of as many.
+
+        Variables of thermostat and barostat that the other does not have begin at rest, 0. Energies and
+        forces remain if both have them. Raises ValueError for another number of replicas.
+        """
+        rows = torch.as_tensor(replicas, device=self.momenta.device)
+        if len(set(numbers := rows.tolist())) != len(other):
+            raise ValueError(f"{len(other)} replicas for the places {numbers}: give one for each place")
+
+        def into(mine: Tensor, theirs: Tensor) -> Tensor:
+            return mine.index_copy(0, rows, theirs)
+
+        old, new, mine, theirs = self.structures, other.structures, self.result, other.result
+        seeds = dict(enumerate(self.seeds)) | dict(zip(numbers, other.seeds, strict=True))
+        begun = {name: torch.zeros_like(x[rows]) for name, x in self.extended.items()} | dict(other.extended)
+        result = None
+        if mine and theirs:
+            both = zip(fields_of(mine), fields_of(theirs), strict=True)
+            result = replace(mine, **{name: into(x, y) for (name, x), (_, y) in both})
+        return replace(
+            self,
+            structures=old.moved(into(old.positions, new.positions), into(old.cells, new.cells)),
+            momenta=into(self.momenta, other.momenta),
+            seeds=tuple(seeds.values()),
+            extended={name: into(x, begun[name]) for name, x in self.extended.items()},
+            result=result,
+        )
 
     def for_atoms(self, *numbers: Number) -> Sequence[Any]:
         """Numbers of each replica as (B, 1, 1) beside its atoms; of a single one floats are quicker."""
@@ -152,22 +195,9 @@ class State:
         return self.pressure_tensor.diagonal(dim1=-2, dim2=-1).mean(-1)
 
 
-class Extended(Mapping[str, Tensor]):
-    """Variables of thermostat and barostat that stay on the host, as `numbers` (see `on_host`), where each
-    step works with them; who looks one up gets a tensor (B, ...).
-    """
-
-    def __init__(self, numbers: dict[str, Any], state: State):
-        self.numbers, self.like = numbers, state.momenta
-
-    def __getitem__(self, name: str) -> Tensor:
-        return from_host(self.numbers[name], self.like)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.numbers)
-
-    def __len__(self) -> int:
-        return len(self.numbers)
+def fields_of(result: Evaluation) -> list[tuple[str, Tensor]]:
+    """Names and tensors (B, ...)."""
+    return [(field.name, getattr(result, field.name)) for field in fields(result)]
 
 
 def thermalize(
@@ -230,20 +260,6 @@ def noise(seeds: Sequence[int], step: int, structures: Structures) -> Tensor:
         for seed in seeds
     ]
     return torch.as_tensor(np.stack(draws), device=structures.positions.device)
-
-
-def on_host(values: Tensor) -> Any:
-    """Values (B, ...) for arithmetic outside of PyTorch: an array (..., B), or, of a single replica, lists of
-    floats, ten times as quick as arrays of one.
-    """
-    return values.tolist()[0] if len(values) == 1 else values.movedim(0, -1).cpu().numpy()
-
-
-def from_host(numbers: Any, like: Tensor) -> Tensor:
-    """The way back: (B, ...), of as many replicas and on the device of a tensor (B, ...)."""
-    array = np.array(numbers)
-    array = array[None] if len(like) == 1 else np.moveaxis(array, -1, 0)
-    return torch.as_tensor(array, device=like.device)
 
 
 def per_replica(values: Numbers, structures: Structures, name: str) -> Tensor:

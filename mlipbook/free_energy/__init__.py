@@ -4,8 +4,8 @@
     melt = liquid(potential, disordered, temperature=350, timestep=4 * units.fs)
     melt.F - crystal.F                    # eV per atom; print(melt) shows every term
 
-Reading order: closed_forms, path, series, replicas, sampling (lambda windows), soft_core, phases (solid and
-liquid), mbar.
+Reading order: closed_forms, path, series, replicas, sampling (lambda windows), soft_core, starts, phases
+(solid and liquid), mbar.
 """
 
 from mlipbook.averages import Value, average
@@ -19,16 +19,18 @@ from mlipbook.free_energy.closed_forms import (
 )
 from mlipbook.free_energy.mbar import mbar
 from mlipbook.free_energy.path import Path, path
-from mlipbook.free_energy.phases import FreeEnergy, liquid, measured_spring, solid
-from mlipbook.free_energy.replicas import PhaseChange
+from mlipbook.free_energy.phases import FreeEnergy, liquid, solid
+from mlipbook.free_energy.replicas import PhaseChange, Sampling
 from mlipbook.free_energy.sampling import windows
 from mlipbook.free_energy.series import Window, Windows
 from mlipbook.free_energy.soft_core import soft_core_excess
+from mlipbook.free_energy.starts import measured_spring
 
 __all__ = [
     "FreeEnergy",
     "Path",
     "PhaseChange",
+    "Sampling",
     "Value",
     "Window",
     "Windows",

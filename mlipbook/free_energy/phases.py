@@ -10,26 +10,21 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as Folder
-from typing import Any
 
 from ase import Atoms
 
 from mlipbook.averages import Value, average
-from mlipbook.dynamics import Langevin, Limits, thermalize
-from mlipbook.dynamics.state import repeated
 from mlipbook.free_energy.closed_forms import einstein_crystal, ideal_gas, soft_core_cutoff, soft_core_y
 from mlipbook.free_energy.path import path
-from mlipbook.free_energy.replicas import LIQUID, SEEDS, PhaseChange, refuse_time_step
+from mlipbook.free_energy.replicas import DEFAULT, Sampling, refuse_time_step
 from mlipbook.free_energy.sampling import windows
 from mlipbook.free_energy.series import Windows
 from mlipbook.free_energy.soft_core import soft_core_excess
-from mlipbook.observables import steinhardt
+from mlipbook.free_energy.starts import measured_spring, melted, one_box
 from mlipbook.potentials import Einstein, Potential, SoftCore
-from mlipbook.potentials.contract import placed
 from mlipbook.structures import Structures
-from mlipbook.units import bohr, fs, hartree, kB
+from mlipbook.units import bohr, hartree, kB
 
-HEAT = 4.0  # times the temperature, where soft spheres melt: their y falls by a factor of sqrt(2)
 ROUGH = 0.1  # error of the cutoff's first order, as a part of it: 2 % at 6.5 A, 10 % at 5.5 A
 MU, SIGMA = 7.92e-4 * hartree, 6.752 * bohr  # of the paper: eV, A
 
@@ -104,13 +99,13 @@ def solid(
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
     progress: bool = True,
-    **sampling: Any,
+    sampling: Sampling = DEFAULT,
 ) -> FreeEnergy:
     """F of a crystal from the Einstein crystal (Eq. 5-6).
 
     structures: one, or ASE's, atoms of one kind on the ideal lattice sites, on the device where it is to run.
     spring: eV/A^2 (default: `measured_spring`). points, k: of the `path`, to which lambda = 1 is added for U
-    and the pressure. sampling, timestep, seed, store: of `windows`, which names errors and warnings.
+    and the pressure. timestep, seed, store: of `windows`, which names errors and warnings.
     """
     structures, mass = one_box(structures)
     if spring is None:
@@ -129,52 +124,12 @@ def solid(
         seed=seed,
         store=store,
         progress=progress,
-        **sampling,
+        sampling=sampling,
     )
     N, V = structures.n_atoms, float(structures.volumes[0])
     exact = einstein_crystal(N, V, mass, spring, temperature)
     terms = {name: Value(value) for name, value in exact.items()}
     return summed(terms, "Einstein crystal to potential", sampled, V, {"spring": spring})
-
-
-def measured_spring(
-    potential: Potential,
-    structures: Structures,
-    temperature: float,
-    timestep: float,
-    *,
-    factor: float = 1.5,
-    steps: int = 1500,
-    replicas: int = 4,
-    seed: int = 0,
-    store: str | os.PathLike[str] | None = None,
-    progress: bool = True,
-) -> float:
-    """factor * 3 kT/<u^2>, eV/A^2, from a short run that starts at the sites and holds their center.
-
-    The soft modes of a crystal make <u^2> large; a spring 1.3-1.6 times stiffer keeps the variance low.
-    Raises ValueError for a time step that the lightest atom does not allow.
-    """
-    refuse_time_step(timestep, structures.masses)
-    potential = placed(potential, structures.positions.device)
-    masses = structures.masses
-
-    def mean_square(state):  # type: ignore[no-untyped-def]
-        u = state.structures.positions - structures.positions
-        u = u - (masses[:, None] * u).sum(1, keepdim=True) / masses.sum()
-        return u.square().sum(-1).mean(-1)
-
-    state = thermalize(repeated(structures, replicas), temperature, SEEDS * seed + SEEDS // 2)
-    trajectory = Langevin(potential, timestep, temperature).run(
-        state,
-        steps,
-        observe={"u2": mean_square},
-        limits=Limits(closest=0.0),
-        store=store,
-        progress=progress,
-    )
-    late = trajectory.observed["u2"][len(trajectory.time) // 3 :]
-    return factor * 3 * kB * temperature / float(late.mean())
 
 
 def liquid(
@@ -191,7 +146,7 @@ def liquid(
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
     progress: bool = True,
-    **sampling: Any,
+    sampling: Sampling = DEFAULT,
 ) -> FreeEnergy:
     """F of a liquid from the ideal gas by way of soft spheres (Eq. 5-9).
 
@@ -221,7 +176,7 @@ def liquid(
         seed=seed,
         store=store,
         progress=progress,
-        **sampling,
+        sampling=sampling,
     )
     shift = soft_core_cutoff(N / V, mu, sigma, cutoff)
     terms = {
@@ -230,50 +185,6 @@ def liquid(
         "cutoff of the soft core": Value(shift, ROUGH * abs(shift)),
     }
     return summed(terms, "soft core to potential", sampled, V, {"mu": mu, "sigma": sigma, "y": y})
-
-
-def melted(
-    core: Potential,
-    structures: Structures,
-    temperature: float,
-    timestep: float,
-    seed: int,
-    store: Folder | None,
-    progress: bool,
-    steps: int = 1000,
-) -> Structures:
-    """The structure after some time as hot soft spheres, then as such at this temperature.
-
-    A superheated crystal of soft spheres outlives thousands of steps, and what is left of it grows again near
-    lambda = 1: heat makes it a liquid first. Raises PhaseChange if it is none.
-    """
-    for part, (factor, finer) in enumerate(((HEAT, 0.5), (1.0, 1.0))):
-        state = thermalize(structures, factor * temperature, SEEDS * seed + SEEDS // 2 + part)
-        run = Langevin(core, finer * timestep, factor * temperature).run
-        folder = store and store / f"{factor:g}"
-        limits = Limits(closest=0.0)
-        structures = run(state, steps, limits=limits, store=folder, progress=progress).state.structures
-    q6 = float(steinhardt(structures)[0])
-    if q6 > LIQUID / structures.n_atoms**0.5:
-        raise PhaseChange(
-            f"soft spheres are no liquid after {1.5 * steps * timestep / fs / 1000:.0f} ps, Q6 = {q6:.2f}: "
-            "start from a disordered structure"
-        )
-    return structures
-
-
-def one_box(structures: Structures | Atoms) -> tuple[Structures, float]:
-    """The structure, and its atoms' mass (amu). Raises ValueError for several structures or kinds."""
-    if isinstance(structures, Atoms):
-        structures = Structures.from_ase(structures)
-    if len(structures) > 1:
-        raise ValueError(f"{len(structures)} structures: give one, which all windows start from")
-    if len(kinds := set(structures.symbols)) > 1:
-        raise ValueError(
-            f"atoms of {', '.join(sorted(kinds))}: free energies are of one kind of atoms; mixtures also "
-            "have an entropy of mixing and springs of several kinds"
-        )
-    return structures, float(structures.masses[0])
 
 
 def summed(

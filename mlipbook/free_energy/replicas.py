@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import nan
 from pathlib import Path as Folder
 
@@ -30,6 +30,27 @@ class PhaseChange(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How long and how often the windows of an integration are sampled.
+
+    error: standard error to reach for the integral, eV per atom (0: run all of max_steps). max_steps: most
+    steps of production, up to the rounding to whole blocks of samples. replicas: in the batch; every window
+    has one or more, those that need most have most. equilibration: steps of the pilot. every: steps between
+    samples. friction_time: of Langevin's thermostat, internal units of time.
+    """
+
+    error: float = 1e-4
+    max_steps: int = 100_000
+    replicas: int = 16
+    equilibration: int = 1000
+    every: int = 10
+    friction_time: float = 100 * fs
+
+
+DEFAULT = Sampling()
+
+
+@dataclass(frozen=True)
 class Sampler:
     """How every replica is run: U(lambda) of two potentials by Langevin dynamics with a fixed center."""
 
@@ -37,8 +58,7 @@ class Sampler:
     reference: Potential
     temperature: float
     timestep: float
-    friction_time: float
-    every: int
+    sampling: Sampling
     phase: str | None
     store: Folder | None
     progress: bool
@@ -46,16 +66,16 @@ class Sampler:
     def run(self, state: State, lam: Tensor, steps: int, name: str) -> Trajectory:
         """All replicas, one lambda each; name: of the folder within the store."""
         mixture = Mixture(self.potential, self.reference, lam.to(state.momenta.device))
-        simulation = Langevin(mixture, self.timestep, self.temperature, self.friction_time)
-        watched = {"q6": seldom(observables.q6, SELDOM * self.every)} if self.phase else {}
+        simulation = Langevin(mixture, self.timestep, self.temperature, self.sampling.friction_time)
+        watched = {"q6": seldom(observables.q6, SELDOM * self.sampling.every)} if self.phase else {}
         folder = self.store / name if self.store else None
         return simulation.run(
             state,
             steps,
             observe={"difference": difference, "energy": energy, "pressure": pressure} | watched,
-            every=self.every,
+            every=self.sampling.every,
             store=folder,
-            chunk=max(1000, 100 * self.every),
+            chunk=max(1000, 100 * self.sampling.every),
             limits=Limits(closest=0.0),
             progress=self.progress,
         )
@@ -77,12 +97,12 @@ class Sampler:
             if not len(bad):
                 break
             seeds = [state.seeds[b] + attempt * SEEDS // (ATTEMPTS + 2) for b in bad.tolist()]
-            again = self.run(picked(state, bad, seeds), lam[bad], steps, f"{name}-again-{attempt}")
+            again = self.run(state.take(bad, seeds), lam[bad], steps, f"{name}-again-{attempt}")
             redone[bad] += 1
             found = {int(bad[b]): why for b, why in self.changed(again.observed, n_atoms, settling).items()}
             for key, values in again.observed.items():
                 series[key] = series[key].index_copy(1, bad, values)
-            end = merged(end, again.state, bad)
+            end = end.put(bad, again.state)
             bad = torch.tensor(list(found), dtype=torch.int64)
         for b, why in found.items():
             raise PhaseChange(
@@ -143,36 +163,3 @@ def seldom(observable: Callable[[State], Tensor], interval: int) -> Callable[[St
         return observable(state)
 
     return watched
-
-
-def picked(state: State, rows: Tensor, seeds: Sequence[int]) -> State:
-    """These replicas, some perhaps several times, with seeds of their own."""
-    rows = rows.to(state.momenta.device)
-    old = state.structures
-    structures = replace(old, positions=old.positions[rows], cells=old.cells[rows])
-    extended = {name: values[rows] for name, values in state.extended.items()}
-    return replace(
-        state,
-        structures=structures,
-        momenta=state.momenta[rows],
-        seeds=tuple(seeds),
-        extended=extended,
-        result=None,
-    )
-
-
-def merged(state: State, new: State, rows: Tensor) -> State:
-    """The state with these replicas taken from another one."""
-    rows = rows.to(state.momenta.device)
-    positions = state.structures.positions.index_copy(0, rows, new.structures.positions)
-    seeds = list(state.seeds)
-    for row, seed in zip(rows.tolist(), new.seeds, strict=True):
-        seeds[row] = seed
-    return replace(
-        state,
-        structures=replace(state.structures, positions=positions),
-        momenta=state.momenta.index_copy(0, rows, new.momenta),
-        seeds=tuple(seeds),
-        extended={k: v.index_copy(0, rows, new.extended[k]) for k, v in state.extended.items()},
-        result=None,
-    )

@@ -23,12 +23,11 @@ from mlipbook.averages import quiet_average
 from mlipbook.dynamics import thermalize
 from mlipbook.dynamics.state import repeated
 from mlipbook.free_energy.path import Path
-from mlipbook.free_energy.replicas import SEEDS, SELDOM, Sampler, picked, refuse_time_step
+from mlipbook.free_energy.replicas import DEFAULT, SEEDS, SELDOM, Sampler, Sampling, refuse_time_step
 from mlipbook.free_energy.series import LONG, Window, Windows
 from mlipbook.potentials import Potential
 from mlipbook.potentials.contract import placed
 from mlipbook.structures import Structures
-from mlipbook.units import fs
 
 FEWEST = 40  # samples of a round
 
@@ -41,12 +40,7 @@ def windows(
     temperature: float,
     *,
     timestep: float,
-    error: float = 1e-4,
-    max_steps: int = 100_000,
-    replicas: int = 16,
-    equilibration: int = 1000,
-    every: int = 10,
-    friction_time: float = 100 * fs,
+    sampling: Sampling = DEFAULT,
     phase: str | None = None,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
@@ -55,11 +49,7 @@ def windows(
     """<U_a - U_b> at every lambda of the path, potential a at lambda = 1 and its reference b at 0.
 
     structures: one, or one for each lambda, on the device where all is to run; windows start from there.
-    temperature: K. timestep, friction_time: internal units; steps beyond 5 fs sqrt(m/amu) or 30 fs are
-    refused. error: standard error to reach for the integral, eV per atom (0: run all of max_steps).
-    max_steps: most steps of production, up to the rounding to whole blocks of samples. replicas: in the
-    batch; every window has one or more, those that need most have most.
-    equilibration: steps of the pilot. every: steps between samples.
+    temperature: K. timestep: internal units; steps beyond 5 fs sqrt(m/amu) or 30 fs are refused.
     phase: "solid" or "liquid", watched by Q6 and drift from the second half of the pilot on, or None.
     seed: calls with other seeds are independent. store: folder; the same call goes on where it was
     interrupted.
@@ -68,25 +58,24 @@ def windows(
     ValueError for arguments that do not fit, PhaseChange if a replica changes its phase three times.
     Warns (RuntimeWarning) if series are so short that their errors are uncertain.
     """
-    refuse(potential, structures, phase, replicas, path)
+    refuse(potential, structures, phase, sampling.replicas, path)
     refuse_time_step(timestep, structures.masses)
     device = structures.positions.device
     potential, reference = placed(potential, device), placed(reference, device)
     folder = Folder(store) if store is not None else None
-    sampler = Sampler(
-        potential, reference, temperature, timestep, friction_time, every, phase, folder, progress
-    )
+    sampler = Sampler(potential, reference, temperature, timestep, sampling, phase, folder, progress)
+    every, error, max_steps = sampling.every, sampling.error, sampling.max_steps
     lam, block, first_seed = torch.as_tensor(path.lam), SELDOM * every, SEEDS * seed
     starts = structures if len(structures) == len(lam) else repeated(structures, len(lam))
     state = thermalize(starts, temperature, first_seed)
-    equilibration = block * ceil(max(equilibration, FEWEST * every) / block)
+    equilibration = block * ceil(max(sampling.equilibration, FEWEST * every) / block)
     half = equilibration // every // 2
     settled, pilot, again = sampler.sample(state, lam, equilibration, "pilot", settling=half)
     late = pilot["difference"][half:]
     rates = path.weights**2 * rate_of_variance(late)
-    rows = torch.as_tensor(np.repeat(np.arange(len(lam)), shared_out(rates, replicas)))
+    rows = torch.as_tensor(np.repeat(np.arange(len(lam)), shared_out(rates, sampling.replicas)))
     seeds = [first_seed + len(lam) + b for b in range(len(rows))]
-    state = picked(settled, rows, seeds)
+    state = settled.take(rows, seeds)
     tau = len(late) / 2 / float(quiet_average(late).n.min())
     wanted = max(LONG * tau * every, estimate(rates, rows, error * structures.n_atoms, every))
     parts: list[dict[str, Tensor]] = []
@@ -155,7 +144,7 @@ def gathered(
     found = []
     for i, (lam, weight) in enumerate(zip(path.lam.tolist(), path.weights.tolist(), strict=True)):
         mine = {name: series[name][:, rows == i] for name in ("difference", "energy", "pressure", "q6")}
-        interval = sampler.every * sampler.timestep
+        interval = sampler.sampling.every * sampler.timestep
         found.append(Window(lam, weight, **mine, interval=interval, redone=int(redone[i])))
     return Windows(tuple(found), sampler.temperature, n_atoms)
 

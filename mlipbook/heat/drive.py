@@ -20,8 +20,9 @@ from ase.data import atomic_numbers
 from torch import Tensor
 
 from mlipbook.dynamics.forces import CommitteeMean
+from mlipbook.dynamics.host import Number
 from mlipbook.dynamics.methods import Forces, NoseHoover, drifted
-from mlipbook.dynamics.state import Number, State, without_total
+from mlipbook.dynamics.state import State, without_total
 from mlipbook.neighbors import Edges
 from mlipbook.potentials import Definition, Evaluation, Potential, Wrapper
 from mlipbook.structures import Structures

@@ -10,6 +10,7 @@ from ase.build import bulk
 
 import mlipbook as mb
 from mlipbook import free_energy
+from mlipbook.free_energy import Sampling
 from mlipbook.potentials import LennardJones, SoftCore
 from mlipbook.studies.free_energies import soft_sphere
 from mlipbook.units import fs, kB
@@ -61,8 +62,8 @@ SHORT = pytest.mark.filterwarnings("ignore:the series at lambda:RuntimeWarning")
 @SHORT
 def test_leg_from_the_ideal_gas():
     """108 soft spheres in three windows give the table's value for 108 atoms."""
-    settings = {"error": 0.0, "max_steps": 2000, "replicas": 3, "equilibration": 800, "progress": False}
-    sampled = soft_sphere.leg(3, 3, seed=7, **settings)
+    sampling = Sampling(0.0, 2000, 3, 800, friction_time=soft_sphere.FRICTION_TIME)
+    sampled = soft_sphere.leg(3, 3, sampling, seed=7)
     kT = kB * sampled.temperature
     cut = free_energy.soft_core_cutoff(
         soft_sphere.DENSITY, soft_sphere.MU, soft_sphere.SIGMA, soft_sphere.CUTOFF
@@ -80,11 +81,10 @@ def test_two_soft_cores_have_the_free_energies_of_the_table():
     kT, structures = kB * T, fcc("Na", density)
     cores = {"a": (0.016, 3.45, 6.5), "b": (0.018, 3.573, 7.5)}
     a, b = (SoftCore(mu, sigma, cutoff=cutoff) for mu, sigma, cutoff in cores.values())
-    settings = {"error": 0.0, "max_steps": 1500, "replicas": 3, "equilibration": 400, "progress": False}
+    sampling = Sampling(0.0, 1500, replicas=3, equilibration=400, friction_time=200 * fs)
+    options = {"sampling": sampling, "phase": "liquid", "progress": False}
     path = free_energy.path(3, 0.0)
-    found = free_energy.windows(
-        b, a, structures, path, T, timestep=5 * fs, friction_time=200 * fs, phase="liquid", **settings
-    ).integral
+    found = free_energy.windows(b, a, structures, path, T, timestep=5 * fs, **options).integral
     F, errors = [], []
     for mu, sigma, cutoff in cores.values():
         excess = free_energy.soft_core_excess(free_energy.soft_core_y(density, T, mu, sigma), 108)
@@ -129,12 +129,8 @@ def test_lennard_jones_fluid():
         mu=mu,
         sigma=sigma,
         points=4,
-        error=0.0,
-        max_steps=1200,
-        replicas=5,
-        equilibration=400,
+        sampling=Sampling(0.0, 1200, replicas=5, equilibration=400, friction_time=300 * fs),
         timestep=10 * fs,
-        friction_time=300 * fs,
         progress=False,
     )
     ideal = free_energy.ideal_gas(N, N / rho, 39.948, T)

@@ -18,12 +18,21 @@ from mlipbook.dynamics import thermalize
 from mlipbook.dynamics.state import repeated
 from mlipbook.free_energy import replicas, sampling, series
 from mlipbook.free_energy.phases import remarks
-from mlipbook.free_energy.replicas import Sampler
+from mlipbook.free_energy.replicas import Sampler, Sampling
 from mlipbook.potentials import Base, Einstein, Evaluation, IdealGas
 from mlipbook.units import fs, hbar, kB
 
 T, NA = 350.0, 22.98976928
 kT = kB * T
+HOW = Sampling.__dataclass_fields__
+
+
+def options(**given):
+    """Arguments of `windows`, those that say how it samples put together."""
+    how = {name: value for name, value in given.items() if name in HOW}
+    return {"sampling": Sampling(**how), **{name: given[name] for name in given.keys() - how.keys()}}
+
+
 LONG_STEP = {"timestep": 20 * fs, "friction_time": 60 * fs, "every": 5, "progress": False}
 SHORT = pytest.mark.filterwarnings("ignore:the series at lambda:RuntimeWarning")
 
@@ -92,7 +101,8 @@ def test_harmonic_crystal(cells, settings):
     structures = sodium(cells)
     potential = Harmonic(structures, 0.15)
     settings = {"points": 5, "error": 1.2e-4, "max_steps": 2000, "replicas": 8, **settings}
-    found = free_energy.solid(potential, structures, T, equilibration=200, seed=1, **settings, **LONG_STEP)
+    settings |= {"equilibration": 200}
+    found = free_energy.solid(potential, structures, T, seed=1, **options(**settings, **LONG_STEP))
     exact = potential.exact(found.volume)
     assert found.error < 1.6e-4
     assert abs(found.F - exact) < 3.5 * found.error
@@ -118,7 +128,7 @@ def test_pressure_is_the_slope_of_the_free_energy():
     settings = {"replicas": 5, "equilibration": 200, "error": 0.0, "max_steps": 4000, "progress": False}
     settings |= {"timestep": 5 * fs, "friction_time": 60 * fs, "every": 10}
     end = free_energy.Path(np.array([1.0]), np.array([1.0]))
-    found = free_energy.windows(potential, IdealGas(), structures, end, T, **settings)
+    found = free_energy.windows(potential, IdealGas(), structures, end, T, **options(**settings))
     value, error = free_energy.average(found[0].pressure)
     V, h = float(structures.volumes[0]), 1e-4
     exact = -16 * (potential.exact(V * (1 + h)) - potential.exact(V * (1 - h))) / (2 * h * V)
@@ -131,7 +141,7 @@ def test_pressure_of_an_ideal_gas():
     structures = sodium((1, 1, 1))
     settings = {"error": 0.0, "max_steps": 4000, "replicas": 1, "equilibration": 200, **LONG_STEP}
     end = free_energy.Path(np.array([1.0]), np.array([1.0]))
-    found = free_energy.windows(IdealGas(), IdealGas(), structures, end, T, **settings)
+    found = free_energy.windows(IdealGas(), IdealGas(), structures, end, T, **options(**settings))
     value, error = free_energy.average(found[0].pressure)
     exact = 2 * kT / float(structures.volumes[0])
     assert error < 0.05 * exact and abs(value - exact) < 3.5 * error
@@ -144,7 +154,7 @@ def springs():
     stiff, soft = (Einstein(structures.positions, K) for K in (0.2, 0.1))
     path = free_energy.path(4, 0.0)
     settings = {"error": 1e-4, "max_steps": 4000, "replicas": 24, "equilibration": 200, **LONG_STEP}
-    return free_energy.windows(stiff, soft, structures, path, T, **settings)
+    return free_energy.windows(stiff, soft, structures, path, T, **options(**settings))
 
 
 def test_springs_stiffen(springs):
@@ -209,7 +219,8 @@ def test_interrupted_windows_go_on(tmp_path):
 
     def run(store):
         settings = {"error": 0.0, "max_steps": 1250, "replicas": 2, "equilibration": 200, **LONG_STEP}
-        return free_energy.windows(a, b, structures, free_energy.path(2, 0.0), T, store=store, **settings)
+        path = free_energy.path(2, 0.0)
+        return free_energy.windows(a, b, structures, path, T, store=store, **options(**settings))
 
     first = run(tmp_path)
     parts = sorted(tmp_path.glob("round-1/part-*.npz"))
@@ -225,7 +236,7 @@ def test_seeds_are_independent():
     a, b = Einstein(structures.positions, 0.2), IdealGas()
     settings = {"error": 0.0, "max_steps": 1000, "replicas": 1, "equilibration": 200, **LONG_STEP}
     lam = free_energy.Path(np.array([0.9]), np.array([1.0]))
-    one, two = (free_energy.windows(a, b, structures, lam, T, seed=s, **settings) for s in (0, 1))
+    one, two = (free_energy.windows(a, b, structures, lam, T, seed=s, **options(**settings)) for s in (0, 1))
     assert not torch.equal(one[0].difference, two[0].difference)
 
 
@@ -238,7 +249,7 @@ def test_phases_are_watched(phase):
     settings = {"error": 0.0, "max_steps": 400, "replicas": 2, "equilibration": 200, **LONG_STEP}
     path = free_energy.Path(np.array([0.5, 1.0]), np.array([1.0, 0.0]))
     with pytest.raises(free_energy.PhaseChange, match=f"not that of a {phase}, also with other noise"):
-        free_energy.windows(gas_or_crystal, crystal, structures, path, T, phase=phase, **settings)
+        free_energy.windows(gas_or_crystal, crystal, structures, path, T, phase=phase, **options(**settings))
 
 
 @pytest.fixture
@@ -256,7 +267,7 @@ def melting(monkeypatch):
     return runs, names
 
 
-SPRINGS = {"timestep": 20 * fs, "friction_time": 60 * fs, "every": 5, "store": None, "progress": False}
+SPRINGS = options(**LONG_STEP, store=None)
 
 
 def test_a_replica_that_melts_is_run_again_alone(melting):
@@ -290,7 +301,12 @@ def test_windows_with_a_replica_run_again_are_right_and_say_so(melting, name):
     path = free_energy.Path(np.array([0.5, 1.0]), np.array([0.5, 0.5]))
     settings = {"error": 0.0, "max_steps": 1500, "replicas": 2, "equilibration": 400, **LONG_STEP}
     found = free_energy.windows(
-        Einstein(structures.positions, 0.8), IdealGas(), structures, path, T, phase="solid", **settings
+        Einstein(structures.positions, 0.8),
+        IdealGas(),
+        structures,
+        path,
+        T,
+        **options(phase="solid", **settings),
     )
     assert f"{name}-again-1" in runs
     for window in found:
@@ -331,9 +347,8 @@ def test_what_cannot_be_sampled_is_refused():
     spring = Einstein(structures.positions, 0.2)
 
     def run(potential=spring, structures=structures, **settings):
-        free_energy.windows(
-            potential, IdealGas(), structures, path, T, **{"timestep": fs, "replicas": 3} | settings
-        )
+        settings = {"timestep": fs, "replicas": 3} | settings
+        free_energy.windows(potential, IdealGas(), structures, path, T, **options(**settings))
 
     with pytest.raises(ValueError, match="2 replicas for 3 windows"):
         run(replicas=2)

@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlipbook import datasets
-from mlipbook.free_energy import Value, ideal_gas
+from mlipbook.free_energy import Sampling, Value, ideal_gas
 from mlipbook.observables import steinhardt
 from mlipbook.potentials import Einstein
 from mlipbook.structures import Structures
@@ -41,7 +41,7 @@ def einstein(spring: float, atoms: int = 54, volume: float = 40.0) -> Einstein:
 
 
 def test_difference_of_two_einstein_crystals_is_the_exact_one():
-    options = {"error": 0.0, "max_steps": 1500, "replicas": 4, "equilibration": 400, "progress": False}
+    options = {"sampling": Sampling(0.0, 1500, replicas=4, equilibration=400), "progress": False}
     found = delta_f.difference(einstein(0.4), einstein(0.2), "solid", T, atoms=54, volume=40.0, **options)
     value, error = found["difference"]
     exact = 1.5 * (53 / 54) * kB * T * log(2)
@@ -54,7 +54,8 @@ def test_a_job_leaves_one_file_and_is_not_done_again(tmp_path, monkeypatch):
     potentials(tmp_path / "models")
     monkeypatch.setattr(delta_f, "member", lambda *_: einstein(0.5))
     jobs = jobs_of("free energy", ["128-4k"], [0], ["solid"], atoms=[54])
-    options = {"potentials": str(tmp_path / "models"), "error": 0.0, "max_steps": 400, "equilibration": 400}
+    sampling = {"error": 0.0, "max_steps": 400, "equilibration": 400}
+    options = {"potentials": str(tmp_path / "models"), "sampling": sampling}
     with pytest.raises(RuntimeError, match="run `volume` first"):
         delta_f.run(tmp_path, jobs, **options)
     volume = jobs_of("volume", ["128-4k"], [0], ["solid"])[0]

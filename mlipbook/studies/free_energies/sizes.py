@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import cache
-from math import hypot, lgamma, log
+from dataclasses import replace
+from functools import cache, partial
+from math import lgamma, log
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ase.data import atomic_masses
 
 from mlipbook import free_energy as fe
 from mlipbook.bookkit import full_file
-from mlipbook.free_energy import FreeEnergy, Window
+from mlipbook.free_energy import FreeEnergy, Sampling
 from mlipbook.free_energy.phases import MU, SIGMA
 from mlipbook.potentials.ann import ANNPotential, load
 from mlipbook.structures import Structures
@@ -32,6 +33,7 @@ TEMPERATURE = 350.0  # K
 VOLUMES = {"solid": 39.92, "liquid": 41.04}  # A^3 per atom, sodium at 350 K
 SPRING = 0.35  # eV/A^2, about 1.5 times 3 kT/<u^2> of the crystal; any would do
 TIMESTEP = 4 * fs
+POINTS = {"solid": 8, "liquid": 6}  # of the path
 ERROR = 2e-4  # eV per atom, of the sampled leg of each phase
 
 
@@ -57,12 +59,13 @@ def zero() -> float:
     return float(sodium().evaluate(perfect).energy) / perfect.n_atoms
 
 
-def sampled(phase: str, cells: int, **sampling: Any) -> FreeEnergy:
-    """F of one phase; sampling: of `free_energy.solid` or `liquid` (points, error, replicas, seed, ...)."""
-    start = crystal(cells, VOLUMES[phase])
-    if phase == "solid":
-        return fe.solid(sodium(), start, TEMPERATURE, timestep=TIMESTEP, spring=SPRING, **sampling)
-    return fe.liquid(sodium(), start, TEMPERATURE, timestep=TIMESTEP, **sampling)
+def sampled(
+    phase: str, cells: int, points: int, sampling: Sampling, seed: int, store: Path | None = None
+) -> FreeEnergy:
+    """F of one phase."""
+    run = partial(fe.solid, spring=SPRING) if phase == "solid" else fe.liquid
+    integrate = partial(run, sodium(), crystal(cells, VOLUMES[phase]), TEMPERATURE, timestep=TIMESTEP)
+    return integrate(points=points, sampling=sampling, seed=seed, store=store, progress=False)
 
 
 def mistakes(n_atoms: int) -> dict[str, float]:
@@ -85,17 +88,14 @@ def mistakes(n_atoms: int) -> dict[str, float]:
 def records(solid: FreeEnergy, liquid: FreeEnergy) -> dict[str, dict[str, Any]]:
     """What chapter 8 records of both phases, meV per atom; n: of the window with the fewest samples."""
 
-    def item(value: float, error: float, *windows: Window) -> dict[str, Any]:
-        fewest = round(min(w.independent for w in windows))
-        return {"value": value / meV, "sem": error / meV, "n": fewest, "unit": "meV/atom"}
-
-    found = {}
+    values = {}
     for phase, result in (("solid", solid), ("liquid", liquid)):
-        found[f"F of the {phase}"] = item(result.F - zero(), result.error, *result.windows)
-        found[f"U of the {phase}"] = item(result.U - zero(), result.energy.error, result.windows[-1])
-    error = hypot(liquid.error, solid.error)
-    both = (*solid.windows, *liquid.windows)
-    return found | {"F of the liquid minus F of the solid": item(liquid.F - solid.F, error, *both)}
+        fewest = round(min(w.independent for w in result.windows))
+        values[f"F of the {phase}"] = replace(result.total - zero(), n=fewest)
+        at_end = round(result.windows[-1].independent)
+        values[f"U of the {phase}"] = replace(result.energy - zero(), n=at_end)
+    values["F of the liquid minus F of the solid"] = values["F of the liquid"] - values["F of the solid"]
+    return {name: (value / meV).record("meV/atom") for name, value in values.items()}
 
 
 @command(saves="free-energy-sizes")
@@ -106,12 +106,12 @@ def study(
     edge. seed: chapter 8's live runs have 0.
     """
     kept, tables, spent = {}, {}, store / "seconds.txt"
-    options: dict[str, Any] = {"error": ERROR, "max_steps": max_steps, "replicas": replicas, "seed": seed}
+    sampling = Sampling(ERROR, max_steps, replicas)
     for n in cells:
         began, N = time.process_time(), 2 * n**3
         both = {
-            phase: sampled(phase, n, store=store / f"{phase}-{N}", progress=False, **options)
-            for phase in VOLUMES
+            phase: sampled(phase, n, points, sampling, seed, store / f"{phase}-{N}")
+            for phase, points in POINTS.items()
         }
         for name, item in records(**both).items():
             kept[name if N == 128 else f"{name}, {N} atoms"] = item

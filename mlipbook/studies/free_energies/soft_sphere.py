@@ -19,7 +19,7 @@ import numpy as np
 from ase.build import bulk
 
 from mlipbook import free_energy
-from mlipbook.free_energy import Path, Windows
+from mlipbook.free_energy import Path, Sampling, Windows
 from mlipbook.free_energy.phases import MU, SIGMA
 from mlipbook.free_energy.soft_core import excess_from, half_log_fluctuation
 from mlipbook.potentials import IdealGas, SoftCore
@@ -73,8 +73,10 @@ def random_places(n: int, edge: float, closest: float, seed: int = 0) -> np.ndar
     return places
 
 
-def leg(cells: int, points: int, device: str = "cpu", **sampling: Any) -> Windows:
-    """Windows from the ideal gas to soft spheres of y = LARGEST; sampling: of `free_energy.windows`."""
+def leg(
+    cells: int, points: int, sampling: Sampling, seed: int, device: str = "cpu", store: str | None = None
+) -> Windows:
+    """Windows from the ideal gas to soft spheres of y = LARGEST."""
     path = free_energy.path(points, k=0.75)
     return free_energy.windows(
         SoftCore(MU, SIGMA, cutoff=CUTOFF),
@@ -83,9 +85,11 @@ def leg(cells: int, points: int, device: str = "cpu", **sampling: Any) -> Window
         path,
         temperature_of(LARGEST),
         timestep=TIMESTEP,
-        friction_time=FRICTION_TIME,
+        sampling=sampling,
         phase="liquid",
-        **sampling,
+        seed=seed,
+        store=store,
+        progress=store is not None,
     )
 
 
@@ -120,8 +124,8 @@ def study(
     """The table. cells: fcc cells along an edge, 4 cells^3 atoms; copies: replicas in a batch, per point;
     steps: of production; store: folder, to go on after an interruption.
     """
-    options: dict[str, Any] = {"replicas": copies * points, "seed": seed, "store": store}
-    found = leg(cells, points, device, error=0.0, equilibration=EQUILIBRATION, max_steps=steps, **options)
+    sampling = Sampling(0.0, steps, copies * points, EQUILIBRATION, friction_time=FRICTION_TIME)
+    found = leg(cells, points, sampling, seed, device, store)
     table = slopes(found)
     return Result(records(table), {**table, "windows": found.table()})
 
@@ -130,8 +134,8 @@ def records(table: dict[str, Any]) -> dict[str, dict]:
     """g(y) of infinitely many atoms, with the virial series for comparison."""
     found = {}
     for y in (0.1, 0.3, 0.5, 0.7201):
-        value, error = excess_from(table, y)
-        found[f"g({y})"] = {"value": value, "sem": error, "n": len(table["y"]), "unit": "kT"}
+        g = excess_from(table, y)
+        found[f"g({y})"] = g.record("kT")
         series = free_energy.soft_core_virial(y)
-        print(f"g({y}) = {value:.5f} ± {error:.5f}    virial series {series:.5f}")
+        print(f"g({y}) = {g.value:.5f} ± {g.error:.5f}    virial series {series:.5f}")
     return found

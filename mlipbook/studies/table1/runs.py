@@ -17,10 +17,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 from zlib import crc32
 
@@ -30,7 +32,9 @@ import torch
 from mlipbook import bookkit, campaign, observables
 from mlipbook import free_energy as fe
 from mlipbook.archive import replacing
+from mlipbook.averages import mean
 from mlipbook.dynamics import NPT, Limits, thermalize
+from mlipbook.free_energy import Sampling
 from mlipbook.free_energy.replicas import LIQUID, SOLID
 from mlipbook.free_energy.series import block_means
 from mlipbook.potentials.ann import ANNPotential, load
@@ -48,7 +52,8 @@ TEMPERATURE = 350.0  # K
 TIMESTEP = 4.0  # fs
 GUESS = {"solid": 39.9, "liquid": 41.0}  # A^3 per atom, where volume runs start
 SPRING = 0.35  # eV/A^2, 1.5 times 3 kT/<u^2> of the crystal at 350 K; any would do
-REPLICAS = 16
+SAMPLING = Sampling(error=1.5e-4, max_steps=12_000)
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 SETTLE, STEPS, EVERY = 500, 2000, 10  # of a volume run: steps left out, of all steps, between samples
 SHORT = "free energy, half the time step"
 QUANTITIES = {"volume": "volume", "difference": "difference", "free-energy": "free energy", "short": SHORT}
@@ -122,17 +127,25 @@ def volume_at(folder: Path, job: Job, potentials: Path = POTENTIALS) -> float:
     return round(float(np.mean([json.loads(path.read_text())["volume"][0] for path in paths])), 2)
 
 
-def measured_volume(potential: ANNPotential, phase: str, temperature: float, **options: Any) -> Job:
+def measured_volume(
+    potential: ANNPotential,
+    phase: str,
+    temperature: float,
+    seed: int = 0,
+    store: Path | None = None,
+    progress: bool = True,
+) -> Job:
     """Volume (A^3 per atom) and energy (eV per atom, with 3/2 kT) at zero pressure, [value, error] each.
 
     Eight replicas of 128 atoms in isotropic NPT; errors from the scatter of the replicas. Raises PhaseChange
     if one of them is in another phase in a tenth of the run, by the limits of free energies.
     """
     boxes = starts(phase, 8, GUESS[phase], temperature)
-    state = thermalize(boxes, heated(phase, temperature), options.pop("seed", 0))
+    state = thermalize(boxes, heated(phase, temperature), seed)
     observe = {"volume": observables.volume, "energy": observables.enthalpy, "q6": observables.q6}
     simulation = NPT(potential, TIMESTEP * fs, temperature)
-    trajectory = simulation.run(state, STEPS, observe, EVERY, limits=Limits(closest=0.0), **options)
+    run = partial(simulation.run, store=store, progress=progress)
+    trajectory = run(state, STEPS, observe, EVERY, limits=Limits(closest=0.0))
     late = {name: x[SETTLE // EVERY :].mean(0) for name, x in trajectory.observed.items()}
     blocks = block_means(trajectory.observed["q6"][SETTLE // EVERY :])
     lost = blocks < SOLID if phase == "solid" else blocks > LIQUID / len(boxes[0]) ** 0.5
@@ -140,8 +153,7 @@ def measured_volume(potential: ANNPotential, phase: str, temperature: float, **o
         raise fe.PhaseChange(f"a {phase} at {temperature:g} K did not stay one: Q6 = {late['q6'].tolist()}")
     found = {"q6": [float(late["q6"].min()), float(late["q6"].max())]}
     for name in ("volume", "energy"):
-        each = late[name] / len(boxes[0])
-        found[name] = [float(each.mean()), float(each.std() / len(each) ** 0.5)]
+        found[name] = list(mean(late[name] / len(boxes[0])))
     return found
 
 
@@ -152,16 +164,18 @@ def free_energy(
     *,
     atoms: int,
     volume: float,
+    sampling: Sampling,
     timestep: float = TIMESTEP,
     device: str = "cpu",
-    **options: Any,
+    seed: int = 0,
+    store: Path | None = None,
+    progress: bool = True,
 ) -> Job:
-    """F and all that it is made of, eV per atom; options: of `free_energy.solid` or `free_energy.liquid`."""
+    """F and all that it is made of, eV per atom; timestep: fs."""
     structures = Structures.from_ase(box(phase, atoms, volume, temperature), device=device)
-    if phase == "solid":
-        options["spring"] = SPRING
-    integrate = fe.solid if phase == "solid" else fe.liquid
-    found = integrate(potential, structures, temperature, timestep=timestep * fs, **options)
+    run = partial(fe.solid, spring=SPRING) if phase == "solid" else fe.liquid
+    integrate = partial(run, potential, structures, temperature, timestep=timestep * fs)
+    found = integrate(sampling=sampling, seed=seed, store=store, progress=progress)
     return {
         "terms": {name: list(term) for name, term in found.terms.items()},
         "F": [found.F, found.error],
@@ -181,14 +195,17 @@ def difference(
     *,
     atoms: int,
     volume: float,
+    sampling: Sampling,
     device: str = "cpu",
-    **options: Any,
+    seed: int = 0,
+    store: Path | None = None,
+    progress: bool = True,
 ) -> Job:
     """F of the potential minus F of the reference at the same volume, and the pressure that one has there."""
     structures = Structures.from_ase(box(phase, atoms, volume, temperature), device=device)
-    path, step = fe.path(3, k=0.0).with_end(), TIMESTEP * fs
-    options |= {"timestep": step, "phase": phase}
-    found = fe.windows(potential, reference, structures, path, temperature, **options)
+    path = fe.path(3, k=0.0).with_end()
+    run = partial(fe.windows, potential, reference, structures, path, temperature, timestep=TIMESTEP * fs)
+    found = run(sampling=sampling, phase=phase, seed=seed, store=store, progress=progress)
     return {
         "difference": list(found.integral),
         "pressure": list(fe.average(found[-1].pressure)),
@@ -197,8 +214,10 @@ def difference(
     }
 
 
-def perform(job: Job, folder: str, potentials: str, device: str = "cpu", **sampling: Any) -> None:
-    """Do a job and write its file; sampling: of `free_energy.windows`."""
+def perform(
+    job: Job, folder: str, potentials: str, device: str = "cpu", sampling: Mapping[str, Any] = EMPTY
+) -> None:
+    """Do a job and write its file; sampling: what is other than in SAMPLING."""
     torch.set_num_threads(1)
     done, models = Path(folder), Path(potentials)
     began, cpu = time.perf_counter(), time.process_time()
@@ -213,7 +232,7 @@ def perform(job: Job, folder: str, potentials: str, device: str = "cpu", **sampl
     if job["quantity"] == "volume":
         found = measured_volume(potential, *state, **options)
     else:
-        options |= {"device": device, "atoms": job["atoms"], "replicas": REPLICAS, **sampling}
+        options |= {"device": device, "atoms": job["atoms"], "sampling": replace(SAMPLING, **sampling)}
         if job["quantity"] == "difference":
             volume = volume_at(done, {**job, "setting": REFERENCE[0]}, models)
             found = difference(potential, member(models, *REFERENCE), *state, volume=volume, **options)
@@ -246,8 +265,8 @@ def study(
     temperatures: Sequence[float] = (TEMPERATURE,),
     atoms: Sequence[int] = (128,),
     device: str = "cpu",
-    error: float = 1.5e-4,
-    max_steps: int = 12_000,
+    error: float = SAMPLING.error,
+    max_steps: int = SAMPLING.max_steps,
     workers: int = 1,
 ) -> None:
     """All jobs of these quantities, volumes first. error: of each free energy, eV/atom."""
@@ -257,4 +276,4 @@ def study(
         run(folder, jobs_of("volume", *states), workers, **options)
     others = [QUANTITIES[name] for name in quantities if name != "volume"]
     jobs = [job for quantity in others for job in jobs_of(quantity, *states, atoms)]
-    run(folder, jobs, workers, **options, error=error, max_steps=max_steps)
+    run(folder, jobs, workers, **options, sampling={"error": error, "max_steps": max_steps})
