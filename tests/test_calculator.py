@@ -54,6 +54,7 @@ def total_energies(atoms: Atoms, timestep: float) -> list[float]:
     return energies
 
 
+@pytest.mark.slow
 def test_dynamics_conserves_energy_and_keeps_its_list(monkeypatch):
     """Verlet's error is O(dt^2): half the step, a quarter of the fluctuation; a list lives many steps."""
     builds, build = [], neighbors.build

@@ -275,6 +275,7 @@ def returns_a_function(job: int):
     return power
 
 
+@pytest.mark.slow
 def test_dask_cluster_with_a_worker_killed_half_way(tmp_path):
     distributed = pytest.importorskip("distributed")
     work = [{"x": x, "folder": str(tmp_path)} for x in range(30)]

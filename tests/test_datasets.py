@@ -44,6 +44,7 @@ def pressure(atoms: Atoms) -> float:
     return -atoms.get_stress()[:3].mean() / GPa
 
 
+@pytest.mark.slow
 def test_what_is_there(make_datasets):
     assert list(make_datasets.SETS) == NAMES
     for name, line in datasets.available().items():
@@ -183,6 +184,7 @@ def test_active_learning_covers_what_was_missing():
     assert 0.1 < (parts["valid"] + parts["test"]) / len(frames) < 0.2
 
 
+@pytest.mark.slow
 def test_data_cards_are_of_these_data():
     assert script("make_data_cards").page() == (ROOT / "book" / "data_sets.md").read_text(), (
         "run: python scripts/make_data_cards.py"

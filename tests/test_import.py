@@ -26,6 +26,7 @@ def test_import_alone_loads_nothing_heavy():
     assert loaded("import mlipbook") == set()
 
 
+@pytest.mark.slow
 def test_a_force_call_does_not_wait_for_plots_or_first_principles():
     program = """
 import mlipbook as mb
@@ -36,6 +37,7 @@ mb.fit, mb.errors, mb.dynamics.NPT, mb.heat.hnemd, mb.observables.density"""
     assert loaded(program) == {"torch"}
 
 
+@pytest.mark.slow
 def test_the_names_of_the_library_take_little_longer_to_import_than_torch():
     """CPU time of the children: at most 1.3 times torch's, the best of five, in turn."""
     clock = "import resource as r; u = r.getrusage(r.RUSAGE_SELF); print(u.ru_utime + u.ru_stime)"

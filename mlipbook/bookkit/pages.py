@@ -10,13 +10,13 @@ SHOWN = 3  # of what changed, by name
 
 def status(paths: list[Path]) -> str:
     """Each chapter's last run: profile, device, time, date, and what it depends on that changed since."""
-    lines = ["| chapter | profile | device | seconds | date | depends on |", "|---|---|---|---|---|---|"]
+    lines = ["| chapter | state | profile | device | seconds | date |", "|---|---|---|---|---|---|"]
     for path in paths:
         stamp = notebooks.read(path)["metadata"].get("mlipbook")
         if not stamp:
             lines.append(f"| {_link(path)} | never run | | | | |")
             continue
-        columns = [stamp["profile"], stamp["device"], f"{stamp['seconds']:.0f}", stamp["date"], _state(path)]
+        columns = [_state(path), stamp["profile"], stamp["device"], f"{stamp['seconds']:.0f}", stamp["date"]]
         lines.append(f"| {_link(path)} | {' | '.join(columns)} |")
     return "\n".join(lines)
 
@@ -24,7 +24,7 @@ def status(paths: list[Path]) -> str:
 def _state(path: Path) -> str:
     changed = [f"`{name.removeprefix('mlipbook/')}`" for name in notebooks.changed_since(path)]
     more = [f"{len(changed) - SHOWN} more"] if len(changed) > SHOWN else []
-    return "changed since: " + ", ".join(changed[:SHOWN] + more) if changed else "what is there now"
+    return "changed since: " + ", ".join(changed[:SHOWN] + more) if changed else "current"
 
 
 def ledger(paths: list[Path]) -> str:

@@ -56,14 +56,14 @@ CHANGES = {  # what: file, what is replaced by what there (nothing: the end), ch
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """A copy of the repository's package, stored results and one test."""
+    """A copy of the repository's package, stored results and one test, and what chapters depend on in it."""
     root = tmp_path_factory.mktemp("tree")
     skipped = shutil.ignore_patterns("__pycache__", "first-principles-ramps")
     for folder in ("mlipbook", "results/full"):
         shutil.copytree(ROOT / folder, root / folder, ignore=skipped)
     (root / "tests").mkdir()
     shutil.copy(ROOT / "tests" / "conftest.py", root / "tests")
-    return root
+    return root, of_chapters(root)
 
 
 def of_chapters(root) -> dict[str, dict]:
@@ -73,13 +73,13 @@ def of_chapters(root) -> dict[str, dict]:
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_one_changed_line_leaves_exactly_those_chapters_stale_that_depend_on_it(what, tree):
-    name, old, new, expected = CHANGES[what]
-    before, path = of_chapters(tree), tree / name
+    (root, before), (name, old, new, expected) = tree, CHANGES[what]
+    path = root / name
     kept = path.read_bytes()
     assert old.encode() in kept
     path.write_bytes(kept.replace(old.encode(), new.encode(), 1) if old else kept + new.encode())
     try:
-        after = of_chapters(tree)
+        after = of_chapters(root)
     finally:
         path.write_bytes(kept)
     stale = {name: stamps.changes({"depends": before[name]}, after[name]) for name in CHAPTERS}

@@ -120,6 +120,7 @@ def test_a_cell_whose_rough_calculation_sloshes_is_still_solved():
     assert atoms.get_forces() == pytest.approx(0, abs=1e-4)  # every atom sits in a center of inversion
 
 
+@pytest.mark.slow
 def test_dynamics_goes_on_from_the_steps_before():
     """Fewer iterations; the same energy, forces and stress as from scratch, within the tolerance."""
     [start] = references("na16_cutoff.xyz", name="A", ecutwfc_Ry=10, ecutrho_Ry=40)
@@ -138,6 +139,7 @@ def test_dynamics_goes_on_from_the_steps_before():
         assert later < 0.7 * from_scratch
 
 
+@pytest.mark.slow
 def test_structures_that_do_not_follow_are_computed_from_scratch():
     """Another number of atoms, far away, or another cell: blocks of k points may differ, too."""
     calculator = PlaneWaveDFT(**SMALL, kpts=(3, 3, 3))

@@ -63,6 +63,7 @@ def slope(energy: Callable[[float], float], step: float) -> float:
     return (8 * (up - down) - (up2 - down2)) / (12 * step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("xc, smearing", [("PBE", "fermi-dirac"), ("LDA", "cold")])
 def test_forces_and_stress_are_derivatives_of_the_energy(alloy, held, xc, smearing):
     """Along a random direction of all atoms, and of strain (rotation included), to 1e-6."""
@@ -84,6 +85,7 @@ def test_forces_and_stress_are_derivatives_of_the_energy(alloy, held, xc, smeari
     assert float((stress - stress.mT).abs().max()) < 1e-10 * float(stress.abs().max())
 
 
+@pytest.mark.slow
 def test_the_core_charge_thins_out_with_the_volume():
     """Known codes forget that: without the 1/Omega of the core density the stress is 108 GPa off."""
     [atoms] = references("na2.xyz")
@@ -122,6 +124,7 @@ def test_energy_is_the_same_a_grid_point_further():
     assert float((moved[2] - stress).abs().max()) < 1e-7 * GPA
 
 
+@pytest.mark.slow
 def test_a_supercell_at_gamma_is_the_cell_on_a_mesh():
     """2x2x2 cells at Gamma (real wavefunctions) and k points 0 and 1/2 of each reciprocal vector."""
     cell, supercell = sodium(), sodium() * 2

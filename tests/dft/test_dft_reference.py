@@ -17,6 +17,7 @@ devices = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=n
 ENERGY, FORCE, STRESS = 0.1, 1.0, 0.002  # meV/atom, meV/A, GPa
 
 
+@pytest.mark.slow
 @devices
 def test_two_atoms_with_32_k_points_agree_term_by_term(device):
     """Energy 5e-5 eV, forces 1e-4 eV/A, terms 1e-5 eV, eigenvalues and Fermi level as printed, 1e-4 eV."""
@@ -45,6 +46,7 @@ def test_two_atoms_with_32_k_points_agree_term_by_term(device):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @devices
 @pytest.mark.parametrize("name", ["A", "B"])
 @pytest.mark.parametrize("ecut, ecut_density", [(20, 80), (10, 50)])

@@ -170,6 +170,7 @@ def slope_of_pressure_ratio(volumes: torch.Tensor) -> float:
     return optimize.minimize(surprise, [0.0, 0.0]).x[1] / V.std()
 
 
+@pytest.mark.slow
 def test_interacting_fluid_obeys_the_virial_identity_and_the_pressure_ratio():
     """<P_int V> = P <V> - kT (1 + (3N - N_f)/3); ln p1(V)/p2(V) is a straight line of slope -(P1 - P2)/kT."""
     trajectory = fluid()
@@ -179,6 +180,7 @@ def test_interacting_fluid_obeys_the_virial_identity_and_the_pressure_ratio():
     assert deviation(torch.tensor([slopes]) / expected, 1, 0.1) < 4
 
 
+@pytest.mark.slow
 def test_interacting_fluid_refuses_forces_that_count_twice_where_the_ideal_gas_does_not():
     _, V = ideal_gas(4, True, ForcesTwice)
     assert deviation(V, 5, 0.06) < 3 and deviation((V - 5) ** 2, 5, 0.5) < 3
@@ -203,6 +205,7 @@ def crystal() -> dynamics.State:
     return run(dynamics.NVE(NEAREST, 10 * fs), start, 100).state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_invariant_fluctuates_as_the_square_of_the_time_step_and_does_not_drift(name, crystal):
     """Half the step, a quarter of the standard deviation; from the first to the last third of a run, the mean
@@ -248,6 +251,7 @@ def refused(trajectory, N_f: int) -> bool:
     return mean > 4 or variance > 4 or stats.kstest(x[-1].numpy(), stats.chi2(N_f).cdf).pvalue < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["chains", "Langevin, fixed center", "Langevin, free center"])
 def test_kinetic_energy_has_the_canonical_distribution(name):
     """From twice the temperature; an ideal gas by Langevin's equation is exact at any time step."""
@@ -263,6 +267,7 @@ def test_kinetic_energy_has_the_canonical_distribution(name):
     assert not refused(trajectory, N_f)
 
 
+@pytest.mark.slow
 def test_thermostat_that_counts_the_momenta_of_a_fixed_center_is_refused_though_it_conserves():
     """As OpenMM's until pull request 4128: 3N where 3N - 3 move, hence too hot."""
     start = dynamics.thermalize(gas("Na4Li4", 14.0), [T] * 256, seed=7)

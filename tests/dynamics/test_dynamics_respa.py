@@ -44,6 +44,7 @@ def test_with_the_costly_potential_inside_it_is_the_method_itself(name):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_the_invariant_of_the_costly_energy_varies_with_the_square_of_the_outer_step(name):
     def spread(n):
@@ -70,6 +71,7 @@ def test_it_is_reversible(name):
     assert torch.allclose(back.structures.cells, start().structures.cells, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_it_follows_the_costly_potential_and_not_the_inner_one():
     ends = {}
     for name, method, potential in (

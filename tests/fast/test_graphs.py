@@ -46,6 +46,7 @@ def test_nothing_is_recorded_on_a_cpu():
     assert not isinstance(recording.fastest(network(), crystal(0), "II"), recording.Recorded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("potential", [LennardJones(0.0104, 3.4, 6.0), network()])
 def test_compiled_energies_are_those_of_the_potential_which_is_left_as_it_was(potential, monkeypatch):
     """What is traced and differentiated ahead of time; the kernels' code, minutes of compilation on a CPU, is

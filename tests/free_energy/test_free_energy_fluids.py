@@ -59,6 +59,7 @@ def test_random_places():
 SHORT = pytest.mark.filterwarnings("ignore:the series at lambda:RuntimeWarning")
 
 
+@pytest.mark.slow
 @SHORT
 def test_leg_from_the_ideal_gas():
     """108 soft spheres in three windows give the table's value for 108 atoms."""
@@ -74,6 +75,7 @@ def test_leg_from_the_ideal_gas():
     assert abs(g - table.value) < 3.5 * math.hypot(error, table.error)
 
 
+@pytest.mark.slow
 @SHORT
 def test_two_soft_cores_have_the_free_energies_of_the_table():
     """F_b - F_a by integration and by the table: other mu, sigma, cutoff are another path to the same F."""
@@ -112,6 +114,7 @@ def lennard_jones_fluid(T: float, density: float) -> float:
     return T * (spheres + density * B * math.exp(-1.92907278 * density**2)) + rest
 
 
+@pytest.mark.slow
 @SHORT
 def test_lennard_jones_fluid():
     """F of 108 atoms at kT = 2 epsilon, 0.7 per sigma^3, cutoff 2.5 sigma, agrees with the published equation

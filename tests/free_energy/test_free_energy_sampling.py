@@ -86,6 +86,7 @@ class Harmonic(Base):
 # ---- solids --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cells, settings",
     [
@@ -118,6 +119,7 @@ def test_harmonic_crystal(cells, settings):
     assert abs(found.pressure.value - P) < 3.5 * found.pressure.error < 0.1 * P
 
 
+@pytest.mark.slow
 def test_pressure_is_the_slope_of_the_free_energy():
     """P = -dF/dV = [1 + 3 (N - 1) gamma] kT/V: that of the modes, and kT/V of the center of mass.
 
@@ -136,6 +138,7 @@ def test_pressure_is_the_slope_of_the_free_energy():
     assert error < 0.16 * kT / V and abs(value - exact) < 3.5 * error
 
 
+@pytest.mark.slow
 def test_pressure_of_an_ideal_gas():
     """N kT/V for N = 2, where the momenta that move carry only half of it."""
     structures = sodium((1, 1, 1))
@@ -157,6 +160,7 @@ def springs():
     return free_energy.windows(stiff, soft, structures, path, T, **options(**settings))
 
 
+@pytest.mark.slow
 def test_springs_stiffen(springs):
     """F_2 - F_1 = 3/2 (N - 1) kT ln(K_2/K_1); with N in place of N - 1 it is another number."""
     value, error = springs.integral
@@ -212,6 +216,7 @@ def test_copies_go_where_they_are_needed():
     assert tuple(sampling.shared_out(rates, 9)) == best == (2, 6, 1)
 
 
+@pytest.mark.slow
 def test_interrupted_windows_go_on(tmp_path):
     """The last part of a store is deleted: the same call gives the same numbers again."""
     structures = sodium((2, 2, 2))
@@ -231,6 +236,7 @@ def test_interrupted_windows_go_on(tmp_path):
         assert torch.equal(one.difference, two.difference) and torch.equal(one.energy, three.energy)
 
 
+@pytest.mark.slow
 def test_seeds_are_independent():
     structures = sodium((2, 2, 2))
     a, b = Einstein(structures.positions, 0.2), IdealGas()
@@ -291,6 +297,7 @@ def test_a_replica_that_melts_is_run_again_alone(melting):
         assert torch.equal(end.momenta[b], one.momenta[row]) and end.seeds[b] == one.seeds[row]
 
 
+@pytest.mark.slow
 @SHORT
 @pytest.mark.parametrize("name", ["pilot", "round-1"])
 def test_windows_with_a_replica_run_again_are_right_and_say_so(melting, name):

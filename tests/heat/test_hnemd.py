@@ -377,6 +377,7 @@ def test_a_store_of_another_run_is_refused(tmp_path, what, one, other):
     assert torch.equal(run(one).flux, first.flux)
 
 
+@pytest.mark.slow
 def test_the_field_pushes_silver_to_where_it_points():
     """A strong color field: the current follows it in sign, selenium goes the other way."""
     state = thermalize(repeated(mb.Structures.from_ase(rattled()), 4), 500.0, seed=4)

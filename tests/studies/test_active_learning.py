@@ -74,6 +74,7 @@ def test_stop_rule_looks_at_the_largest_spread_of_each_trajectory():
     assert found == {"limit": 20.0, "largest": 21.0, "share within": pytest.approx(2 / 3)}
 
 
+@pytest.mark.slow
 def test_a_round_from_training_to_picks(short, monkeypatch):
     monkeypatch.setattr(study, "KINDS", {
         "liquid": study.Kind("liquid", (400,), 0.5),

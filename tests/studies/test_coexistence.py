@@ -52,6 +52,7 @@ def test_each_half_has_its_volume():
         coexistence.halves(VOLUMES, (4, 4, 7))
 
 
+@pytest.mark.slow
 def test_one_half_is_crystal_and_one_is_melt(box):
     _, crystal = coexistence.halves(VOLUMES, SMALL)
     layer = (2 * VOLUMES["solid"]) ** (1 / 3)
@@ -63,6 +64,7 @@ def test_one_half_is_crystal_and_one_is_melt(box):
     assert torch.equal(box.masses, box.structures.masses)  # the crystal's atoms are light again
 
 
+@pytest.mark.slow
 def test_energy_is_conserved_while_both_phases_stay(potential, box):
     found = coexistence.coexist(potential, box, 2 * BIN, progress=False)
     names = ("temperature", "normal_pressure", "lateral_pressure", "ordered")

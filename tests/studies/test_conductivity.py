@@ -43,6 +43,7 @@ def runs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["equilibrium-reference", "heat-reference"])
 def test_a_run_in_parts_goes_on_after_a_cut_and_keeps_replicas_model_by_model(
     runs, short, monkeypatch, tmp_path, name
@@ -134,6 +135,7 @@ def short(monkeypatch):
     monkeypatch.setattr(readings, "GAUGE_LAG", 60 * fs)
 
 
+@pytest.mark.slow
 def test_the_flux_of_the_reference_is_taken_along_the_trajectories_of_the_fits(short, tmp_path):
     """Two replicas of each of two tiny networks; and of the reference itself, where it is flux I."""
     state = thermalize(mb.Structures.from_ase(small(4)), 500.0, seed=3)
@@ -180,6 +182,7 @@ def test_runs_without_the_flux_of_the_reference_say_so():
         readings.integrals(found, slice(0, 24), "J_ref")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::mlipbook.potentials.CloserThanTrained")
 def test_a_replica_whose_ions_fall_onto_each_other_is_left_out(short, tmp_path):
     """The limit is four fifths of the closest trained pair; the others do as in a run without a limit."""
@@ -242,6 +245,7 @@ def test_the_corrected_conductivity_is_the_same_in_every_gauge():
     )
 
 
+@pytest.mark.slow
 def test_what_is_stored_is_what_the_stored_runs_say():
     """All numbers that come from runs."""
     content, folder = stored(), STORED / "ag2se"
@@ -330,6 +334,7 @@ def test_stored_onsager_coefficients_give_the_heat_that_goes_with_silver():
     assert found["L_q1"][0] / found["L_11"][0] == pytest.approx(h["h"], abs=0.2 * h["error"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["heat-students-II", "color-reference"])
 def test_runs_of_all_fits_and_under_a_color_field_do_what_they_say(tmp_path, monkeypatch, name):
     """One replica of each model for a few steps: fields, gauge, and which definition is driven."""

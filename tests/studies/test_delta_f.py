@@ -40,6 +40,7 @@ def einstein(spring: float, atoms: int = 54, volume: float = 40.0) -> Einstein:
     return Einstein(Structures.from_ase(boxes.crystal(atoms, volume)).positions, spring)
 
 
+@pytest.mark.slow
 def test_difference_of_two_einstein_crystals_is_the_exact_one():
     options = {"sampling": Sampling(0.0, 1500, replicas=4, equilibration=400), "progress": False}
     found = delta_f.difference(einstein(0.4), einstein(0.2), "solid", T, atoms=54, volume=40.0, **options)

@@ -33,6 +33,7 @@ def test_pair_distribution_of_a_crystal_counts_its_shells():
     assert counts[r < 4].sum() == pytest.approx(8) and counts[(r > 4) & (r < 5)].sum() == pytest.approx(6)
 
 
+@pytest.mark.slow
 def test_a_potential_compared_with_its_own_trajectory_has_no_errors(monkeypatch):
     monkeypatch.setattr(study, "SETTLE", 0.0)
     potential = mb.ANNPotential(mb.Chebyshev(("Na",), 5.0, 3, 5.0, 2), hidden=(4,), members=2, seed=0)

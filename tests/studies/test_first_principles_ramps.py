@@ -60,6 +60,7 @@ def everything(folder):
     return {(file.name, name): x for file in files for name, x in archive.load(file)[0].items()}
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits(folder, tmp_path_factory, sodium_pair):
     _, costly = sodium_pair
     ramps.perform(SHORT, folder, Stand(costly))

@@ -53,6 +53,7 @@ def test_means_leave_out_what_is_not_there_and_z_is_the_difference_in_errors():
     assert np.isnan(one.error) and np.isnan(one.z(b)) and melting.mean(np.full(2, np.nan)).n == 0
 
 
+@pytest.mark.slow
 def test_a_mean_knows_of_what_lies_beyond_the_end():
     rng = np.random.default_rng(0)
     drawn = rng.normal(430.0, 20.0, size=20_000)
@@ -93,6 +94,7 @@ def test_distance_of_pair_distributions_weighs_shells():
     assert melting.distance(np.array([1.0, 2.0]), reference, edges) == pytest.approx(7 / (7 + 19))
 
 
+@pytest.mark.slow
 def test_the_band_holds_models_that_are_right_and_refuses_others():
     rng, edges = np.random.default_rng(1), np.linspace(2, 8, 31)
     truth, mode = 1 + np.sin(edges[1:]), np.cos(edges[1:])

@@ -16,6 +16,7 @@ from mlipbook.studies.heat_flux.liquid_argon import UNIT, liquid
 SMALL = Sizes(3, 2, equilibration=100, driven=((0.2, 300),), chain=(0.2, 300), relax=50)
 
 
+@pytest.mark.slow
 def test_fields_in_small():
     torch.set_num_threads(1)
     start = liquid(SMALL.cells, SMALL.replicas, SMALL.equilibration)

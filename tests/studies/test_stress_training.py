@@ -82,6 +82,7 @@ def test_narrow_training_set_has_one_volume_and_both_phases():
     assert len(study.of_phase(sets["narrow"][0], "solid")) == 8
 
 
+@pytest.mark.slow
 def test_comparison_gives_a_record_for_every_question():
     found = study.compare(SIZE, progress=False)
     assert found.errors["narrow"]["EFP, p_U = 100"]["pressure"].shape == (2, 21)

@@ -72,6 +72,7 @@ def test_diffusion_of_a_random_walk_in_the_usual_unit():
     assert abs(moved["Se"]["value"]) < 0.2 and moved["Ag"]["n"] == 8
 
 
+@pytest.mark.slow
 def test_a_small_run_is_of_the_right_kind():
     potential = AgSe()
     volume = superionic.run(potential, 500.0, SMALL)

@@ -318,6 +318,7 @@ def test_a_fit_learns_lennard_jones(argon, optimizer, epochs):
         assert table.rmse[name][0] < 0.2 * size
 
 
+@pytest.mark.slow
 def test_stress_labels_lower_the_stress_error(argon):
     """The paper's first claim on a toy: fitted with the virial, the stress error falls for every member."""
     EF, EFP = (argon_potential(members=3) for _ in range(2))
