@@ -181,15 +181,9 @@ def _updated(file: NetworkFile, potential: ANNPotential, element: str, member: i
 def _blank(potential: ANNPotential, element: str) -> NetworkFile:
     """The records of a network that was not read from a file."""
     module: Any = potential.networks[element]
-    features = potential.descriptor
-    n_nodes = np.array(module.sizes)
-    parameters = np.zeros((4, features.n_features))
-    parameters[:, 0] = (
-        features.radial_cutoff,
-        features.radial_order,
-        features.angular_cutoff,
-        features.angular_order,
-    )
+    d, n_nodes = potential.descriptor, np.array(module.sizes)
+    parameters = np.zeros((4, d.n_features))
+    parameters[:, 0] = d.radial_cutoff, d.radial_order, d.angular_cutoff, d.angular_order
     mean, mean_square = module.mean.double().cpu().numpy(), module.mean_square.double().cpu().numpy()
     deviation = np.sqrt(np.clip(mean_square - mean**2, 0, None))
     return NetworkFile(
@@ -204,16 +198,16 @@ def _blank(potential: ANNPotential, element: str) -> NetworkFile:
         weights=np.zeros(weight_offsets(n_nodes)[-1]),
         description=f"trained with mlipbook {__version__}$$",
         element=element,
-        n_environment=len(features.environments[element]),
-        environment=features.environments[element],
+        n_environment=len(d.environments[element]),
+        environment=d.environments[element],
         r_min=R_MIN,
-        r_max=features.cutoff,
+        r_max=d.cutoff,
         descriptor="Chebyshev",
-        n_features=features.n_features,
+        n_features=d.n_features,
         n_parameters=4,
-        feature_kinds=np.zeros(features.n_features),
+        feature_kinds=np.zeros(d.n_features),
         feature_parameters=parameters,
-        feature_environments=np.zeros((2, features.n_features)),
+        feature_environments=np.zeros((2, d.n_features)),
         n_evaluated=0,
         feature_min=mean - deviation,
         feature_max=mean + deviation,
@@ -223,9 +217,9 @@ def _blank(potential: ANNPotential, element: str) -> NetworkFile:
         normalized=1,
         energy_scale=1.0,
         energy_shift=0.0,
-        n_types=len(features.species),
-        types=features.species,
-        atomic_energies=np.zeros(len(features.species)),
+        n_types=len(d.species),
+        types=d.species,
+        atomic_energies=np.zeros(len(d.species)),
         n_atoms=0,
         n_structures=0,
         energy_range=np.array([-1.0, 1.0, 0.0]),

@@ -126,10 +126,8 @@ def structure_factors(fractional: Tensor, miller: Tensor) -> Tensor:
     x, y, z = (phases(fractional[:, i], n) for i, n in enumerate(reach))
     box = x.mT @ (y[:, :, None] * z[:, None, :]).flatten(1)
     width_y, width_z = 2 * reach[1] + 1, 2 * reach[2] + 1
-    index = (
-        ((miller[:, 0] + reach[0]) * width_y + miller[:, 1] + reach[1]) * width_z + miller[:, 2] + reach[2]
-    )
-    return box.flatten()[index]
+    mx, my, mz = (miller + miller.new_tensor(reach)).unbind(1)
+    return box.flatten()[(mx * width_y + my) * width_z + mz]
 
 
 def phases(fractional: Tensor, reach: int) -> Tensor:
@@ -254,10 +252,5 @@ class Waves:
 
     def adopt(self, other: Waves, vectors: Tensor) -> Tensor:
         """Vectors in another basis of the same k points, in this one; what it does not hold is lost."""
-        coefficients = [
-            transplanted(c[:, held], m[held], mine)
-            for c, m, held, mine in zip(
-                other.unpack(vectors), other.miller, other.mask, self.miller, strict=True
-            )
-        ]
-        return self.pack(torch.stack(coefficients))
+        spheres = zip(other.unpack(vectors), other.miller, other.mask, self.miller, strict=True)
+        return self.pack(torch.stack([transplanted(c[:, held], m[held], own) for c, m, held, own in spheres]))

@@ -23,7 +23,7 @@ from mlipbook.studies.conductivity.silver_selenide import crystal, label
 from mlipbook.units import fs
 
 LAG = 75 * fs
-STORED = Path(__file__).parents[2] / "results" / "full"
+STORED = Path(__file__).parents[3] / "results" / "full"
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def test_equilibrium_fields_and_the_literature_agree_in_the_stored_study():
     """kappa* by cepstral analysis and under three fields: each within three errors of 6.6 to 7.0, and of each
     other; the errors are small enough to tell (Green-Kubo's integral, known to 0.6, only has to agree).
     """
-    records = json.loads((Path(__file__).parents[2] / "results/full/lennard-jones-heat.json").read_text())[
+    records = json.loads((Path(__file__).parents[3] / "results/full/lennard-jones-heat.json").read_text())[
         "records"
     ]
     names = ["kappa*, cepstral", *(f"kappa*, F* = {F}" for F in ("0.05", "0.1", "0.2"))]
