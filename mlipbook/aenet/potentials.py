@@ -20,14 +20,8 @@ import torch
 
 from mlipbook._version import __version__
 from mlipbook.aenet.files import FilePath, Setup, read_setup, read_xsf, write_setup, write_xsf
-from mlipbook.aenet.network import (
-    ACTIVATIONS,
-    NetworkFile,
-    read_network,
-    value_offsets,
-    weight_offsets,
-    write_network,
-)
+from mlipbook.aenet.network import read_network, write_network
+from mlipbook.aenet.records import ACTIVATIONS, NetworkFile, value_offsets, weight_offsets
 from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials.ann import ANNPotential
 
