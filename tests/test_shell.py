@@ -1,4 +1,4 @@
-"""`python -m mlipbook`: what goes wrong is one line and an exit status, and nothing is lost or half written."""
+"""`python -m mlipbook`: what goes wrong is one line and an exit status; nothing is lost or half written."""
 
 import json
 
