@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from ase import Atoms
-from ase.data import atomic_masses, chemical_symbols
+from ase.constraints import FixAtoms
+from ase.data import atomic_masses, atomic_numbers, chemical_symbols
+from ase.io.jsonio import encode
 from torch import Tensor
 
 FLAT = 1e-6  # A^3; a cell of less has no volume
@@ -20,16 +24,21 @@ class Structures:
     """B structures of the same N atoms in the same order; only positions and cells differ.
 
     positions: (B, N, 3) angstrom, float64. cells: (B, 3, 3) angstrom, rows are the lattice vectors.
-    species: (N,) atomic numbers. pbc: periodic along each lattice vector.
+    species: (N,) atomic numbers. pbc: periodic along each lattice vector. masses: (N,) amu, float64; default:
+    the standard atomic weights (dataclasses.replace keeps masses: beside other species give new ones).
+    constraints: of ASE, the same on all structures; dynamics hold the atoms of FixAtoms and refuse any other,
+    energies and forces do not know them.
 
-    Raises ValueError for wrong shapes, NaN or infinite coordinates, and flat periodic cells; the
-    message names the structure and the atom.
+    Raises ValueError for wrong shapes, NaN or infinite coordinates, masses that are not positive, and flat
+    periodic cells; the message names the structure and the atom.
     """
 
     positions: Tensor
     cells: Tensor
     species: Tensor
     pbc: tuple[bool, bool, bool] = (True, True, True)
+    masses: Tensor = None  # type: ignore[assignment]
+    constraints: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         B, N = self.positions.shape[0], self.species.shape[0]
@@ -48,6 +57,13 @@ class Structures:
                 f"{B} structures of {N} atoms, species of type {self.species.dtype}: give at "
                 "least one structure and one atom, and atomic numbers as int64"
             )
+        if self.masses is None:
+            object.__setattr__(self, "masses", standard_masses(self.species).to(self.positions))
+        if self.masses.shape != (N,) or self.masses.dtype != torch.float64:
+            raise ValueError(f"masses {tuple(self.masses.shape)}, {self.masses.dtype}: give ({N},) float64")
+        if not bool((good := (self.masses > 0) & (self.masses < torch.inf)).all()):
+            i = int(torch.nonzero(~good)[0])
+            raise ValueError(f"atom {i} has a mass of {float(self.masses[i])} amu; give a positive one")
         self.refuse_broken()
 
     def refuse_broken(self) -> None:
@@ -113,10 +129,30 @@ class Structures:
         """(B, 3, 3) 1/A; its columns are the reciprocal lattice vectors."""
         return torch.linalg.inv(self.cells)
 
-    @property
-    def masses(self) -> Tensor:
-        """(N,) amu, the standard atomic weights of ASE."""
-        return torch.as_tensor(atomic_masses)[self.species.cpu()].to(self.positions)
+    @cached_property
+    def fixed(self) -> Tensor:
+        """(N,) bool, the atoms that dynamics do not move: FixAtoms. ValueError for any other constraint."""
+        if others := sorted({type(c).__name__ for c in self.constraints if not isinstance(c, FixAtoms)}):
+            raise ValueError(
+                f"constraint {', '.join(others)}: dynamics keep FixAtoms and no other; take it away, with "
+                "atoms.set_constraint(), or hold whole atoms by FixAtoms"
+            )
+        fixed = torch.zeros(self.n_atoms, dtype=torch.bool)
+        for constraint in self.constraints:
+            fixed[torch.as_tensor(constraint.index)] = True
+        return fixed.to(self.species.device)
+
+    @cached_property
+    def n_fixed(self) -> int:
+        """How many atoms are `fixed`."""
+        return int(self.fixed.sum())
+
+    def mass_of(self, symbol: str) -> float:
+        """Of each atom of an element, amu. Raises ValueError if there is none, or isotopes are mixed."""
+        masses = self.masses[self.species == atomic_numbers[symbol]].unique()
+        if len(masses) != 1:
+            raise ValueError(f"{symbol} has masses of {masses.tolist()} amu: one is needed, not a mixture")
+        return float(masses[0])
 
     @cached_property
     def symbols(self) -> tuple[str, ...]:
@@ -124,40 +160,70 @@ class Structures:
 
     def to(self, device: str | torch.device) -> Structures:
         """The same structures on another device."""
-        return Structures(self.positions.to(device), self.cells.to(device), self.species.to(device), self.pbc)
+        names = ("positions", "cells", "species", "masses")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     @staticmethod
     def from_ase(frames: Atoms | Sequence[Atoms], device: str | torch.device = "cpu") -> Structures:
-        """Batch of ASE structures. Raises ValueError if species, their order or pbc differ."""
+        """Batch of ASE structures, with their masses and constraints.
+
+        Raises ValueError if species, their order, pbc, masses or constraints differ.
+        """
         frames = [frames] if isinstance(frames, Atoms) else list(frames)
         if not frames:
             raise ValueError("no structures given")
         first = frames[0]
-        for b, atoms in enumerate(frames):
+        for b, atoms in enumerate(frames[1:], start=1):
             if not np.array_equal(atoms.numbers, first.numbers) or not np.array_equal(atoms.pbc, first.pbc):
                 raise ValueError(
                     f"structure {b} ({atoms.get_chemical_formula()}, pbc {atoms.pbc.tolist()}) has other "
                     f"atoms, other order or pbc than structure 0 ({first.get_chemical_formula()}, pbc "
                     f"{first.pbc.tolist()}): one batch holds one composition; make a batch for each"
                 )
+            for name, of in (("masses", _masses), ("constraints", _constraints)):
+                if of(atoms) != of(first):
+                    raise ValueError(
+                        f"structure {b} ({atoms.get_chemical_formula()}) has other {name} than structure 0: "
+                        f"one batch has the same {name}; make a batch for each"
+                    )
         return Structures(
             torch.as_tensor(np.stack([atoms.positions for atoms in frames]), device=device),
             torch.as_tensor(np.stack([atoms.cell.array for atoms in frames]), device=device),
             torch.as_tensor(first.numbers.astype(np.int64), device=device),
             (bool(first.pbc[0]), bool(first.pbc[1]), bool(first.pbc[2])),
+            torch.as_tensor(first.get_masses(), device=device),
+            tuple(deepcopy(first.constraints)),
         )
 
     def to_ase(self) -> list[Atoms]:
-        """One ase.Atoms per structure (angstrom)."""
+        """One ase.Atoms per structure (angstrom), with constraints and masses (no array of standard ones)."""
+        standard = torch.equal(self.masses.cpu(), standard_masses(self.species))
+        masses = None if standard else self.masses.cpu().numpy()
         return [
             Atoms(
                 numbers=self.species.cpu().numpy(),
                 positions=x.cpu().numpy(),
                 cell=h.cpu().numpy(),
                 pbc=self.pbc,
+                masses=masses,
+                constraint=list(deepcopy(self.constraints)),
             )
             for x, h in zip(self.positions, self.cells, strict=True)
         ]
+
+
+def standard_masses(species: Tensor) -> Tensor:
+    """The standard atomic weights of ASE, (N,) amu, on the CPU."""
+    return torch.as_tensor(atomic_masses)[species.cpu()]
+
+
+def _masses(atoms: Atoms) -> list[float]:
+    return atoms.get_masses().tolist()
+
+
+def _constraints(atoms: Atoms) -> list[str]:
+    """As text, to compare them."""
+    return [encode(c.todict()) if hasattr(c, "todict") else repr(c) for c in atoms.constraints]
 
 
 def has_stress(atoms: Atoms) -> bool:

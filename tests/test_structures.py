@@ -7,6 +7,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from ase.constraints import FixAtoms, FixedPlane
 from ase.data import atomic_masses
 from conftest import SKEW, ann, scattered
 
@@ -27,6 +28,48 @@ def test_volumes_and_masses():
     structures = mb.Structures.from_ase(frames)
     np.testing.assert_allclose(structures.volumes, [frame.cell.volume for frame in frames], rtol=1e-14)
     np.testing.assert_array_equal(structures.masses, atomic_masses[[47, 34]])
+
+
+def test_masses_and_constraints_come_from_ase_and_go_back():
+    isotopes = scattered("Ag3Se2", SKEW, seed=0)
+    isotopes.set_masses([107.0, 109.0, None, 80.0, 74.0])
+    isotopes.set_constraint([FixAtoms([0, 3]), FixAtoms([1]), FixedPlane(4, [0, 0, 1])])
+    structures = mb.Structures.from_ase([isotopes, isotopes])
+    assert structures.masses.tolist() == [107.0, 109.0, atomic_masses[47], 80.0, 74.0]
+    for same in (structures, structures.to("cpu"), structures.moved(structures.positions + 1)):
+        for back in same.to_ase():
+            np.testing.assert_array_equal(back.get_masses(), isotopes.get_masses())
+            assert [c.todict() for c in back.constraints] == [c.todict() for c in isotopes.constraints]
+    held = replace(structures, constraints=structures.constraints[:2])
+    assert held.fixed.tolist() == [True, True, False, True, False] and held.n_fixed == 3
+    with pytest.raises(ValueError, match="constraint FixedPlane: dynamics keep FixAtoms and no other"):
+        _ = structures.fixed  # while energies and forces do not ask
+    free = isotopes.copy()
+    free.set_constraint()
+    potential = ann(structures)
+    found, without = (potential.evaluate(mb.Structures.from_ase(x)).forces for x in (isotopes, free))
+    assert torch.equal(found, without)
+    usual = mb.Structures.from_ase(scattered("Ag3Se2", SKEW, seed=0))
+    assert not usual.to_ase()[0].has("masses") and not usual.to_ase()[0].constraints and usual.n_fixed == 0
+
+
+def test_constraints_are_copied():
+    atoms = bulk("Na", cubic=True)
+    atoms.set_constraint(FixAtoms([0]))
+    structures = mb.Structures.from_ase(atoms)
+    atoms.constraints[0].index[0] = 1
+    assert structures.fixed.tolist() == [True, False]
+    structures.to_ase()[0].constraints[0].index[0] = 1
+    assert structures.to_ase()[0].constraints[0].index.tolist() == [0]
+
+
+@pytest.mark.parametrize("mass", [0.0, -1.0, np.nan, np.inf])
+def test_masses_that_are_none_are_refused(mass):
+    structures = mb.Structures.from_ase(bulk("Na", cubic=True))
+    with pytest.raises(ValueError, match="atom 1 has a mass of .* amu; give a positive one"):
+        replace(structures, masses=torch.tensor([1.0, mass], dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"masses \(3,\), torch.float64: give \(2,\) float64"):
+        replace(structures, masses=torch.ones(3, dtype=torch.float64))
 
 
 def test_moved_structures_have_their_own_volumes_and_are_checked_by_the_next_search():
@@ -63,6 +106,12 @@ def test_frames_of_one_batch_agree():
         mb.Structures.from_ase([Atoms("NaK", cell=9 * np.eye(3)), Atoms("KNa", cell=9 * np.eye(3))])
     with pytest.raises(ValueError, match="pbc"):
         mb.Structures.from_ase([na, Atoms("Na2", na.positions, cell=na.cell)])
+    heavy, held = na.copy(), na.copy()
+    heavy.set_masses([23.0, 24.0])
+    held.set_constraint(FixAtoms([1]))
+    for other, name in ((heavy, "masses"), (held, "constraints")):
+        with pytest.raises(ValueError, match=rf"structure 2 \(Na2\) has other {name} than structure 0"):
+            mb.Structures.from_ase([na, na, other])
     with pytest.raises(ValueError, match="no structures given"):
         mb.Structures.from_ase([])
 

@@ -27,7 +27,8 @@ from torch import Tensor
 
 from mlipbook.dynamics.chains import Chain, at_rest
 from mlipbook.dynamics.host import Extended, Number, from_host, on_host
-from mlipbook.dynamics.state import State, noise, without_total
+from mlipbook.dynamics.momenta import noise, projected
+from mlipbook.dynamics.state import State, degrees_of_freedom
 from mlipbook.potentials import Evaluation
 from mlipbook.structures import Structures
 
@@ -91,17 +92,17 @@ class BAOAB:
     friction and noise, drift, kick. The harmonic oscillator's positions are exact at any stable time step.
 
     time: inverse of the friction (internal units). fix_center: noise and forces are projected, so that center
-    of mass and total momentum stay where they are (N_f = 3N - 3).
+    of mass and total momentum stay where they are (N_f = 3N - 3); where atoms are fixed, it is they that hold
+    the center, and nothing else does.
     """
 
     time: float
     fix_center: bool
 
     def begin(self, state: State, kT: Number) -> State:
-        B, N = len(state), state.structures.n_atoms
-        momenta = without_total(state.momenta, state.masses) if self.fix_center else state.momenta
-        free = 3 * N - 3 * self.fix_center
-        heat = state.extended.get("heat", state.momenta.new_zeros(B))
+        momenta = projected(state.momenta, state.structures, self.fix_center)
+        free = degrees_of_freedom(state.structures, self.fix_center)
+        heat = state.extended.get("heat", state.momenta.new_zeros(len(state)))
         return replace(state, momenta=momenta, degrees_of_freedom=free, extended={"heat": heat})
 
     def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State:
@@ -114,13 +115,10 @@ class BAOAB:
 
     def friction_and_noise(self, state: State, dt: float, kT: Number) -> State:
         """p <- c p + sqrt((1 - c^2) m kT) noise, c = exp(-dt/time)."""
-        masses, [target] = state.masses, state.for_atoms(kT)
-        c = exp(-dt / self.time)
-        width = ((1 - c**2) * target * masses[:, None]).sqrt()
-        momenta = c * state.momenta + width * noise(state.seeds, state.step, state.structures)
-        if self.fix_center:
-            momenta = without_total(momenta, masses)
-        after = state.updated(momenta=momenta)
+        c, [target] = exp(-dt / self.time), state.for_atoms(kT)
+        width = ((1 - c**2) * target * state.mass_column).sqrt()  # (N, 1), or (B, N, 1)
+        momenta = c * state.momenta + width * noise(state.seeds, state.step, state.structures)  # (B, N, 3)
+        after = state.updated(momenta=projected(momenta, state.structures, self.fix_center))
         heat = state.extended["heat"] + (after.twice_kinetic - state.twice_kinetic) / 2
         return after.updated(extended={**state.extended, "heat": heat})
 
@@ -151,6 +149,10 @@ class MartynaTobiasKlein:
     def begin(self, state: State, kT: Number) -> State:
         if not all(state.structures.pbc):
             raise ValueError(f"pbc {state.structures.pbc}: NPT needs structures periodic in all directions")
+        if state.structures.n_fixed:
+            raise ValueError(
+                f"{state.structures.n_fixed} atoms are fixed: they cannot stay in a box that swells; take NVT"
+            )
         v_eps = state.extended.get("v_eps", state.momenta.new_zeros(len(state)))
         state = at_rest(state, 2, self.chain)
         return replace(state, extended={**state.extended, "v_eps": v_eps})
@@ -216,10 +218,8 @@ class MartynaTobiasKlein:
 
 
 def kicked(state: State, dt: float, fix_center: bool = False) -> State:
-    """p <- p + F dt."""
-    forces = state.evaluated.forces
-    if fix_center:
-        forces = without_total(forces, state.masses)
+    """p <- p + F dt, of atoms that can move."""
+    forces = projected(state.evaluated.forces, state.structures, fix_center)
     return state.updated(momenta=torch.add(state.momenta, forces, alpha=dt))
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.dynamics.host import Extended, Number, on_host
 from mlipbook.dynamics.methods import Forces, MartynaTobiasKlein, NoseHoover, VelocityVerlet
+from mlipbook.dynamics.momenta import projected
 from mlipbook.dynamics.state import State
 from mlipbook.potentials import Evaluation, Potential
 
@@ -53,7 +54,8 @@ class Respa:
 
     def impulse(self, state: State, whole: Evaluation, cheap: Evaluation, dt: float, kT: Number) -> State:
         """Momenta, and the rate of the box, after the rest of forces and virial acted for a time dt."""
-        after = state.updated(momenta=state.momenta + dt * (whole.forces - cheap.forces))
+        rest = projected(whole.forces - cheap.forces, state.structures, False)
+        after = state.updated(momenta=state.momenta + dt * rest)
         if isinstance(self.method, MartynaTobiasKlein):
             trace = (whole.virial - cheap.virial).diagonal(dim1=-2, dim2=-1).sum(-1)
             box = after.numbers

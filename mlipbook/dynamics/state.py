@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase import Atoms
 from torch import Tensor
 
 from mlipbook.dynamics.host import Extended, Number, on_host
@@ -24,7 +23,6 @@ DERIVED = {  # properties of a State that go with its values
     "structures": ("trace_and_volume",),
     "result": ("trace_and_volume",),
 }
-START = 2**63  # step of the noise that draws the first velocities; no run gets there
 
 
 @dataclass(frozen=True)
@@ -32,20 +30,31 @@ class State:
     """B replicas of N atoms at one step.
 
     structures: positions (B, N, 3) angstrom, not wrapped into the cell. momenta: (B, N, 3) amu A per internal
-    time unit. masses: (N,) amu. seeds: one per replica; with the step they determine all noise.
-    degrees_of_freedom: N_f, the number of independent momenta of a replica, 3N - 3 if their sum is zero and
-    stays so. extended: the variables of thermostat and barostat. result: energies, forces, virials at these
-    positions, the mean of a committee (None before the first step).
+    time unit; zero of atoms that the structures hold fixed. seeds: one per replica; with the step they
+    determine all noise. degrees_of_freedom: N_f, the number of independent momenta of a replica, 3N - 3 if
+    their sum is zero and stays so. extended: the variables of thermostat and barostat. result: energies,
+    forces, virials at these positions, the mean of a committee (None before the first step).
+
+    Raises ValueError for constraints other than FixAtoms, fixed atoms that move, and N_f that are too many.
     """
 
     structures: Structures
     momenta: Tensor
-    masses: Tensor
     seeds: tuple[int, ...]
     degrees_of_freedom: int
     step: int = 0
     extended: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
     result: Evaluation | None = None
+
+    def __post_init__(self) -> None:
+        if self.structures.n_fixed:
+            free = 3 * (self.structures.n_atoms - self.structures.n_fixed)
+            if bool(self.momenta[:, self.structures.fixed].any()) or self.degrees_of_freedom > free:
+                raise ValueError(
+                    f"{self.structures.n_fixed} atoms are fixed: their momenta are zero, and the others have "
+                    f"{free} degrees of freedom, not {self.degrees_of_freedom}; make the state by thermalize "
+                    "or State.from_ase"
+                )
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -127,6 +136,11 @@ class State:
             raise ValueError("this state has no energies and forces yet; take it from a trajectory")
         return self.result
 
+    @property
+    def masses(self) -> Tensor:
+        """(N,) amu."""
+        return self.structures.masses
+
     @cached_property
     def mass_column(self) -> Tensor:
         """(N, 1) amu, to divide momenta by."""
@@ -200,66 +214,24 @@ def fields_of(result: Evaluation) -> list[tuple[str, Tensor]]:
     return [(field.name, getattr(result, field.name)) for field in fields(result)]
 
 
-def thermalize(
-    structures: Structures | Atoms | Sequence[Atoms],
-    temperature: Numbers,
-    seed: int = 0,
-    center_at_rest: bool = True,
-) -> State:
-    """A state with momenta of the Maxwell-Boltzmann distribution.
-
-    temperature: K, a number or one per replica; one structure with several temperatures is repeated. Replica
-    b draws its momenta, and later its noise, from seed + b. center_at_rest: the total momentum is zero
-    (N_f = 3N - 3); otherwise it is thermal, too (N_f = 3N).
-    Raises ValueError for temperatures or seeds that are negative or do not fit the structures.
-    """
-    if not isinstance(structures, Structures):
-        structures = Structures.from_ase(structures)
-    T = np.asarray(temperature, dtype=float)
-    if T.ndim == 1 and len(structures) == 1:
-        structures = repeated(structures, len(T))
-    B, N = len(structures), structures.n_atoms
-    kT = kB * per_replica(temperature, structures, "temperature")
-    if bool((kT < 0).any()) or center_at_rest >= N or seed < 0:
-        raise ValueError(
-            f"temperature {T} K, {N} atoms, seed {seed}: no negative temperature or seed, no single atom"
-        )
-    seeds = tuple(range(seed, seed + B))
-    masses = structures.masses
-    momenta = (kT[:, None, None] * masses[:, None]).sqrt() * noise(seeds, START, structures)
-    if center_at_rest:
-        momenta = without_total(momenta, masses)
-    return State(structures, momenta, masses, seeds, 3 * (N - center_at_rest))
-
-
 def repeated(structures: Structures, n: int) -> Structures:
     """n replicas of one structure."""
     positions, cells = structures.positions.repeat(n, 1, 1), structures.cells.repeat(n, 1, 1)
     return replace(structures, positions=positions, cells=cells)
 
 
-def without_total(momenta: Tensor, masses: Tensor) -> Tensor:
-    """Momenta (or forces) less each atom's share m_i/M of their sum.
+def degrees_of_freedom(structures: Structures, center_at_rest: bool) -> int:
+    """N_f: 3 for each atom that is not fixed; where none is, 3 less if the center of mass is at rest.
 
-    For Gaussian momenta this is the projection orthogonal in the metric 1/m: what is left is Gaussian with
-    the same temperature.
+    Raises ValueError if nothing can move.
     """
-    share = masses / masses.sum()
-    return momenta - share[:, None] * momenta.sum(1, keepdim=True)
-
-
-def noise(seeds: Sequence[int], step: int, structures: Structures) -> Tensor:
-    """Standard normal numbers (B, N, 3), a function of seed and step alone.
-
-    From the counter-based generator Philox, with the step in the highest word of its counter: a run that goes
-    on after a kill, or in another batch, or on another device, meets the same noise.
-    """
-    shape = (structures.n_atoms, 3)
-    draws = [
-        np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, step])).standard_normal(shape)
-        for seed in seeds
-    ]
-    return torch.as_tensor(np.stack(draws), device=structures.positions.device)
+    free = 3 * (structures.n_atoms - (structures.n_fixed or center_at_rest))
+    if free < 1:
+        raise ValueError(
+            f"{structures.n_atoms} atoms, {structures.n_fixed} of them fixed: nothing can move; give more, "
+            "or let a single atom's center move"
+        )
+    return free
 
 
 def per_replica(values: Numbers, structures: Structures, name: str) -> Tensor:

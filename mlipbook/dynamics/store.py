@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from torch import Tensor
 from mlipbook import archive
 from mlipbook.dynamics.state import State
 from mlipbook.dynamics.trajectory import Trajectory, write_extxyz
-from mlipbook.structures import Structures
 
 KIND, VERSION = "part of a trajectory", 3  # 3: identities by archive.identity
 SERIES = ("time", "frame_time", "positions", "cells")
@@ -101,12 +101,12 @@ def state_from(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], like:
     device = like.momenta.device
     mine = {name: x.to(device) for name, x in group(tensors, "state").items()}
     extended = {name: x.to(device) for name, x in group(tensors, "extended").items()}
-    structures = Structures(mine["positions"], mine["cells"], like.structures.species, like.structures.pbc)
+    structures = replace(like.structures, positions=mine["positions"], cells=mine["cells"])
     seeds, free, step = metadata["seeds"], metadata["degrees_of_freedom"], metadata["step"]
     whole = all(isinstance(number, int) for number in (*seeds, free, step))
     if not whole or len(seeds) != len(like) or extended.keys() != like.extended.keys():
         raise ValueError(f"seeds {seeds}, {free} degrees of freedom, step {step}, and {', '.join(extended)}")
-    return State(structures, mine["momenta"], like.masses, tuple(seeds), free, step, extended)
+    return State(structures, mine["momenta"], tuple(seeds), free, step, extended)
 
 
 def group(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

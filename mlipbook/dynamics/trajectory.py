@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from ase import Atoms
@@ -35,9 +35,8 @@ class Trajectory:
         """The frames of a replica."""
         if not len(self.frame_time):
             return []
-        like = self.state.structures
-        frames = Structures(self.positions[:, replica], self.cells[:, replica], like.species.cpu(), like.pbc)
-        return frames.to_ase()
+        like = self.state.structures.to("cpu")
+        return replace(like, positions=self.positions[:, replica], cells=self.cells[:, replica]).to_ase()
 
     def to_extxyz(self, path: str | os.PathLike[str], replica: int = 0) -> None:
         """Write the frames of a replica, complete or not at all."""

@@ -14,6 +14,7 @@ from mlipbook import observables
 from mlipbook.dynamics import Langevin, Limits, State, Trajectory
 from mlipbook.free_energy.series import block_means, drift
 from mlipbook.potentials import Mixture, Potential
+from mlipbook.structures import Structures
 from mlipbook.units import fs
 
 SOLID = 0.25  # of the global Q6: crystals have 0.35-0.5
@@ -125,6 +126,15 @@ class Sampler:
         for b in torch.nonzero(drift(series["difference"][settling:]) > 4)[:, 0].tolist():
             found.setdefault(b, "the second half differs from the first by more than 4 standard errors")
         return found
+
+
+def refuse_fixed(structures: Structures) -> None:
+    """Raise ValueError for constraints: what is counted has 3N - 3 momenta and all places of the atoms."""
+    if structures.n_fixed:
+        raise ValueError(
+            f"{structures.n_fixed} atoms are fixed: free energies are of atoms that all move; take the "
+            "constraint away"
+        )
 
 
 def refuse_time_step(timestep: float, masses: Tensor) -> None:

@@ -23,7 +23,15 @@ from mlipbook.averages import quiet_average
 from mlipbook.dynamics import thermalize
 from mlipbook.dynamics.state import repeated
 from mlipbook.free_energy.path import Path
-from mlipbook.free_energy.replicas import DEFAULT, SEEDS, SELDOM, Sampler, Sampling, refuse_time_step
+from mlipbook.free_energy.replicas import (
+    DEFAULT,
+    SEEDS,
+    SELDOM,
+    Sampler,
+    Sampling,
+    refuse_fixed,
+    refuse_time_step,
+)
 from mlipbook.free_energy.series import LONG, Window, Windows
 from mlipbook.potentials import Potential
 from mlipbook.potentials.contract import placed
@@ -97,6 +105,7 @@ def refuse(
     potential: Potential, structures: Structures, phase: str | None, replicas: int, path: Path
 ) -> None:
     """Raise ValueError for what cannot be sampled."""
+    refuse_fixed(structures)
     if len(structures) not in (1, len(path.lam)) or not all(structures.pbc) or structures.n_atoms < 2:
         raise ValueError(
             f"{len(structures)} structures of {structures.n_atoms} atoms, pbc {structures.pbc}: give one, or "

@@ -9,7 +9,7 @@ from ase import Atoms
 
 from mlipbook.dynamics import Langevin, Limits, thermalize
 from mlipbook.dynamics.state import repeated
-from mlipbook.free_energy.replicas import LIQUID, SEEDS, PhaseChange, refuse_time_step
+from mlipbook.free_energy.replicas import LIQUID, SEEDS, PhaseChange, refuse_fixed, refuse_time_step
 from mlipbook.observables import steinhardt
 from mlipbook.potentials import Potential
 from mlipbook.potentials.contract import placed
@@ -20,7 +20,10 @@ HEAT = 4.0  # times the temperature, where soft spheres melt: their y falls by a
 
 
 def one_box(structures: Structures | Atoms) -> tuple[Structures, float]:
-    """The structure, and its atoms' mass (amu). Raises ValueError for several structures or kinds."""
+    """The structure, and its atoms' mass (amu).
+
+    Raises ValueError for several structures, kinds or masses, and for fixed atoms.
+    """
     if isinstance(structures, Atoms):
         structures = Structures.from_ase(structures)
     if len(structures) > 1:
@@ -30,7 +33,8 @@ def one_box(structures: Structures | Atoms) -> tuple[Structures, float]:
             f"atoms of {', '.join(sorted(kinds))}: free energies are of one kind of atoms; mixtures also "
             "have an entropy of mixing and springs of several kinds"
         )
-    return structures, float(structures.masses[0])
+    refuse_fixed(structures)
+    return structures, structures.mass_of(structures.symbols[0])
 
 
 def measured_spring(

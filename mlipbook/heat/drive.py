@@ -22,7 +22,8 @@ from torch import Tensor
 from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.dynamics.host import Number
 from mlipbook.dynamics.methods import Forces, NoseHoover, drifted
-from mlipbook.dynamics.state import State, without_total
+from mlipbook.dynamics.momenta import without_total
+from mlipbook.dynamics.state import State
 from mlipbook.neighbors import Edges
 from mlipbook.potentials import Definition, Evaluation, Potential, Wrapper
 from mlipbook.structures import Structures
@@ -79,7 +80,8 @@ class DrivenNoseHoover(NoseHoover):
 
     Single, since a chain, built for equilibrium, misses its temperature under steady dissipation (Branka,
     Phys. Rev. E 61, 4769 (2000)). The drive depends on velocities: a half kick takes it in its middle.
-    Raises TypeError in a simulation whose virials are not of the definition that a HeatField drives.
+    Raises ValueError for fixed atoms, TypeError in a simulation whose virials are not of the definition that
+    a HeatField drives.
     """
 
     drive: Drive
@@ -89,6 +91,14 @@ class DrivenNoseHoover(NoseHoover):
             raise ValueError(
                 f"a chain of {self.chain} thermostats misses its temperature under dissipation; use 1"
             )
+
+    def begin(self, state: State, kT: Number) -> State:
+        if state.structures.n_fixed:
+            raise ValueError(
+                f"{state.structures.n_fixed} atoms are fixed: what they take up would be missing in the flux "
+                "that a field drives; take the constraint away"
+            )
+        return super().begin(state, kT)
 
     def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State:
         self.refuse_other_virials(forces)

@@ -59,7 +59,8 @@ def without_enthalpy(structures: Structures, element: str, h: float | Tensor) ->
     `element`, and leave the energy of these structures as it is.
 
     At zero total momentum V_b = -(m_a/m_b) V_a, so that offsets (c, -c N_a/N_b) add g c V_a to the flux,
-    g = 1 + N_a m_a/(N_b m_b): c = -h/g. Raises ValueError unless there are two species, one the given.
+    g = 1 + N_a m_a/(N_b m_b): c = -h/g. Raises ValueError unless there are two species, one the given,
+    each of one mass.
     """
     present = sorted(set(structures.symbols))
     if len(present) != 2 or element not in present:
@@ -69,6 +70,6 @@ def without_enthalpy(structures: Structures, element: str, h: float | Tensor) ->
     [other] = [s for s in present if s != element]
     own = structures.species == atomic_numbers[element]
     ratio = float(own.sum()) / float((~own).sum())
-    mass = float(structures.masses[own][0] / structures.masses[~own][0])
+    mass = structures.mass_of(element) / structures.mass_of(other)
     c = -torch.as_tensor(h, dtype=torch.float64) / (1 + ratio * mass)
     return {element: c, other: -ratio * c}

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase.data import atomic_masses, atomic_numbers
+from ase.data import atomic_numbers
 from torch import Tensor
 
 from mlipbook.archive import replacing
@@ -62,7 +62,7 @@ def started(
 ) -> Any:
     """LAMMPS with the first of these structures (rectangular cells) and velocities (B, N, 3), internal units.
 
-    table: file that is written. Raises ImportError without LAMMPS.
+    table: file that is written. Raises ImportError without LAMMPS, ValueError for mixed isotopes.
     """
     elements = tuple(sorted(set(structures.symbols)))
     write_table(potential, elements, table)
@@ -83,7 +83,7 @@ def started(
         v=(velocities[0] * ps).flatten().tolist(),
     )
     lmp.commands_list(
-        [f"mass {k} {atomic_masses[atomic_numbers[z]]:.10g}" for k, z in enumerate(elements, 1)]
+        [f"mass {k} {structures.mass_of(z):.10g}" for k, z in enumerate(elements, 1)]
         + [f"pair_style table spline {POINTS}"]
         + [
             f"pair_coeff {i} {j} {table} {a}-{b} {potential.cutoff}"

@@ -27,7 +27,8 @@ def hot(T: float = 300.0) -> State:
 def light() -> State:
     """As of a mass in other units: a thousandth."""
     state = hot()
-    return replace(state, masses=state.masses / 1000, momenta=state.momenta / 1000**0.5)
+    structures = replace(state.structures, masses=state.masses / 1000)
+    return replace(state, structures=structures, momenta=state.momenta / 1000**0.5)
 
 
 WRONG = {

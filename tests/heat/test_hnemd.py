@@ -11,7 +11,8 @@ from conftest import ann, crystal
 import mlipbook as mb
 from mlipbook import heat
 from mlipbook.dynamics import Langevin, Simulation, State, thermalize
-from mlipbook.dynamics.state import repeated, without_total
+from mlipbook.dynamics.momenta import without_total
+from mlipbook.dynamics.state import repeated
 from mlipbook.heat.hnemd import current_of, flux_of
 from mlipbook.potentials import AgSe, LennardJones
 from mlipbook.potentials.ann import MemberPerReplica

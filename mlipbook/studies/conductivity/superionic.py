@@ -12,7 +12,7 @@ Trajectories are kept in the folder: the same command goes on where it stopped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,8 @@ def partial_distributions(structures: Structures, edges: Tensor = BINS) -> dict[
 def distributions(trajectory: Trajectory, stride: int = 5) -> dict[str, Tensor]:
     """`partial_distributions` of every replica, mean over its frames, (B, bins)."""
     positions, cells = trajectory.positions[::stride], trajectory.cells[::stride]
-    like = trajectory.state.structures
-    frames = Structures(positions.flatten(0, 1), cells.flatten(0, 1), like.species, like.pbc)
+    like = trajectory.state.structures.to("cpu")
+    frames = replace(like, positions=positions.flatten(0, 1), cells=cells.flatten(0, 1))
     found = partial_distributions(frames)
     return {pair: g.unflatten(0, positions.shape[:2]).mean(0) for pair, g in found.items()}
 
@@ -208,8 +208,8 @@ def truncation(structures: Structures) -> dict[str, dict]:
 def frames_of(trajectory: Trajectory, number: int) -> Structures:
     """So many frames of the first replica, evenly spaced."""
     chosen = torch.linspace(0, len(trajectory.positions) - 1, number).long()
-    like = trajectory.state.structures
-    return Structures(trajectory.positions[chosen, 0], trajectory.cells[chosen, 0], like.species, like.pbc)
+    like = trajectory.state.structures.to("cpu")
+    return replace(like, positions=trajectory.positions[chosen, 0], cells=trajectory.cells[chosen, 0])
 
 
 def curves(trajectory: Trajectory, sizes: Sizes) -> dict[str, Any]:

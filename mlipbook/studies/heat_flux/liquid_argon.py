@@ -61,7 +61,6 @@ def liquid(cells: int, replicas: int, steps: int, seed: int = 0, device: str = "
     crystal = bulk("Ar", "fcc", (4 / DENSITY) ** (1 / 3), cubic=True) * (cells, cells, cells)
     hot = thermalize(crystal, [4 * TEMPERATURE] * replicas, seed=seed)
     hot = replace(hot, structures=hot.structures.to(device), momenta=hot.momenta.to(device))
-    hot = replace(hot, masses=hot.masses.to(device))
     melt = Langevin(argon(), TIMESTEP, 2 * TEMPERATURE, friction_time=0.2 * TAU)
     rest = Langevin(argon(), TIMESTEP, TEMPERATURE, friction_time=0.2 * TAU)
     molten = melt.run(hot, max(1, steps // 2), progress=False).state

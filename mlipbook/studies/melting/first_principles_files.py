@@ -29,7 +29,7 @@ def digest(tensors: Iterable[Tensor]) -> str:
 def bare(state: State, step: int) -> State:
     """The state as it comes back from a file: what a step derived and carried on, to rounding, is dropped."""
     old, result = state.structures, state.evaluated
-    structures = Structures(old.positions, old.cells, old.species)
+    structures = replace(old)
     result = replace(result, volumes=structures.volumes)
     return replace(state, structures=structures, extended=dict(state.extended), result=result, step=step)
 
@@ -65,7 +65,7 @@ def load_state(path: Path) -> tuple[State, dict[str, np.ndarray], dict[str, Any]
         energies, forces, virials = (tensors[f"result.{x}"] for x in ("energies", "forces", "virials"))
         result = Evaluation(energies, forces, virials, structures.volumes)
     momenta, free = tensors["momenta"], metadata["free"]
-    state = State(structures, momenta, structures.masses, (0,), free, metadata["step"], extended, result)
+    state = State(structures, momenta, (0,), free, metadata["step"], extended, result)
     return state, arrays, metadata
 
 

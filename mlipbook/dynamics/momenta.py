@@ -1,0 +1,77 @@
+"""Momenta: where they come from, the noise that acts on them, and which of them there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from mlipbook.dynamics.state import Numbers, State, degrees_of_freedom, per_replica, repeated
+from mlipbook.structures import Structures
+from mlipbook.units import kB
+
+START = 2**63  # step of the noise that draws the first velocities; no run gets there
+
+
+def thermalize(
+    structures: Structures | Atoms | Sequence[Atoms],
+    temperature: Numbers,
+    seed: int = 0,
+    center_at_rest: bool = True,
+) -> State:
+    """A state with momenta of the Maxwell-Boltzmann distribution.
+
+    temperature: K, a number or one per replica; one structure with several temperatures is repeated. Replica
+    b draws its momenta, and later its noise, from seed + b; the structures' own are not kept (they are by
+    State.from_ase). center_at_rest: the total momentum is zero (N_f = 3N - 3); otherwise it is thermal, too
+    (N_f = 3N). Fixed atoms have none, and then the center is free (N_f is three times the others).
+    Raises ValueError for temperatures or seeds that are negative or do not fit the structures.
+    """
+    if not isinstance(structures, Structures):
+        structures = Structures.from_ase(structures)
+    T = np.asarray(temperature, dtype=float)
+    if T.ndim == 1 and len(structures) == 1:
+        structures = repeated(structures, len(T))
+    kT = kB * per_replica(temperature, structures, "temperature")
+    if bool((kT < 0).any()) or seed < 0:
+        raise ValueError(f"temperature {T} K, seed {seed}: no negative temperature or seed")
+    seeds = tuple(range(seed, seed + len(structures)))
+    widths = (kT[:, None, None] * structures.masses[:, None]).sqrt()
+    momenta = projected(widths * noise(seeds, START, structures), structures, center_at_rest)
+    return State(structures, momenta, seeds, degrees_of_freedom(structures, center_at_rest))
+
+
+def projected(values: Tensor, structures: Structures, center_at_rest: bool) -> Tensor:
+    """Momenta, forces or noise (B, N, 3) within what can move: zero at fixed atoms, which also take up the
+    total momentum; where none is fixed, without the total if the center is at rest.
+    """
+    if structures.n_fixed:
+        return values.masked_fill(structures.fixed[:, None], 0.0)
+    return without_total(values, structures.masses) if center_at_rest else values
+
+
+def without_total(momenta: Tensor, masses: Tensor) -> Tensor:
+    """Momenta (or forces) less each atom's share m_i/M of their sum.
+
+    For Gaussian momenta this is the projection orthogonal in the metric 1/m: what is left is Gaussian with
+    the same temperature.
+    """
+    share = masses / masses.sum()
+    return momenta - share[:, None] * momenta.sum(1, keepdim=True)
+
+
+def noise(seeds: Sequence[int], step: int, structures: Structures) -> Tensor:
+    """Standard normal numbers (B, N, 3), a function of seed and step alone.
+
+    From the counter-based generator Philox, with the step in the highest word of its counter: a run that goes
+    on after a kill, or in another batch, or on another device, meets the same noise.
+    """
+    shape = (structures.n_atoms, 3)
+    draws = [
+        np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, step])).standard_normal(shape)
+        for seed in seeds
+    ]
+    return torch.as_tensor(np.stack(draws), device=structures.positions.device)
