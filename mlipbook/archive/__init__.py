@@ -5,6 +5,7 @@ from mlipbook.archive.documents import read_json, write_json
 from mlipbook.archive.files import Damaged, reading, replacing
 from mlipbook.archive.identity import Unidentified, described, identity, refuse_other
 from mlipbook.archive.locks import InUse, locked
+from mlipbook.archive.made import made
 
 __all__ = [
     "Damaged",
@@ -15,6 +16,7 @@ __all__ = [
     "load",
     "load_arrays",
     "locked",
+    "made",
     "read_json",
     "reading",
     "refuse_other",

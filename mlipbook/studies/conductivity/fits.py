@@ -18,7 +18,7 @@ from ase import Atoms
 from torch import Tensor
 
 from mlipbook import neighbors
-from mlipbook.archive import replacing
+from mlipbook.archive import made, replacing
 from mlipbook.dynamics import State, thermalize
 from mlipbook.fast.graphs import compiled
 from mlipbook.fast.networks import Native
@@ -40,19 +40,21 @@ FRAMES, INTERVAL = 50, 0.2 * ps  # labeled ones of each of six trajectories
 def prepare(folder: Path, replicas: int = 24, epochs: int = 200, device: str = "cpu") -> None:
     """Labeled frames (*.xyz), a committee of all MODELS (potentials.npz), melted crystals (starts.npz).
 
-    Whatever is in the folder already is not made again. replicas: of each model.
+    What is in the folder already is not made again; made of something else, it is refused. replicas: of each
+    model.
     """
     folder.mkdir(exist_ok=True, parents=True)
     parts = [folder / f"{name}.xyz" for name in ("train", "valid", "test")]
-    if not parts[-1].exists():
+    if not made(parts[-1], frames=FRAMES, interval=INTERVAL):
         for path, frames in zip(parts, split(labeled(equilibrated(6), FRAMES, INTERVAL)), strict=True):
             ase.io.write(path, frames)
-    if not (folder / "potentials.npz").exists():
-        learn, valid = (list(ase.io.iread(path)) for path in parts[:2])
-        options: dict[str, Any] = {"members": MEMBERS, "epochs": epochs, "device": device}
-        committee, _ = cost_weights.fit_map(COSTS, learn, valid, repulsion=closest(learn), **options)
+    learn, valid = (list(ase.io.iread(path)) for path in parts[:2])
+    options: dict[str, Any] = {"members": MEMBERS, "epochs": epochs}
+    if not made(folder / "potentials.npz", costs=COSTS, train=learn, valid=valid, **options):
+        options |= {"repulsion": closest(learn), "device": device}
+        committee, _ = cost_weights.fit_map(COSTS, learn, valid, **options)
         committee.cpu().save(folder / "potentials.npz")
-    if not (folder / "starts.npz").exists():
+    if not made(folder / "starts.npz", replicas=replicas):
         melted = equilibrated(replicas, seed=100, device=device)
         keep(folder / "starts.npz", {"positions": melted.structures.positions})
 

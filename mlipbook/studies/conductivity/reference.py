@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from mlipbook import bookkit
+from mlipbook.archive import made
 from mlipbook.averages import Value
 from mlipbook.dynamics import State, thermalize
 from mlipbook.heat import Response, predicted_error, without_enthalpy
@@ -112,9 +113,9 @@ def told_of(runs: list[Any]) -> dict[str, Any]:
 
 def equilibrium(b: int, folder: Path) -> None:
     """A run at constant energy."""
-    path = folder / f"equilibrium-{b:02d}.npz"
-    if not path.exists():
-        follow(path, start(b), ["fix motion all nve"], LENGTH)
+    path, state = folder / f"equilibrium-{b:02d}.npz", start(b)
+    if not made(path, potential=AgSe(), start=state, length=LENGTH):
+        follow(path, state, ["fix motion all nve"], LENGTH)
 
 
 def gathered(folder: Path) -> dict[str, Any]:
@@ -143,13 +144,13 @@ def values_of(equilibrium: Any) -> list[float]:
 def driven(b: int, h: float, folder: Path) -> None:
     """HNEMD under the field of this replica, with its share of h (eV) taken off the current of silver."""
     path, (strength, share) = folder / f"driven-{b:02d}.npz", REFERENCE_FIELDS[FIELDS[b]]
-    if path.exists():
+    state, field, length = start(EQUILIBRIUM + b), strength * FIELD, DRIVEN[FIELDS[b]][1]
+    if made(path, potential=AgSe(), start=state, length=length, field=field, gauge=-share * h):
         return
-    state, field = start(EQUILIBRIUM + b), strength * FIELD
     offsets = without_enthalpy(state.structures, "Ag", share * h)
     drive = heat_field(state.structures, field, TEMPERATURE, {z: float(c) for z, c in offsets.items()})
     motion = [*drive, thermostat(TEMPERATURE, THERMOSTAT_TIME)]
-    follow(path, state, motion, DRIVEN[FIELDS[b]][1], BLOCK, field=field, gauge=-share * h)
+    follow(path, state, motion, length, BLOCK, field=field, gauge=-share * h)
 
 
 def response(names: tuple[str, ...], folder: Path) -> Response | None:

@@ -33,11 +33,14 @@ import torch
 from torch import Tensor
 
 from mlipbook import bookkit
+from mlipbook.archive import made
 from mlipbook.dynamics import NVE, Limits, Simulation, State, lasting
 from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.heat import Booked, Shifted, without_enthalpy
 from mlipbook.heat.green_kubo import correlation
 from mlipbook.heat.hnemd import current_of, flux_of, observables, under_field
+from mlipbook.potentials import AgSe
+from mlipbook.potentials.ann import load
 from mlipbook.studies.command import command, device_name
 from mlipbook.studies.conductivity.fits import keep, potential_of, start
 from mlipbook.studies.conductivity.parts import joined
@@ -178,22 +181,26 @@ RUNS: dict[str, tuple[str, int, Callable[..., dict[str, Any]]]] = {  # model, co
 def run(
     name: str, folder: Path, steps: int, device: str = "cpu", parts: int = 1, replicas: int | None = None
 ) -> None:
-    """Do one of the RUNS and keep what it returns, unless its file is there.
+    """Do one of the RUNS and keep what it returns, unless its file is there. ValueError if it is of others.
 
     parts: shares of the starts that run one after another; each is kept when it is done, until all are.
     replicas: of each model; as many starts are used (default: all).
     """
-    path, starts = folder / f"{name}.npz", len(np.load(folder / "starts.npz")["positions"][:replicas])
-    if path.exists():
+    positions = np.load(folder / "starts.npz")["positions"][:replicas]
+    path, starts = folder / f"{name}.npz", len(positions)
+    potential = load(folder / "potentials.npz") if RUNS[name][0] == "students" else AgSe()
+    of = {"steps": steps, "starts": positions, "potential": potential}
+    if made(path, **of):
         return
     shares = [slice(*ends) for ends in pairwise(np.linspace(0, starts, parts + 1).astype(int).tolist())]
     files = [folder / f"{name}, {own.start} to {own.stop} of {starts}.npz" for own in shares]
     for file, own in zip(files, shares, strict=True):
-        if not file.exists():
+        if not made(file, **of):
             keep(file, part(name, folder, steps, device, own))
     keep(path, joined([np.load(file) for file in files], RUNS[name][1]))
     for file in files:
         file.unlink()
+        file.with_name(f"{file.name}.made-of.json").unlink(missing_ok=True)
 
 
 def part(name: str, folder: Path, steps: int, device: str, own: slice) -> dict[str, Any]:

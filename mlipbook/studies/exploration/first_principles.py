@@ -72,9 +72,11 @@ def langevin(atoms: Atoms, temperature: float, rng: np.random.Generator) -> Lang
 def run(atoms: Atoms, calculator: Any, temperature: float, steps: int, file: Path) -> None:
     """Up to `steps` steps from these atoms and velocities, or from the last frame in the file.
 
-    Every SAMPLE steps a frame with velocities, energy, forces and stress joins the extended xyz file.
+    Every SAMPLE steps a frame with velocities, energy, forces and stress joins the extended xyz file. Raises
+    ValueError for a file of another run.
     """
-    done: Any = ase.io.read(file, ":") if file.exists() else []
+    own = {"start": atoms, "calculator": calculator, "temperature": temperature}
+    done: Any = ase.io.read(file, ":") if archive.made(file, **own) else []
     atoms = (done[-1] if done else atoms).copy()
     atoms.calc = calculator
     dynamics = langevin(atoms, temperature, np.random.default_rng([len(done), round(temperature)]))

@@ -10,6 +10,7 @@ G: folder of the same study with students that were not taught hot liquids.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +39,24 @@ from mlipbook.studies.melting.records import (
     records_of_teacher_errors,
 )
 from mlipbook.studies.melting.response import causal_points, laws_of, response
-from mlipbook.studies.melting.runs import Size, teacher_snapshots
+from mlipbook.studies.melting.runs import Size, model, teacher_snapshots
 from mlipbook.studies.melting.scores import Score, distances, score, transitions
 from mlipbook.studies.melting.teacher import KINDS
 
 
 def stored(folder: Path) -> tuple[dict[Key, Ramps], dict[str, Plateaus], float]:
-    """What is done of the study: ramps by (model, rate, pressure), plateaus by model; CPU seconds."""
+    """What is done of the study, by the present potentials: ramps by (model, rate, pressure), plateaus by
+    model; CPU seconds.
+    """
+    present = cache(lambda name: archive.identity(model(folder, name)))
     ramps: dict[Key, Ramps] = {}
     held: dict[str, Plateaus] = {}
     seconds = 0.0
     for path in sorted((folder / "done").glob("*.json")):
         done = jsonio.decode(path.read_text(), always_array=False)
         job, result = done["job"], done["result"]
+        if "potential" in job and job["potential"] != present(job["model"]):  # older ones do not tell
+            continue
         seconds += result["seconds"]
         if "rate" in job:
             ramps[job["model"], job["rate"], job["pressure"]] = Ramps(**result["found"])

@@ -27,6 +27,7 @@ import numpy as np
 from ase import Atoms
 
 from mlipbook import campaign, datasets
+from mlipbook.archive import identity, made
 from mlipbook.dynamics import NPT, Limits, Trajectory, thermalize
 from mlipbook.dynamics.trajectory import write_extxyz
 from mlipbook.potentials.ann import ANNPotential, load
@@ -81,22 +82,30 @@ class Size:
 
 
 def train_missing(folder: Path, size: Size) -> None:
-    """Train what is missing: the teacher, its students on snapshots of its ramps, students of real labels."""
+    """Train what is missing: the teacher, its students on snapshots of its ramps, students of real labels.
+
+    Raises ValueError for what is there, but made of something else.
+    """
     options: dict[str, Any] = {"members": size.seeds, "epochs": size.epochs}
     if not (folder / "teacher.npz").exists():
         teaching.train_teacher().save(folder / "teacher.npz")
-    if not (folder / "students.npz").exists():
+    if not made(folder / "students.npz", **learned_from(folder, size), **options):
         parts = teacher_snapshots(folder, size)
         teaching.train_students(parts["train"], parts["valid"], **options).save(folder / "students.npz")
-    if not (folder / "direct.npz").exists():
-        train, valid = (datasets.load("na-gamma", part) for part in ("train", "valid"))
+    train, valid = (datasets.load("na-gamma", part) for part in ("train", "valid"))
+    if not made(folder / "direct.npz", train=train, valid=valid, **options):
         teaching.train_students(train, valid, **options).save(folder / "direct.npz")
+
+
+def learned_from(folder: Path, size: Size) -> dict[str, Any]:
+    """What the students' snapshots are made of."""
+    return {"teacher": load(folder / "teacher.npz"), "rate": size.snapshot_rate, "replicas": size.replicas}
 
 
 def teacher_snapshots(folder: Path, size: Size) -> dict[str, list[Atoms]]:
     """Part -> labeled frames of ramps of their own and of hot liquids, kept in the folder's snapshots.xyz."""
     file = folder / "snapshots.xyz"
-    if not file.exists():
+    if not made(file, **learned_from(folder, size)):
         teacher = load(folder / "teacher.npz")
         options: dict[str, Any] = {"replicas": size.replicas, "seed": 1000, "store": folder / "snapshots"}
         ramps, _ = run_ramps(teacher, size.snapshot_rate, **options)
@@ -153,10 +162,14 @@ def name_of(job: dict[str, Any]) -> str:
 
 
 def perform(job: dict[str, Any], folder: str) -> dict[str, Any]:
-    """A campaign's job: Ramps or Plateaus of one model, as a dictionary, and the CPU seconds they took."""
+    """A campaign's job: Ramps or Plateaus of one model, as a dictionary, and the CPU seconds they took.
+
+    The job's "potential" is the identity of its model: results of another one are not taken for its own.
+    """
     began = time.process_time()
     potential = model(Path(folder), job["model"])
-    options: dict[str, Any] = {"store": Path(folder) / "runs" / name_of(job), "progress": False}
+    options: dict[str, Any] = {"store": Path(folder) / "runs" / f"{name_of(job)}, {job['potential'][:12]}"}
+    options["progress"] = False
     if "rate" in job:
         rate, settings = job["rate"], {k: job[k] for k in ("pressure", "replicas")}
         found: Any = ramps_of(*run_ramps(potential, rate, **settings, **options), rate)
@@ -175,4 +188,7 @@ def prepare(folder: Path) -> None:
 def run(folder: Path, only: Sequence[str] | None = None, workers: int = 1) -> None:
     """All dynamics. only: names of models (default: all); workers: processes."""
     todo = [job for job in jobs(Size()) if not only or job["model"] in only]
-    campaign.run(partial(perform, folder=str(folder)), todo, campaign.processes(workers), folder / "done")
+    known = {name: identity(model(folder, name)) for name in {job["model"] for job in todo}}
+    todo = [{**job, "potential": known[job["model"]]} for job in todo]
+    work = partial(perform, folder=str(folder))  # which may move: what runs does not depend on it
+    campaign.run(work, todo, campaign.processes(workers), folder / "done", name="melting")

@@ -40,6 +40,8 @@ def runs(tmp_path_factory):
         for name in ("equilibrium-reference", "heat-reference"):
             study.run(name, folder, 48)
             study.run(name, folder, 48)  # not again
+            with pytest.raises(ValueError, match=rf"{name}.npz: of something else, whose steps is 48 "):
+                study.run(name, folder, 51)
     return folder
 
 
@@ -57,7 +59,8 @@ def test_a_run_in_parts_goes_on_after_a_cut_and_keeps_replicas_model_by_model(
     first = study.part(name, tmp_path, 48, "cpu", slice(0, 1))
     study.keep(tmp_path / f"{name}, 0 to 1 of 2.npz", {**first, "seconds": -100.0})  # it is not made again
     own = replica_parts.joined([np.load(tmp_path / f"{name}, 0 to 1 of 2.npz")], copies)
-    study.run(name, tmp_path, 48, parts=2)
+    with pytest.warns(UserWarning, match="0 to 1 of 2.npz: nothing tells what it was made of"):
+        study.run(name, tmp_path, 48, parts=2)
     assert list(tmp_path.glob("*of 2.npz")) == []
     parts, whole = (np.load(folder / f"{name}.npz") for folder in (tmp_path, runs))
     for key in replica_parts.AXES.keys() & set(whole):
@@ -214,7 +217,8 @@ def test_fits_get_a_repulsion_that_begins_where_their_data_end(tmp_path):
     for name, part in (("train", frames[:2]), ("valid", frames[2:]), ("test", frames[2:])):
         ase.io.write(tmp_path / f"{name}.xyz", part)
     study.keep(tmp_path / "starts.npz", {"positions": torch.zeros(1, 3)})
-    fits.prepare(tmp_path, 1, 1)
+    with pytest.warns(UserWarning, match=r"(test.xyz|starts.npz): nothing tells what it was made of"):
+        fits.prepare(tmp_path, 1, 1)
     potential = mb.load(tmp_path / "potentials.npz")
     distances = [atoms.get_all_distances(mic=True)[~np.eye(len(atoms), dtype=bool)] for atoms in frames[:2]]
     assert potential.repulsion_cutoff == pytest.approx(np.min(distances), rel=1e-7)  # as written

@@ -16,6 +16,8 @@ def test_a_trajectory_goes_on_where_it_stopped(tmp_path):
     file = tmp_path / "solid-300.xyz"
     study.run(atoms, EMT(), 300, 3 * study.SAMPLE, file)
     first = file.read_text()
+    with pytest.raises(ValueError, match="whose temperature is 300 .*, not 301 "):
+        study.run(atoms, EMT(), 301, 5 * study.SAMPLE, file)
     study.run(atoms, EMT(), 300, 5 * study.SAMPLE, file)
     frames = ase.io.read(file, ":")
     assert file.read_text().startswith(first) and len(frames) == 5
