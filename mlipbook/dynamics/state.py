@@ -80,7 +80,7 @@ class State:
         return new
 
     def take(self, replicas: Sequence[int] | Tensor, seeds: Sequence[int] | None = None) -> State:
-        """These replicas, in this order, some perhaps several times; seeds: of their own (default: kept)."""
+        """These replicas by number, in this order, some twice; seeds: of their own (default: kept)."""
         rows = torch.as_tensor(replicas, device=self.momenta.device)
         own = [self.seeds[b] for b in rows.tolist()] if seeds is None else seeds
         old, result = self.structures, self.result
