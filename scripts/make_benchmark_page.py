@@ -3,7 +3,6 @@
 book/benchmarks.md shows what the scripts in benchmarks/ measured (results/full/benchmark-*.json).
 """
 
-import json
 from pathlib import Path
 
 from mlipbook import archive
@@ -63,7 +62,7 @@ in C (module `native`): beside a call that is short, all else in a step weighs m
 
 
 def records(name: str) -> tuple[Records, str]:
-    stored = json.loads((RESULTS / f"{name}.json").read_text())
+    stored = archive.read_json(RESULTS / f"{name}.json")
     return stored["records"], stored["provenance"]["device"]
 
 

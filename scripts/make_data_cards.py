@@ -3,7 +3,6 @@
 book/data_sets.md and book/images/data_*.svg say what scripts/make_datasets.py put into mlipbook/data.
 """
 
-import json
 from pathlib import Path
 
 import matplotlib
@@ -183,7 +182,7 @@ def differences(records: dict[str, dict]) -> str:
 
 
 def result(name: str) -> dict:
-    return json.loads((RESULTS / f"{name}.json").read_text())
+    return archive.read_json(RESULTS / f"{name}.json")
 
 
 def value(item: dict) -> str:

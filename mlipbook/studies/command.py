@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import re
 import time
 import types
@@ -19,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from mlipbook import archive
 from mlipbook.bookkit import save_result
 from mlipbook.bookkit.records import format_value
 
@@ -52,7 +52,7 @@ def command(saves: str = "") -> Callable[[F], F]:
 
 def kept_records(path: Path) -> dict[str, dict]:
     """Of a result that a command has saved."""
-    return json.loads(path.read_text())["records"]
+    return archive.read_json(path)["records"]
 
 
 def device_name(device: str) -> str:

@@ -17,8 +17,8 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from mlipbook import neighbors
-from mlipbook.archive import made, replacing
+from mlipbook import archive, neighbors
+from mlipbook.archive import made
 from mlipbook.dynamics import State, thermalize
 from mlipbook.fast.graphs import compiled
 from mlipbook.fast.networks import Native
@@ -68,7 +68,9 @@ def closest(frames: Sequence[Atoms]) -> float:
 
 def start(folder: Path, copies: int, seed: int, device: str, own: slice = slice(None)) -> State:
     """All starts, or some, as often as there are models, with new velocities."""
-    positions = torch.as_tensor(np.load(folder / "starts.npz")["positions"][own]).repeat(copies, 1, 1)
+    positions = torch.as_tensor(archive.load_arrays(folder / "starts.npz")["positions"][own]).repeat(
+        copies, 1, 1
+    )
     one = Structures.from_ase(crystal())
     cells = one.cells.expand(len(positions), 3, 3).contiguous()
     structures = replace(one, positions=positions, cells=cells).to(device)
@@ -91,5 +93,5 @@ def keep(path: Path, arrays: dict[str, Any]) -> None:
     small: dict[str, Any] = {
         k: np.float32(v) if v.ndim > 1 and k != "positions" else v for k, v in plain.items()
     }
-    with replacing(path) as file:
+    with archive.replacing(path) as file:
         np.savez_compressed(file, **small)

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlipbook import bookkit
+from mlipbook import archive, bookkit
 from mlipbook.archive import made
 from mlipbook.averages import Value
 from mlipbook.dynamics import State, thermalize
@@ -63,7 +63,7 @@ SEED = 7000  # and the replica's number, driven ones after the others: of its ve
 
 def start(b: int) -> State:
     """A melt at rest with new velocities, one replica."""
-    melts = np.load(STARTS)["positions"]
+    melts = archive.load_arrays(STARTS)["positions"]
     positions = torch.as_tensor(melts[b % len(melts)])[None]
     structures = replace(Structures.from_ase(crystal()), positions=positions)
     return thermalize(structures, TEMPERATURE, seed=SEED + b)
@@ -120,7 +120,7 @@ def equilibrium(b: int, folder: Path) -> None:
 
 def gathered(folder: Path) -> dict[str, Any]:
     """All replicas in equilibrium as `conductivity.equilibrium` returns them, without the series."""
-    runs = [np.load(path) for path in sorted(folder.glob("equilibrium-[0-9]*.npz"))]
+    runs = [archive.load_arrays(path) for path in sorted(folder.glob("equilibrium-[0-9]*.npz"))]
     seen, interval = series_of(runs), SAMPLE * TIMESTEP
     together = torch.stack([seen["flux"], seen["flux"], seen["current"]], -1)  # pairs: I and II are one
     return {
@@ -156,7 +156,7 @@ def driven(b: int, h: float, folder: Path) -> None:
 def response(names: tuple[str, ...], folder: Path) -> Response | None:
     """Of all replicas under these fields that are done, each in the gauge in which it ran."""
     paths = [folder / f"driven-{b:02d}.npz" for b, name in enumerate(FIELDS) if name in names]
-    runs = [np.load(path) for path in paths if path.exists()]
+    runs = [archive.load_arrays(path) for path in paths if path.exists()]
     if not runs:
         return None
     seen = series_of(runs)
@@ -223,8 +223,8 @@ def run(folder: Path) -> None:
 @command(saves="reference-hnemd")
 def report(folder: Path) -> Result:
     """Records, a table of the fields, and running averages of the replicas at F and -F, of what is done."""
-    equilibrium = np.load(folder / "equilibrium-reference.npz")
-    told = told_of([np.load(path) for path in folder.glob("driven-*.npz")])
+    equilibrium = archive.load_arrays(folder / "equilibrium-reference.npz")
+    told = told_of([archive.load_arrays(path) for path in folder.glob("driven-*.npz")])
     fields = fields_of(equilibrium, folder)
     both = response(GROUPS["F and -F"], folder)
     running = running_of(both, values_of(equilibrium)[2]) if both else {}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlipbook import bookkit
+from mlipbook import archive, bookkit
 from mlipbook.averages import average
 from mlipbook.heat import predicted_error
 from mlipbook.heat.hnemd import Response
@@ -228,7 +228,7 @@ def run_of(found: Any, models: int) -> Numbers:
 def study(folder: Path) -> Result:
     """What the runs in the folder say."""
     paths = {name: folder / f"{name}.npz" for name in RUNS}
-    runs = {name: np.load(path) for name, path in paths.items() if path.exists()}
+    runs = {name: archive.load_arrays(path) for name, path in paths.items() if path.exists()}
     errors, energies = errors_of(folder)
     found = equilibrium_part(runs["equilibrium-reference"], runs["equilibrium-students"], energies)
     driven = driven_part(runs, found["reference"])

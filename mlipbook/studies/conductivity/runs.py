@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlipbook import bookkit
+from mlipbook import archive, bookkit
 from mlipbook.archive import made
 from mlipbook.dynamics import NVE, Limits, Simulation, State, lasting
 from mlipbook.dynamics.forces import CommitteeMean
@@ -118,14 +118,14 @@ def settled(
 
 def heat(potential: Any, state: State, steps: int, folder: Path, definition: str) -> dict[str, Any]:
     """HNEMD of the students, each in the gauge in which its silver carries no heat."""
-    h, _ = enthalpies(np.load(folder / "equilibrium-students.npz"), len(MODELS), definition)
+    h, _ = enthalpies(archive.load_arrays(folder / "equilibrium-students.npz"), len(MODELS), definition)
     shifted = gauged(potential, state, h.repeat_interleave(len(state) // len(MODELS)))
     return {**driven(shifted, state, along_x(FIELD, state), steps, definition=definition), "h": h}
 
 
 def fields(potential: Any, state: State, steps: int, folder: Path) -> dict[str, Any]:
     """HNEMD of the reference under all REFERENCE_FIELDS."""
-    h, _ = enthalpies(np.load(folder / "equilibrium-reference.npz"), 1, "I")
+    h, _ = enthalpies(archive.load_arrays(folder / "equilibrium-reference.npz"), 1, "I")
     R = len(state) // len(REFERENCE_FIELDS)
     strength, share = (
         torch.tensor(x, dtype=torch.float64).repeat_interleave(R)
@@ -186,7 +186,7 @@ def run(
     parts: shares of the starts that run one after another; each is kept when it is done, until all are.
     replicas: of each model; as many starts are used (default: all).
     """
-    positions = np.load(folder / "starts.npz")["positions"][:replicas]
+    positions = archive.load_arrays(folder / "starts.npz")["positions"][:replicas]
     path, starts = folder / f"{name}.npz", len(positions)
     potential = load(folder / "potentials.npz") if RUNS[name][0] == "students" else AgSe()
     of = {"steps": steps, "starts": positions, "potential": potential}
@@ -197,7 +197,7 @@ def run(
     for file, own in zip(files, shares, strict=True):
         if not made(file, **of):
             keep(file, part(name, folder, steps, device, own))
-    keep(path, joined([np.load(file) for file in files], RUNS[name][1]))
+    keep(path, joined([archive.load_arrays(file) for file in files], RUNS[name][1]))
     for file in files:
         file.unlink()
         file.with_name(f"{file.name}.made-of.json").unlink(missing_ok=True)

@@ -12,7 +12,6 @@ makes finished runs longer. `table1.coexistence_report` makes results/full/coexi
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -26,8 +25,7 @@ from ase import Atoms
 from ase.build import bulk
 from torch import Tensor
 
-from mlipbook import bookkit, campaign, observables
-from mlipbook.archive import replacing
+from mlipbook import archive, bookkit, campaign, observables
 from mlipbook.dynamics import NVE, Langevin, Limits, State, thermalize
 from mlipbook.free_energy import PhaseChange
 from mlipbook.free_energy.replicas import seldom
@@ -175,7 +173,7 @@ def unfinished(folder: Path, jobs: Iterable[Job], steps: int, potentials: Path =
 
     def done(job: Job) -> bool:
         path = path_of(folder, job)
-        found = json.loads(path.read_text()) if path.exists() else {"steps": 0}
+        found = archive.read_json(path) if path.exists() else {"steps": 0}
         return found["steps"] >= steps and found["potential"] == made_of(potentials, job)
 
     return [job for job in jobs if not done(job)]
@@ -203,13 +201,12 @@ def perform(job: Job, folder: str, steps: int, potentials: str, volumes: Mapping
     found = coexist(potential, state, steps, store=store / "run", chunk=10 * BIN, progress=False)
     spent = {"cpu_seconds": time.process_time() - cpu, "device": "cpu", "commit": bookkit.results.COMMIT}
     about = {"steps": steps, "atoms": state.structures.n_atoms, "volume": volume, "potential": made}
-    with replacing(path) as file:
-        file.write((json.dumps({**job, **about, **found, **spent}, indent=1) + "\n").encode())
+    archive.write_json(path, {**job, **about, **found, **spent})
 
 
 def stored_volumes(path: Path) -> dict[str, dict[str, float]]:
     """Of each setting and phase at zero pressure and 350 K, A^3 per atom to 0.01, from a `table1.report`."""
-    records = json.loads(path.read_text())["records"]
+    records = archive.read_json(path)["records"]
     return {s: {p: round(records[f"volume, {s}, {p}"]["value"], 2) for p in PHASES} for s in SETTINGS}
 
 

@@ -11,13 +11,13 @@ the pieces is an honest error, which the autocorrelation of such short runs woul
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlipbook import archive
 from mlipbook.averages import Value
 from mlipbook.studies.command import Result, command, kept_records
 from mlipbook.studies.table1.coexistence import PHASES, POTENTIALS, Job, jobs_of, made_of, path_of
@@ -106,7 +106,7 @@ def finished(folder: Path, potentials: Path = POTENTIALS) -> list[Job]:
     found = []
     for job in jobs_of():
         path = path_of(folder, job)
-        found.append(json.loads(path.read_text()))
+        found.append(archive.read_json(path))
         if found[-1]["potential"] != made_of(potentials, job):
             raise ValueError(f"{path}: of other potentials than those in {potentials}; run it again")
     return found

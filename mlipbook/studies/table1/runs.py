@@ -15,7 +15,6 @@ Both go on where they stopped. The volume is measured with 128 atoms and used fo
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -29,9 +28,8 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from mlipbook import bookkit, campaign, observables
+from mlipbook import archive, bookkit, campaign, observables
 from mlipbook import free_energy as fe
-from mlipbook.archive import replacing
 from mlipbook.averages import mean
 from mlipbook.dynamics import NPT, Limits, thermalize
 from mlipbook.free_energy import Sampling
@@ -99,14 +97,14 @@ def path_of(folder: Path, job: Job) -> Path:
 
 def results(folder: Path) -> list[dict[str, Any]]:
     """All finished jobs in a folder, by name."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*_*.json"))]
+    return [archive.read_json(path) for path in sorted(folder.glob("*_*.json"))]
 
 
 def unfinished(folder: Path, jobs: Iterable[Job], potentials: Path = POTENTIALS) -> list[Job]:
     """Jobs without a result of the present potentials."""
 
     def made(path: Path) -> str | None:
-        return json.loads(path.read_text())["potential"] if path.exists() else None
+        return archive.read_json(path)["potential"] if path.exists() else None
 
     return [job for job in jobs if made(path_of(folder, job)) != fingerprint(potentials, job)]
 
@@ -124,7 +122,7 @@ def volume_at(folder: Path, job: Job, potentials: Path = POTENTIALS) -> float:
         raise ValueError(
             f"{min(stale)}: the volume of other potentials than those in {potentials}; run `volume` again"
         )
-    return round(float(np.mean([json.loads(path.read_text())["volume"][0] for path in paths])), 2)
+    return round(float(np.mean([archive.read_json(path)["volume"][0] for path in paths])), 2)
 
 
 def measured_volume(
@@ -242,8 +240,7 @@ def perform(
     spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
     about = {"device": device_name(device), **spent, "commit": bookkit.results.COMMIT}
     result = {**job, "potential": made, **found, **about}
-    with replacing(path_of(done, job)) as file:
-        file.write((json.dumps(result, indent=1) + "\n").encode())
+    archive.write_json(path_of(done, job), result)
 
 
 def run(folder: Path, jobs: Sequence[Job], workers: int = 1, **options: Any) -> None:

@@ -12,7 +12,7 @@ import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlipbook import datasets
+from mlipbook import archive, datasets
 from mlipbook.free_energy import Sampling, Value, ideal_gas
 from mlipbook.observables import steinhardt
 from mlipbook.potentials import Einstein
@@ -63,7 +63,7 @@ def test_a_job_leaves_one_file_and_is_not_done_again(tmp_path, monkeypatch):
     write(tmp_path, volume, tmp_path / "models", volume=[39.996, 0.1])
     delta_f.run(tmp_path, jobs, **options)
     assert delta_f.unfinished(tmp_path, jobs, tmp_path / "models") == []
-    found = json.loads(path_of(tmp_path, jobs[0]).read_text())
+    found = archive.read_json(path_of(tmp_path, jobs[0]))
     assert found["volume"] == 40.0
     assert {"lambda", "difference", "variance", "autocorrelation_time_fs", "lowest_q6"} <= set(
         found["windows"][0]
@@ -162,7 +162,7 @@ def test_windows_in_which_a_drift_hides_are_counted(tmp_path):
         {"weight": w, "time_per_copy_ps": t, "autocorrelation_time_fs": 50.0, "highest_q6": 0.1}
         for w, t in ((0.5, 4.0), (0.5, 6.0), (0.0, 1.0))
     ]
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"windows": windows}))
+    path.write_text(json.dumps(archive.read_json(path) | {"windows": windows}))
     out = delta_f_report.records(delta_f_results.Found(folder, models), FINITE)
     counted = out["free energy, liquid: windows of less than 100 autocorrelation times"]
     assert (counted["value"], counted["n"]) == (1, 2)
@@ -184,7 +184,7 @@ def test_pressure_that_is_left_lowers_F(tmp_path):
     folder = finished(tmp_path / "F", models)
     job = jobs_of("free energy", ["128-4k"], [0], ["solid"])[0]
     before = delta_f_results.Found(folder, models).F("128-4k", 0, "solid", 128, T).value
-    found = json.loads(path_of(folder, job).read_text())
+    found = archive.read_json(path_of(folder, job))
     P = 0.01 * delta_f_results.BULK_MODULUS  # a volume that is off by one per cent
     path_of(folder, job).write_text(json.dumps({**found, "pressure": [P, 1e-6]}))
     after = delta_f_results.Found(folder, models).F("128-4k", 0, "solid", 128, T).value
@@ -220,7 +220,7 @@ def test_liquids_that_crystallize_are_refused(tmp_path, atoms, q6, liquid):
     models = potentials(tmp_path / "models")
     folder = finished(tmp_path / "F", models)
     path = path_of(folder, jobs_of("free energy", ["128-4k"], [0], ["liquid"], atoms=[atoms])[0])
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"windows": [{"highest_q6": q6}]}))
+    path.write_text(json.dumps(archive.read_json(path) | {"windows": [{"highest_q6": q6}]}))
     if liquid:
         delta_f_results.Found(folder, models)
     else:
@@ -239,7 +239,7 @@ def test_error_of_soft_spheres_is_not_averaged_away(tmp_path):
     folder = finished(tmp_path / "F", models)
     for job in jobs_of("free energy", phases=["liquid"]):
         path = path_of(folder, job)
-        found = json.loads(path.read_text())
+        found = archive.read_json(path)
         found["terms"][delta_f_results.COMMON] = [0.0, 0.0]
         path.write_text(json.dumps(found | {"parameters": {"y": 0.7}}))
     found = delta_f_results.Found(folder, models)
