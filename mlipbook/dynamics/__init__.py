@@ -13,12 +13,13 @@ from mlipbook.dynamics.limits import Limits, Unstable
 from mlipbook.dynamics.momenta import thermalize
 from mlipbook.dynamics.simulation import Ramp, Simulation
 from mlipbook.dynamics.state import State
-from mlipbook.dynamics.trajectory import Trajectory
+from mlipbook.dynamics.trajectory import Every, Trajectory
 
 __all__ = [
     "NPT",
     "NVE",
     "NVT",
+    "Every",
     "Langevin",
     "Limits",
     "Ramp",

@@ -20,11 +20,11 @@ from mlipbook.dynamics.limits import Limits, Target, Unstable, Watch
 from mlipbook.dynamics.methods import Forces, VelocityVerlet
 from mlipbook.dynamics.state import Numbers, State, per_replica
 from mlipbook.dynamics.store import Store
-from mlipbook.dynamics.trajectory import Recorder, Trajectory, joined
+from mlipbook.dynamics.trajectory import Every, Recorder, Trajectory, joined
 from mlipbook.potentials import Potential
 from mlipbook.units import kB, ps
 
-Observables = Mapping[str, Callable[[State], Tensor]]
+Observables = Mapping[str, Callable[[State], Tensor] | Every]
 FOREVER = 2**62  # a step after the end of any ramp
 
 
@@ -82,10 +82,11 @@ class Simulation:
     ) -> Trajectory:
         """Go `steps` steps from this state, all replicas at once.
 
-        observe: functions of the State, each giving a tensor (B, ...), called after every `every` steps;
-        the invariant (eV) is always there. frames: steps between frames that are kept. store: folder for the
-        parts of the trajectory, written every `chunk` steps; the same call goes on after the last of them,
-        on a CPU bit for bit as if it had not been interrupted. A committee drives by its mean.
+        observe: functions of the State, each giving a tensor (B, ...), called after every `every` steps, or
+        in intervals of its own, as an `Every`; the invariant (eV) is always there. frames: steps between
+        frames that are kept. store: folder for the parts of the trajectory, written every `chunk` steps; the
+        same call goes on after the last of them, on a CPU bit for bit as if it had not been interrupted. A
+        committee drives by its mean.
         Raises Unstable if a run leaves its limits, ValueError for arguments that do not fit and for a store
         of another run, OSError for a store that cannot be written, InUse for one that another process uses.
         """

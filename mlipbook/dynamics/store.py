@@ -82,7 +82,8 @@ class Store:
             tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
             series = {name: tensors[f"series.{name}"] for name in SERIES}
             state = state_from(tensors, metadata, like)
-        return Trajectory(state, observed=group(tensors, "observed"), **series)
+        observed, times = group(tensors, "observed"), group(tensors, "times")
+        return Trajectory(state, observed=observed, times=times, **series)
 
 
 def arrays_of(part: Trajectory) -> dict[str, Tensor]:
@@ -93,6 +94,7 @@ def arrays_of(part: Trajectory) -> dict[str, Tensor]:
         "state.momenta": state.momenta,
         **{f"extended.{name}": value for name, value in state.extended.items()},
         **{f"observed.{name}": value for name, value in part.observed.items()},
+        **{f"times.{name}": value for name, value in part.times.items()},
         **{f"series.{name}": getattr(part, name) for name in SERIES},
     }
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from ase import Atoms
 from torch import Tensor
 
 from mlipbook import archive
+from mlipbook.checks import whole
 from mlipbook.dynamics.state import State
 from mlipbook.structures import Structures
 
@@ -19,6 +20,7 @@ from mlipbook.structures import Structures
 @dataclass(frozen=True)
 class Trajectory:
     """state: the last one. time: (T,) internal units, of the observations. observed: name -> (T, B, ...).
+    times: of the observables with an interval of their own (`Every`), name -> (T,).
 
     frame_time: (T',), positions: (T', B, N, 3) angstrom, not wrapped, cells: (T', B, 3, 3), if frames were
     kept (else T' = 0). Times count from the start of the run; all but the state lies on the CPU.
@@ -30,6 +32,7 @@ class Trajectory:
     frame_time: Tensor
     positions: Tensor
     cells: Tensor
+    times: Mapping[str, Tensor] = field(default_factory=dict)
 
     def atoms(self, replica: int = 0) -> list[Atoms]:
         """The frames of a replica."""
@@ -52,21 +55,33 @@ def write_extxyz(path: str | os.PathLike[str], frames: Sequence[Atoms]) -> None:
         file.write(text.getvalue().encode())
 
 
+@dataclass(frozen=True)
+class Every:
+    """An observable with an interval of its own, in steps: observe={"q6": Every(100, observables.q6)}."""
+
+    steps: int
+    function: Callable[[State], Tensor]
+
+    def __post_init__(self) -> None:
+        whole(self.steps, "steps from one observation to the next")
+
+
 class Recorder:
     """Keeps what a part of a run shows. good: the last state that was looked at."""
 
     def __init__(
         self,
         start: State,
-        observables: Mapping[str, Callable[[State], Tensor]],
+        observables: Mapping[str, Callable[[State], Tensor] | Every],
         first: int,
         every: int,
         frames: int | None,
         timestep: float,
     ):
         self.good, self.first, self.every, self.frames, self.timestep = start, first, every, frames, timestep
-        self.observables = observables
+        self.observables = {k: x if isinstance(x, Every) else Every(every, x) for k, x in observables.items()}
         self.time: list[float] = []
+        self.times: dict[str, list[float]] = {k: [] for k, x in observables.items() if isinstance(x, Every)}
         self.observed: dict[str, list[Tensor]] = {name: [] for name in observables}
         self.frame_time: list[float] = []
         self.structures: list[Structures] = []
@@ -79,8 +94,10 @@ class Recorder:
         if self.due(state, self.every):
             self.good = state
             self.time.append(time)
-            for name, function in self.observables.items():
-                self.observed[name].append(function(state).detach().cpu())
+        for name, observable in self.observables.items():
+            if self.due(state, observable.steps):
+                self.times.get(name, []).append(time)
+                self.observed[name].append(observable.function(state).detach().cpu())
         if self.due(state, self.frames):
             self.frame_time.append(time)
             self.structures.append(state.structures.to("cpu"))
@@ -88,14 +105,22 @@ class Recorder:
     def part(self, state: State) -> Trajectory:
         """What was seen up to this state."""
         B, N = len(state), state.structures.n_atoms
-        seen = sum(time <= (state.step - self.first) * self.timestep for time in self.frame_time)
+        now = (state.step - self.first) * self.timestep
+
+        def until_now(times: Sequence[float]) -> Tensor:
+            return torch.tensor([time for time in times if time <= now], dtype=torch.float64)
+
+        frame_time = until_now(self.frame_time)
+        times = {name: until_now(own) for name, own in self.times.items()}
+        seen, known = len(frame_time), {name: len(own) for name, own in times.items()}
         return Trajectory(
             state,
             torch.tensor(self.time, dtype=torch.float64),
-            {name: stacked(values, B) for name, values in self.observed.items()},
-            torch.tensor(self.frame_time[:seen], dtype=torch.float64),
+            {name: stacked(values[: known.get(name)], B) for name, values in self.observed.items()},
+            frame_time,
             stacked([s.positions for s in self.structures[:seen]], B, N, 3),
             stacked([s.cells for s in self.structures[:seen]], B, 3, 3),
+            times,
         )
 
 
@@ -111,10 +136,13 @@ def joined(parts: Sequence[Trajectory]) -> Trajectory:
         filled = [x for x in tensors if len(x)]
         return torch.cat(filled) if filled else tensors[-1]
 
-    names = ("frame_time", "positions", "cells")
+    last = parts[-1]
     return Trajectory(
-        parts[-1].state,
+        last.state,
         along_time([part.time for part in parts]),
-        {name: along_time([part.observed[name] for part in parts]) for name in parts[-1].observed},
-        *(along_time([getattr(part, name) for part in parts]) for name in names),
+        {name: along_time([part.observed[name] for part in parts]) for name in last.observed},
+        along_time([part.frame_time for part in parts]),
+        along_time([part.positions for part in parts]),
+        along_time([part.cells for part in parts]),
+        {name: along_time([part.times[name] for part in parts]) for name in last.times},
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import nan
 from pathlib import Path as Folder
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mlipbook import observables
-from mlipbook.dynamics import Langevin, Limits, State, Trajectory
+from mlipbook.dynamics import Every, Langevin, Limits, State, Trajectory
 from mlipbook.free_energy.series import block_means, drift
 from mlipbook.potentials import Mixture, Potential
 from mlipbook.structures import Structures
@@ -21,7 +21,7 @@ SOLID = 0.25  # of the global Q6: crystals have 0.35-0.5
 LIQUID = 2.0  # of Q6 sqrt(N): means over a tenth of a run reach 1.6 in liquids, 3 to 6 where a crystal grows
 ATTEMPTS = 2  # of a replica that changed its phase, with other noise
 SEEDS = 100_000  # seeds of one call
-SELDOM = 10  # samples from one Q6 to the next
+SELDOM = 10  # samples to one Q6
 LONGEST = 5 * fs  # time step times sqrt(amu/m): a seventh of the period of an atom held by 3 eV/A^2
 SLOW = 30 * fs  # no atoms are so heavy that a longer step is meant
 
@@ -68,12 +68,14 @@ class Sampler:
         """All replicas, one lambda each; name: of the folder within the store."""
         mixture = Mixture(self.potential, self.reference, lam.to(state.momenta.device))
         simulation = Langevin(mixture, self.timestep, self.temperature, self.sampling.friction_time)
-        watched = {"q6": seldom(observables.q6, SELDOM * self.sampling.every)} if self.phase else {}
+        observe: dict[str, Any] = {"difference": difference, "energy": energy, "pressure": pressure}
+        if self.phase:
+            observe["q6"] = Every(SELDOM * self.sampling.every, observables.q6)
         folder = self.store / name if self.store else None
         return simulation.run(
             state,
             steps,
-            observe={"difference": difference, "energy": energy, "pressure": pressure} | watched,
+            observe=observe,
             every=self.sampling.every,
             store=folder,
             chunk=max(1000, 100 * self.sampling.every),
@@ -118,7 +120,7 @@ class Sampler:
         if self.phase is None:
             return {}
         found = {}
-        q6 = block_means(series["q6"][settling:])
+        q6 = block_means(series["q6"][settling // SELDOM :])
         wrong = q6 < SOLID if self.phase == "solid" else q6 > LIQUID / n_atoms**0.5
         for b in torch.nonzero(wrong.any(0))[:, 0].tolist():
             k = int(wrong[:, b].nonzero()[0, 0])
@@ -162,14 +164,3 @@ def pressure(state: State) -> Tensor:
     ideal = state.structures.n_atoms / (state.degrees_of_freedom / 3)
     kinetic = state.twice_kinetic / (3 * state.volume)
     return state.pressure + (ideal - 1) * kinetic
-
-
-def seldom(observable: Callable[[State], Tensor], interval: int) -> Callable[[State], Tensor]:
-    """The observable every so many steps, nan in between."""
-
-    def watched(state: State) -> Tensor:
-        if state.step % interval:
-            return state.momenta.new_full((len(state),), nan)
-        return observable(state)
-
-    return watched

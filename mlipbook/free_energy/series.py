@@ -18,7 +18,7 @@ LONG = 50  # correlation times that a series should last
 @dataclass(frozen=True)
 class Window:
     """Series of one lambda, (T, copies) each: difference U_a - U_b and energy U(lambda), eV of all atoms;
-    pressure, eV/A^3; q6 (nan in between; empty if there is no phase to watch). interval: between samples, in
+    pressure, eV/A^3; q6, seldom (empty if there is no phase to watch). interval: between samples, in
     internal units of time. weight: of the quadrature. redone: how often a copy left its phase and was run
     again, what it had done in that round being thrown away.
     """
@@ -132,6 +132,5 @@ def drift(series: Tensor) -> Tensor:
 
 
 def block_means(q6: Tensor) -> Tensor:
-    """Means of up to ten consecutive blocks of what is not nan, (blocks, B)."""
-    seen = q6[torch.isfinite(q6).all(1)]
-    return torch.stack([block.mean(0) for block in seen.tensor_split(min(10, len(seen)))])
+    """Means of up to ten consecutive blocks, (blocks, B)."""
+    return torch.stack([block.mean(0) for block in q6.tensor_split(min(10, len(q6)))])

@@ -8,6 +8,7 @@ import signal
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from threading import RLock
 
@@ -199,6 +200,7 @@ def identical(a: dynamics.Trajectory, b: dynamics.Trajectory) -> None:
     assert a.observed.keys() == b.observed.keys()
     for name, series in a.observed.items():
         assert torch.equal(series, b.observed[name]), name
+    assert a.times.keys() == b.times.keys() and all(torch.equal(x, b.times[k]) for k, x in a.times.items())
 
 
 def kept(folder) -> dict[str, bytes]:
@@ -330,6 +332,7 @@ def test_folder_of_another_run_is_refused_and_left_alone(tmp_path):
         "start": {"start": dynamics.thermalize(CRYSTAL, [60.0] * 2, seed=2)},
         "every": {"every": 5},
         "observed": {"observe": {"volume": volume}},
+        "observed is": {"observe": {"volume": dynamics.Every(5, volume)}},
         "holds steps up to 20": {"steps": 10},
     }
     for what, changes in others.items():
@@ -483,6 +486,35 @@ def test_clusters_run_and_have_no_pressure():
     assert len(trajectory.time) == 2
     with pytest.raises(ValueError, match="no volume"):
         _ = trajectory.state.pressure
+
+
+def test_observables_have_intervals_of_their_own(tmp_path):
+    """Also across parts that hold none of them, and read back; what stands at both intervals is the same."""
+    start, md = dynamics.thermalize(CRYSTAL, [60.0, 70.0], seed=1), simulation("NPT")
+    observe = {"volume": volume, "seldom": dynamics.Every(25, volume), "often": dynamics.Every(2, volume)}
+    run = partial(md.run, start, 100, observe, 5, store=tmp_path, chunk=20, progress=False)
+    found, read = run(), run()
+    identical(found, read)
+    assert {name: len(series) for name, series in found.observed.items()} == {
+        **{"volume": 20, "invariant": 20, "seldom": 4, "often": 50}
+    }
+    assert set(found.times) == {"seldom", "often"}
+    timestep = md.timestep
+    torch.testing.assert_close(found.times["seldom"], 25 * timestep * torch.arange(1.0, 5).double())
+    torch.testing.assert_close(found.times["often"], 2 * timestep * torch.arange(1.0, 51).double())
+    assert torch.equal(found.observed["seldom"], found.observed["volume"][4::5])
+    assert torch.equal(found.observed["often"][4::5], found.observed["volume"][1::2])
+    with pytest.raises(ValueError, match="steps from one observation to the next"):
+        dynamics.Every(0, volume)
+
+
+def test_what_is_seen_more_often_ends_with_the_last_good_state_too():
+    simulation, start, limits, _ = stop_cases()["too close"]
+    observe = {"volume": dynamics.Every(1, volume)}
+    with pytest.raises(dynamics.Unstable) as stop:
+        simulation.run(start, 400, observe, every=10, limits=limits, progress=False)
+    found = stop.value.trajectory
+    assert len(found.observed["volume"]) == len(found.times["volume"]) == found.state.step
 
 
 def test_a_stopped_trajectory_ends_with_its_last_good_state():

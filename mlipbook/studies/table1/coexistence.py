@@ -26,9 +26,9 @@ from ase.build import bulk
 from torch import Tensor
 
 from mlipbook import archive, bookkit, campaign, observables
-from mlipbook.dynamics import NVE, Langevin, Limits, State, thermalize
+from mlipbook.dynamics import NVE, Every, Langevin, Limits, State, thermalize
+from mlipbook.dynamics.simulation import Observables
 from mlipbook.free_energy import PhaseChange
-from mlipbook.free_energy.replicas import seldom
 from mlipbook.potentials import Potential, Repulsion, SoftCore
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.command import command
@@ -147,15 +147,16 @@ def coexist(potential: Potential, state: State, steps: int, **options: Any) -> J
 
     options: of `Simulation.run`. Raises PhaseChange if one phase is gone in the end.
     """
-    observe = {
+    observe: Observables = {
         "temperature": observables.temperature,
         "pressure": lambda state: state.pressure_tensor.diagonal(dim1=1, dim2=2),
-        "ordered": seldom(ordered, BIN),
+        "ordered": Every(BIN, ordered),
     }
     run = NVE(potential, TIMESTEP * fs).run(state, steps, observe, EVERY, limits=LIMITS, **options)
-    series = {name: x[:, 0].unflatten(0, (-1, BIN // EVERY)) for name, x in run.observed.items()}
+    seen = {name: x[:, 0] for name, x in run.observed.items()}
+    share = seen.pop("ordered")
+    series = {name: x.unflatten(0, (-1, BIN // EVERY)) for name, x in seen.items()}
     pressure, energy = series["pressure"].mean(1), series["invariant"].mean(1) / state.structures.n_atoms
-    share = series["ordered"][:, -1]
     refuse_one_phase(float(share[-10:].mean()))
     return {
         "temperature": series["temperature"].mean(1).tolist(),
