@@ -1,12 +1,13 @@
 """Expected values of recorded results: how they are compared, and how they change (only by ``bless``)."""
 
 import json
-import os
 import tomllib
 from datetime import UTC, datetime
 from math import sqrt
 from pathlib import Path
 from typing import Any
+
+from mlipbook import archive
 
 from . import notebooks
 
@@ -108,10 +109,8 @@ def bless(notebook: Path, profile: str, reason: str) -> Path:
         entries[name] = _updated(entries[name], item, profile)
     blessed = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "profile": profile, "reason": reason}
     path = path_of(notebook)
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(_toml({"records": entries, "blessed": [*content["blessed"], blessed]}))
-    os.replace(temporary, path)
+    with archive.replacing(path) as file:
+        file.write(_toml({"records": entries, "blessed": [*content["blessed"], blessed]}).encode())
     return path
 
 

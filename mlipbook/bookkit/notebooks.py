@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mlipbook import archive
+
 from .records import CHECK, CLAIM, RECORD
 from .results import ROOT
 from .stamps import changes, dependencies, digest, syntax
@@ -166,9 +168,8 @@ def _is_progress(output: dict) -> bool:
 def _write(path: Path, notebook: dict) -> None:
     for cell in notebook["cells"]:
         cell["source"] = cell["source"].splitlines(keepends=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-    os.replace(temporary, path)
+    with archive.replacing(path) as file:
+        file.write((json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 # ---- the gate
