@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlipbook import datasets
+from mlipbook.accuracy import predict
 from mlipbook.descriptors import Chebyshev
+from mlipbook.potentials import Potential
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.training.cost import Cost
 from mlipbook.training.fitting import fit
+from mlipbook.units import GPa, meV
 
 Weights = tuple[float, float, float]  # p_U, p_F, p_W of Eq. 3
 LATTICE = 4.27  # A, of crystals that start; a barostat finds its own
@@ -79,6 +83,25 @@ def liquids(temperature: float) -> list[Atoms]:
     """Labeled liquids, those of the nearest temperatures (K) first."""
     labeled = [atoms for atoms in datasets.load("na-gamma") if atoms.info["q6"] < LIQUID_Q6]
     return sorted(labeled, key=lambda atoms: abs(atoms.info["md_temperature_K"] - temperature))
+
+
+def means(potential: Potential, frames: Sequence[Atoms]) -> list[dict[str, np.ndarray]]:
+    """Mean of the members of each frame: energy (eV), forces (N, 3) eV/A, stress (6,) eV/A^3."""
+    return [{name: x.mean(0) for name, x in found.items()} for found in predict(potential, frames)]
+
+
+def deviations(
+    frames: Sequence[Atoms], predicted: Sequence[dict[str, np.ndarray]]
+) -> list[dict[str, np.ndarray]]:
+    """Predicted minus labeled of each frame: energy (meV/atom), forces (meV/A), stress (GPa)."""
+    return [
+        {
+            "energy": (p["energy"] - atoms.get_potential_energy()) / len(atoms) / meV,
+            "forces": (p["forces"] - atoms.get_forces()) / meV,
+            "stress": (p["stress"] - atoms.get_stress()) / GPa,
+        }
+        for atoms, p in zip(frames, predicted, strict=True)
+    ]
 
 
 def relabeled(atoms: Atoms, **labels: Any) -> Atoms:

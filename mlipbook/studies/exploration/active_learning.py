@@ -29,8 +29,8 @@ from mlipbook.potentials import CloserThanTrained
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.command import command
 from mlipbook.studies.exploration.search import explore, shortest
-from mlipbook.studies.sodium import LIQUID_Q6, by_part, trained
-from mlipbook.units import GPa, meV
+from mlipbook.studies.sodium import LIQUID_Q6, by_part, deviations, trained
+from mlipbook.units import meV
 
 GAP = 0.7  # ps between picks of a trajectory
 UNITS = {"energy": "meV/atom", "force": "meV/A", "diagonal stress": "GPa", "off-diagonal stress": "GPa"}
@@ -76,18 +76,14 @@ def force_spread(committee: ANNPotential, frames: Sequence[Atoms]) -> np.ndarray
 
 def squared_errors(committee: ANNPotential, frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
     """Errors squared, averaged over a frame's components and the members: name -> (frames,), see UNITS."""
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in UNITS}
-    for atoms, found in zip(frames, predict(committee, frames), strict=True):
-        stress = (found["stress"] - atoms.get_stress()) / GPa
-        errors = {
-            "energy": (found["energy"] - atoms.get_potential_energy()) / len(atoms) / meV,
-            "force": (found["forces"] - atoms.get_forces()) / meV,
-            "diagonal stress": stress[:, :3],
-            "off-diagonal stress": stress[:, 3:],
-        }
-        for name, error in errors.items():
-            columns[name].append((error**2).mean())
-    return {name: np.array(column) for name, column in columns.items()}
+    each = deviations(frames, predict(committee, frames))
+    parts = {
+        "energy": [d["energy"] for d in each],
+        "force": [d["forces"] for d in each],
+        "diagonal stress": [d["stress"][:, :3] for d in each],
+        "off-diagonal stress": [d["stress"][:, 3:] for d in each],
+    }
+    return {name: np.array([(x**2).mean() for x in found]) for name, found in parts.items()}
 
 
 def pick(frames: Sequence[Atoms], spread: np.ndarray, count: int) -> list[int]:

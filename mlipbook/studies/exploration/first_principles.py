@@ -20,20 +20,22 @@ from typing import Any, Literal
 
 import ase.io
 import numpy as np
+import torch
 from ase import Atoms
 from ase.constraints import FixCom
 from ase.md.langevin import Langevin
 
 from mlipbook import archive, datasets
-from mlipbook.accuracy import predict
 from mlipbook.averages import Value, mean
 from mlipbook.calculator import Calculator
 from mlipbook.dft import PlaneWaveDFT
+from mlipbook.observables import pair_distribution
 from mlipbook.potentials.ann import ANNPotential
+from mlipbook.structures import Structures
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.exploration.active_learning import train_committee
 from mlipbook.studies.exploration.search import constant_pressure, maxwell_boltzmann
-from mlipbook.studies.sodium import by_part, of_phase, relabeled
+from mlipbook.studies.sodium import by_part, deviations, means, of_phase, relabeled
 from mlipbook.units import GPa, Ry, fs, meV
 
 TIMESTEP, FRICTION_TIME, SAMPLE = 5.0, 200.0, 4  # fs, fs, steps between stored frames
@@ -93,23 +95,12 @@ def run(atoms: Atoms, calculator: Any, temperature: float, steps: int, file: Pat
 # ---- what trajectories tell -------------------------------------------------------------------------
 
 
-def pair_distribution(frames: Sequence[Atoms]) -> np.ndarray:
-    """g(r) of each frame in the bins EDGES, (frames, bins)."""
-    shells = 4 * np.pi / 3 * np.diff(EDGES**3)
-    rows = []
-    for atoms in frames:
-        distances = atoms.get_all_distances(mic=True)[np.triu_indices(len(atoms), 1)]
-        counts, _ = np.histogram(distances, EDGES)
-        rows.append(2 * counts * atoms.get_volume() / (shells * len(atoms) ** 2))
-    return np.array(rows)
-
-
 def series(frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
     """Name -> (frames, ...): energy in meV/atom, static pressure in GPa, g(r)."""
     return {
         "energy": np.array([atoms.get_potential_energy() / len(atoms) for atoms in frames]) / meV,
         "pressure": np.array([-atoms.get_stress()[:3].mean() for atoms in frames]) / GPa,
-        "g(r)": pair_distribution(frames),
+        "g(r)": pair_distribution(Structures.from_ase(frames), torch.as_tensor(EDGES)).numpy(),
     }
 
 
@@ -133,10 +124,10 @@ def own_frames(potential: ANNPotential, begin: Atoms, temperature: float, length
 
 def errors_along(potential: ANNPotential, frames: Sequence[Atoms]) -> dict[str, dict]:
     """Records of the committee mean on first-principles frames: bias of energy and pressure, force error."""
-    pairs = list(zip(frames, predict(potential, frames), strict=True))
-    energy = np.array([(p["energy"].mean() - a.get_potential_energy()) / len(a) for a, p in pairs]) / meV
-    pressure = -np.array([(p["stress"].mean(0) - a.get_stress())[:3].mean() for a, p in pairs]) / GPa
-    force = np.array([((p["forces"].mean(0) - a.get_forces()) ** 2).mean() for a, p in pairs]) / meV**2
+    each = deviations(frames, means(potential, frames))
+    energy = np.array([d["energy"] for d in each])
+    pressure = np.array([-d["stress"][:3].mean() for d in each])
+    force = np.array([(d["forces"] ** 2).mean() for d in each])
     return {
         "energy bias": block_average(energy).record("meV/atom"),
         "pressure bias": block_average(pressure).record("GPa"),

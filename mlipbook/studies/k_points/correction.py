@@ -14,7 +14,6 @@ import numpy as np
 from ase import Atoms
 
 from mlipbook import averages, datasets
-from mlipbook.accuracy import predict
 from mlipbook.averages import Value
 from mlipbook.potentials import EdgePotential
 from mlipbook.potentials.ann import ANNPotential
@@ -32,8 +31,7 @@ from mlipbook.studies.k_points.equations import (
     subset,
 )
 from mlipbook.studies.k_points.labels import MELTING, at_temperatures, bundled, mean, shift
-from mlipbook.studies.sodium import by_part
-from mlipbook.units import GPa, meV
+from mlipbook.studies.sodium import by_part, deviations, means
 
 PAIRS = (("4k", "Gamma"), ("8k", "4k"), ("32k", "4k"), ("32k", "Gamma"))
 SIZES = (2, 4, 8, 16, 32, 64, 128)
@@ -81,18 +79,15 @@ def transferred(
     potential: EdgePotential, correction: ANNPotential | None, frames: Sequence[Atoms]
 ) -> dict[str, np.ndarray]:
     """Errors of a committee's mean, with the correction added, in UNITS: (frames,), force as rms."""
-    found = predict(potential, frames)
-    nothing = dict.fromkeys(found[0], np.zeros(1))
-    added = predict(correction, frames) if correction else [nothing] * len(frames)
-    errors: dict[str, list[float]] = {name: [] for name in UNITS}
-    for atoms, p, c in zip(frames, found, added, strict=True):
-        energy = p["energy"].mean() + c["energy"].mean() - atoms.get_potential_energy()
-        forces = p["forces"].mean(0) + c["forces"].mean(0) - atoms.get_forces()
-        stress = p["stress"].mean(0) + c["stress"].mean(0) - atoms.get_stress()
-        errors["energy"].append(energy / len(atoms) / meV)
-        errors["force"].append(np.sqrt((forces**2).mean()) / meV)
-        errors["pressure"].append(-stress[:3].mean() / GPa)
-    return {name: np.array(values) for name, values in errors.items()}
+    found = means(potential, frames)
+    if correction is not None:
+        found = [{k: p[k] + c[k] for k in p} for p, c in zip(found, means(correction, frames), strict=True)]
+    each = deviations(frames, found)
+    return {
+        "energy": np.array([d["energy"] for d in each]),
+        "force": np.array([np.sqrt((d["forces"] ** 2).mean()) for d in each]),
+        "pressure": np.array([-d["stress"][:3].mean() for d in each]),
+    }
 
 
 def held_out(frames: Sequence[Atoms]) -> list[Atoms]:

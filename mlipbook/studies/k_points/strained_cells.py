@@ -19,14 +19,13 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from mlipbook import datasets
-from mlipbook.accuracy import predict
 from mlipbook.averages import Value, mean
 from mlipbook.potentials import EdgePotential
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.exploration.active_learning import train_committee
 from mlipbook.studies.k_points.free_electrons import CONVERGED, HALF_HBAR2_PER_MASS
 from mlipbook.studies.k_points.labels import MESHES, WIDTH
-from mlipbook.studies.sodium import by_part, is_strained, of_phase
+from mlipbook.studies.sodium import by_part, deviations, is_strained, means, of_phase
 from mlipbook.units import GPa
 
 
@@ -43,9 +42,7 @@ def shear(atoms: Atoms) -> np.ndarray:
 
 def missing_stress(potential: EdgePotential, frames: Sequence[Atoms]) -> np.ndarray:
     """Labeled minus predicted stresses yz, xz, xy, (frames, 3) GPa; a committee predicts its mean."""
-    found = predict(potential, frames)
-    each = [a.get_stress()[3:] - p["stress"].mean(0)[3:] for a, p in zip(frames, found, strict=True)]
-    return np.array(each) / GPa
+    return -np.array([d["stress"][3:] for d in deviations(frames, means(potential, frames))])
 
 
 def slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from torch import Tensor
 
 from mlipbook import bookkit, datasets
 from mlipbook.averages import mean
@@ -26,10 +24,9 @@ from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.command import Profile, Result, command
 from mlipbook.studies.sodium import Weights
-from mlipbook.training.cost import Cost, residuals
-from mlipbook.training.derivatives import make_batches, prepare_all
+from mlipbook.studies.stress.kinds import CostPerMember, held_out, rmse
+from mlipbook.training.derivatives import prepare_all
 from mlipbook.training.fitting import History, fit
-from mlipbook.units import GPa, meV
 
 CUTOFF = 6.5  # A, of all descriptors
 UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa", "bias": "GPa"}
@@ -39,22 +36,6 @@ MARKED: dict[str, Weights] = {
     "EFP": (1.0, 1.0, 1.0),
     "EFP, energy-heavy": (100.0, 1.0, 1.0),
 }
-
-
-@dataclass(frozen=True)
-class CostPerMember(Cost):
-    """Eq. 3 with weights of its own for each member of a committee; each: one (p_U, p_F, p_W) per member."""
-
-    each: tuple[Weights, ...] = ()
-
-    def weights(self, progress: float = 1.0) -> Weights:
-        """The largest weights of any member, by which labels are checked."""
-        p_U, p_F, p_W = zip(*self.each, strict=True)
-        return max(p_U), max(p_F), max(p_W)
-
-    def __call__(self, squares: Tensor, counts: Tensor, progress: float = 1.0) -> Tensor:
-        p = squares.new_tensor(self.each).T
-        return (0.5 * p / counts.clamp(min=1)[:, None] * squares.sum(-1)).sum(0)
 
 
 def fit_map(
@@ -91,17 +72,10 @@ def fit_map(
 
 def held_out_errors(potential: ANNPotential, frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
     """RMSE of energy (meV/atom), force (meV/A) and stress (GPa) components, and the bias of the pressure
-    (GPa), each (members,), on frames that carry all labels; from stored derivatives, as in training."""
-    dU, dF, dW = [], [], []
-    batches = make_batches(potential, prepare_all(potential, frames, "test"), 1)
-    for atoms, batch in zip(frames, batches, strict=True):
-        U, F, W = (x.detach() for x in residuals(potential, batch))
-        dU.append(U / len(atoms) / meV)
-        dF.append(F.flatten(1) / meV)
-        dW.append(W[:, 0] / atoms.cell.volume / GPa)
-    rmse = [torch.cat(parts, 1).square().mean(1).sqrt() for parts in (dU, dF, dW)]
-    bias = torch.stack([W[:, :3].mean(1) for W in dW], 1).mean(1)
-    return {name: x.cpu().numpy() for name, x in zip(UNITS, [*rmse, bias], strict=True)}
+    (GPa), each (members,), on frames of one size that carry all labels."""
+    found = held_out(potential, frames, prepare_all(potential, frames, "test"))
+    rms = {name: rmse(found[name]) for name in ("energy", "force", "stress")}
+    return {**rms, "bias": found["pressure"].mean(1)}
 
 
 def cost_map(

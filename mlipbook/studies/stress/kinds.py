@@ -7,21 +7,38 @@ seed by seed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from ase import Atoms
+from torch import Tensor
 
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.sodium import Weights, descriptor
-from mlipbook.studies.stress.cost_weights import CostPerMember
-from mlipbook.training.cost import residuals
+from mlipbook.training.cost import Cost, residuals
 from mlipbook.training.derivatives import Prepared, make_batches
 from mlipbook.training.fitting import fit
 from mlipbook.units import GPa, meV
 
 UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa", "pressure": "GPa"}
+
+
+@dataclass(frozen=True)
+class CostPerMember(Cost):
+    """Eq. 3 with weights of its own for each member of a committee; each: one (p_U, p_F, p_W) per member."""
+
+    each: tuple[Weights, ...] = ()
+
+    def weights(self, progress: float = 1.0) -> Weights:
+        """The largest weights of any member, by which labels are checked."""
+        p_U, p_F, p_W = zip(*self.each, strict=True)
+        return max(p_U), max(p_F), max(p_W)
+
+    def __call__(self, squares: Tensor, counts: Tensor, progress: float = 1.0) -> Tensor:
+        p = squares.new_tensor(self.each).T
+        return (0.5 * p / counts.clamp(min=1)[:, None] * squares.sum(-1)).sum(0)
 
 
 def train_kinds(

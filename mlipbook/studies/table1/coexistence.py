@@ -31,7 +31,7 @@ from mlipbook.dynamics.simulation import Observables
 from mlipbook.free_energy import PhaseChange
 from mlipbook.potentials import Potential, Repulsion, SoftCore
 from mlipbook.potentials.ann import ANNPotential
-from mlipbook.studies.command import command
+from mlipbook.studies.command import command, kept_records
 from mlipbook.studies.table1.potentials import SETTINGS, Setting
 from mlipbook.studies.table1.runs import PHASES, POTENTIALS, fingerprint, member
 from mlipbook.units import fs, ps
@@ -207,7 +207,7 @@ def perform(job: Job, folder: str, steps: int, potentials: str, volumes: Mapping
 
 def stored_volumes(path: Path) -> dict[str, dict[str, float]]:
     """Of each setting and phase at zero pressure and 350 K, A^3 per atom to 0.01, from a `table1.report`."""
-    records = archive.read_json(path)["records"]
+    records = kept_records(path)
     return {s: {p: round(records[f"volume, {s}, {p}"]["value"], 2) for p in PHASES} for s in SETTINGS}
 
 

@@ -27,14 +27,13 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from mlipbook.accuracy import predict
 from mlipbook.averages import Value
 from mlipbook.dynamics import Langevin, Limits, thermalize
 from mlipbook.observables import steinhardt
 from mlipbook.potentials.ann import ANNPotential, load
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.k_points.correction import differences, fit_correction
-from mlipbook.studies.sodium import of_phase, relabeled
+from mlipbook.studies.sodium import means, of_phase, relabeled
 from mlipbook.studies.table1 import potentials as k_point_potentials
 from mlipbook.studies.table1 import runs as delta_f
 from mlipbook.studies.table1.boxes import heated, starts
@@ -65,9 +64,7 @@ def snapshots(
 
 def predicted(committee: ANNPotential, frames: Sequence[Atoms]) -> list[Atoms]:
     """Copies of the frames with the mean of the members as labels."""
-    found = predict(committee, frames)
-    means = ({name: x.mean(0) for name, x in each.items()} for each in found)
-    return [relabeled(atoms, **labels) for atoms, labels in zip(frames, means, strict=True)]
+    return [relabeled(atoms, **found) for atoms, found in zip(frames, means(committee, frames), strict=True)]
 
 
 def perturbed(

@@ -96,7 +96,7 @@ def test_what_a_potential_has_wrong_cancels_between_small_and_large_cells(frames
     truth, _ = study.blank(frames)
     correction = study.fit_correction(frames)
     small, large = labeled_by(truth, frames[:4]), labeled_by(truth, frames[4:8])
-    added = study.predict(correction, large)
+    added = mb.predict(correction, large)
     for i, atoms in enumerate([*small, *large]):
         atoms.info["phase"] = ("solid", "liquid")[i % 2]
         atoms.calc.results["energy"] -= 0.003 * len(atoms)  # what the potential has wrong
