@@ -27,7 +27,6 @@ from ase.md.nose_hoover_chain import IsotropicMTKNPT
 import mlipbook as mb
 from mlipbook.bookkit import save_result
 from mlipbook.dynamics.forces import CommitteeMean
-from mlipbook.fast.graphs import fastest
 from mlipbook.neighbors import VerletLists
 from mlipbook.units import fs
 
@@ -127,9 +126,9 @@ def others(
 
     kinds: dict[str, tuple[Callable[[], object], int]] = {"bare call, shortest list": (bare, 1)}
     if state.structures.positions.is_cuda:
-        replayed, frame = fastest(potential, state.structures, "II"), frames[0]
-        one = (frame, VerletLists(CUTOFF)(frame))
-        kinds["replayed call"] = (lambda: replayed(*one), 1)
+        replayed, frame = mb.fast(potential), frames[0]
+        edges = VerletLists(CUTOFF)(frame)
+        kinds["replayed call"] = (lambda: replayed.evaluate(frame, "II", edges), 1)
     if len(state) > 1:
         return kinds
     atoms = state.structures.to_ase()[0]

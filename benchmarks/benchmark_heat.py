@@ -27,10 +27,7 @@ import torch
 import mlipbook as mb
 from mlipbook import bookkit
 from mlipbook.bookkit import save_result
-from mlipbook.fast.graphs import fastest
-from mlipbook.fast.networks import Native
-from mlipbook.fast.pairs import NativePairs
-from mlipbook.heat import Booked, hnemd
+from mlipbook.heat import hnemd
 from mlipbook.lammps import table as lammps_table
 from mlipbook.neighbors import VerletLists
 from mlipbook.potentials import AgSe, EdgePotential
@@ -85,8 +82,8 @@ def ours(potential: EdgePotential, state: mb.dynamics.State, steps: int) -> Kind
         "a step of NVT": (lambda: nvt.run(state, steps, every=steps, progress=False), steps),
     }
     if state.momenta.is_cuda:
-        replayed, one = fastest(Booked(potential, "I"), state.structures, "I"), next(pairs)
-        kinds["replayed call"] = (lambda: replayed(*one), 1)
+        replayed, (structures, edges) = mb.fast(potential), next(pairs)
+        kinds["replayed call"] = (lambda: replayed.evaluate(structures, "I", edges), 1)
     return kinds
 
 
@@ -127,7 +124,7 @@ def one_replica(device: str, steps: int) -> dict[str, dict]:
     with tempfile.TemporaryDirectory() as folder:
         kinds = ours(potential, state, steps) | in_lammps(AgSe(), state, folder, steps)
         if device == "cpu":
-            native = NativePairs(potential, ("Ag", "Se"))
+            native = mb.fast(potential)
             kinds["native call"] = (lambda: native.evaluate(state.structures), 1)
         times = rounds(kinds, device, steps)
     records = {f"384 ions: {name}": record(values, "ms") for name, values in times.items()}
@@ -141,7 +138,7 @@ def network(steps: int) -> dict[str, dict]:
     """Records of a fit in C beside PyTorch: ms for 384 ions, of a batch of BATCH replicas."""
     potential = mb.load(bookkit.full_file("ag2se/potentials.npz")).member(5).float()  # EFP 0
     potential.shortest = {}  # these states are not to be judged
-    native, state = Native(potential), liquid_silver(AgSe(), BATCH, "cpu")
+    native, state = mb.fast(potential), liquid_silver(AgSe(), BATCH, "cpu")
     edges = VerletLists(potential.cutoff)(state.structures)
     kinds: Kinds = {
         "call in PyTorch": (lambda: potential.evaluate(state.structures, "I", edges), 1),

@@ -26,17 +26,18 @@ if TYPE_CHECKING:
         units,
     )
     from mlipbook.accuracy import ErrorTable, errors, predict
-    from mlipbook.calculator import Calculator
     from mlipbook.descriptors import Chebyshev
+    from mlipbook.fast.choice import fast
     from mlipbook.potentials import Evaluation
     from mlipbook.potentials.ann import ANNPotential, load
+    from mlipbook.potentials.calculator import Calculator
     from mlipbook.structures import Structures
     from mlipbook.training.cost import Cost
     from mlipbook.training.fitting import History, fit
 
 _HOMES = {  # of what is not a module itself; a test holds this table and the imports above together
     "ANNPotential": "potentials.ann",
-    "Calculator": "calculator",
+    "Calculator": "potentials.calculator",
     "Chebyshev": "descriptors",
     "Cost": "training.cost",
     "ErrorTable": "accuracy",
@@ -64,6 +65,7 @@ __all__ = [
     "dft",
     "dynamics",
     "errors",
+    "fast",
     "fit",
     "free_energy",
     "heat",

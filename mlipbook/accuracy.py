@@ -10,6 +10,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
+from mlipbook.fast.choice import fast
 from mlipbook.potentials import Potential
 from mlipbook.structures import Structures, has_stress
 from mlipbook.training.derivatives import VOIGT, labels_of
@@ -60,9 +61,9 @@ def _text(values: np.ndarray) -> str:
 
 def predict(potential: Potential, frames: Sequence[Atoms]) -> list[dict[str, np.ndarray]]:
     """Per frame: energy (members,) eV, forces (members, N, 3) eV/A, stress (members, 6) eV/A^3."""
-    results = []
+    results, quick = [], fast(potential)
     for atoms in frames:
-        result = potential.evaluate(Structures.from_ase(atoms, device=potential.device or "cpu"))
+        result = quick.evaluate(Structures.from_ase(atoms, device=potential.device or "cpu"))
         energies = result.energies[None] if result.energies.ndim == 2 else result.energies
         members = len(energies)
         found = {"energy": energies.sum(-1)[:, 0], "forces": result.forces.reshape(members, -1, 3)}

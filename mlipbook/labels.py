@@ -25,7 +25,7 @@ from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedErr
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlipbook import archive, campaign
-from mlipbook.calculator import Calculator
+from mlipbook.potentials.calculator import Calculator
 from mlipbook.structures import Structures, has_stress
 
 

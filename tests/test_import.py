@@ -57,6 +57,7 @@ def test_every_public_name_is_there_and_is_what_a_checker_of_types_takes_it_for(
         for alias in node.names
     }
     assert set(imported) | {"__version__"} == set(mb.__all__) <= set(dir(mb))
+    assert imported.pop("fast") == "mlipbook.fast.choice"  # to Python a folder, which can be called
     assert {n: m for n, m in imported.items() if m != "mlipbook"} == {
         name: f"mlipbook.{module}" for name, module in mb._HOMES.items()
     }

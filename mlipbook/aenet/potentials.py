@@ -137,7 +137,7 @@ def write(potential: ANNPotential, folder: FilePath, member: int = 0) -> list[Pa
         )
     if not 0 <= member < potential.members:
         raise ValueError(f"member {member}: the potential has members 0 to {potential.members - 1}")
-    kept = getattr(potential, "aenet", {})
+    kept = potential.aenet
     files = {
         element: _updated(kept.get(element) or _blank(potential, element), potential, element, member)
         for element in potential.networks

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
-from mlipbook.fast.graphs import fastest
+from mlipbook.fast.choice import fast
 from mlipbook.neighbors import Edges, VerletLists
 from mlipbook.potentials import Definition, Evaluation, Potential, Wrapper
 from mlipbook.structures import Structures
 
 
 class CommitteeMean(Wrapper):
-    """A potential, of a committee its mean; as a function of structures it keeps neighbor lists while atoms
-    move little, and gives virials II, the quickest.
+    """A potential in its fastest form, of a committee its mean; as a function of structures it keeps neighbor
+    lists while atoms move little, and gives virials II, the quickest.
     """
 
     members = 1
@@ -25,23 +23,20 @@ class CommitteeMean(Wrapper):
 
     def renew(self) -> None:
         """Forget the lists, and what was recorded."""
-        self.lists = VerletLists(self.potential.cutoff)
-        self.replayed: Callable[[Structures, Edges], Evaluation] | None = None
+        self.lists, self.fast = VerletLists(self.potential.cutoff), fast(self.potential)
 
     def __call__(self, structures: Structures) -> Evaluation:
-        if self.replayed is None:
-            self.replayed = fastest(self.potential, structures, "II")
-        return mean(self.replayed(structures, self.lists(structures)))
+        return self.evaluate(structures, "II", self.lists(structures))
 
     def evaluate(
         self, structures: Structures, definition: Definition = "I", edges: Edges | None = None
     ) -> Evaluation:
         """As of the potential, without the axis of members."""
-        return mean(self.potential.evaluate(structures, definition, edges))
+        return mean(self.fast.evaluate(structures, definition, edges))
 
     def spread(self, structures: Structures) -> Tensor:
         """Largest standard deviation of a force component between members, (B,) eV/A."""
-        forces = self.potential.evaluate(structures, "II", self.lists(structures)).forces
+        forces = self.fast.evaluate(structures, "II", self.lists(structures)).forces
         if forces.ndim == 3 or len(forces) < 2:
             raise ValueError("Limits(spread=...) needs a committee; give a potential of two or more members")
         return forces.std(0).amax((1, 2))

@@ -10,73 +10,36 @@ the chain rule, by hand,
 
 leads from slopes to edge gradients g, and from these to forces and virials as everywhere (module
 `potentials.edge`). Needs a C compiler (`cc`, or what the environment variable CC names); two seconds of
-compilation for each shape of descriptor in each process.
+compilation for each shape of descriptor, once (module `library`).
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
-import platform
-import subprocess
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from itertools import product
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor
 
+from mlipbook.descriptors import Chebyshev
+from mlipbook.fast.library import described, library, pointer
 from mlipbook.neighbors import Edges
 from mlipbook.potentials import Definition, Evaluation
 from mlipbook.potentials.ann import ANNPotential, MemberPerReplica
 from mlipbook.potentials.close_pairs import report_close_pairs, species_pair
+from mlipbook.potentials.contract import Form
 from mlipbook.potentials.edge import list_for, volumes_of
 from mlipbook.structures import Structures
 
-FLAGS = ["-O3", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math"]
-FLAGS += ["-fno-signed-zeros", "-fassociative-math", "-freciprocal-math"]  # sums of many at a time
-FLAGS += {"x86_64": ["-march=native", "-mprefer-vector-width=512"]}.get(platform.machine(), ["-mcpu=native"])
 REALS = {torch.float32: "float", torch.float64: "double"}
+ORDERS = 64  # Chebyshev polynomials of a kind: what networks.c keeps of an atom has room on the stack
 CLOSE, REPELLED = 1, 2  # what networks.c tells of pairs
 SHARES = {"I": (1.0, 0.0), "II": (0.0, 1.0), "III": (0.5, 0.5)}  # of an edge's virial: neighbor, center
-
-
-@cache
-def library(source: str, *defined: str) -> ctypes.CDLL:
-    """A C file of this folder, compiled with macros NAME=value. Raises RuntimeError if the compiler is not
-    there, or fails, with what it says.
-    """
-    compiler = os.environ.get("CC", "cc")
-    macros = [f"-D{each}" for each in defined]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "native.so"
-        path = Path(__file__).with_name(source)
-        command = [compiler, *FLAGS, *macros, "-o", str(file), str(path), "-lm"]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            said = getattr(error, "stderr", "") or error
-            raise RuntimeError(
-                f"{compiler} could not compile {source} ({said}); install a C compiler, or name one in the "
-                "environment variable CC, or use the potential as it is"
-            ) from error
-        return ctypes.CDLL(str(file))
-
-
-def described(
-    name: str, integers: Sequence[str], doubles: Sequence[str], arrays: Sequence[str]
-) -> type[ctypes.Structure]:
-    """A C struct of 64-bit integers, doubles and pointers to arrays, in this order."""
-    kinds = ((integers, ctypes.c_int64), (doubles, ctypes.c_double), (arrays, ctypes.c_void_p))
-    fields = [(field, kind) for names, kind in kinds for field in names]
-    return type(name, (ctypes.Structure,), {"_fields_": fields})
-
 
 ARRAYS = ("x", "cells", "shifts", "neighbor", "counts", "z", "weights", "known", "legendre", "harmonics")
 Input = described(
@@ -87,68 +50,74 @@ Input = described(
 )
 
 
-class Native:
+class Native(Form):
     """An ANN potential, or one with a member per replica, with a faster `evaluate` for structures on a CPU.
 
     Results are those of the potential but for rounding: distances in float64, features, slopes and edge
-    gradients in the potential's dtype, sums over edges in float64. Raises TypeError for other potentials,
-    RuntimeError if networks.c cannot be compiled.
+    gradients in the potential's dtype, sums over edges in float64. Weights and settings are read at each
+    call: what changes in the potential changes here. On a GPU the potential is asked itself. Raises TypeError
+    for other potentials, dtypes and orders, RuntimeError if networks.c cannot be compiled.
     """
 
+    potential: ANNPotential | MemberPerReplica
+
     def __init__(self, potential: ANNPotential | MemberPerReplica):
-        committee = potential.potential if isinstance(potential, MemberPerReplica) else potential
-        if not isinstance(committee, ANNPotential):
-            raise TypeError(f"{type(potential).__name__}: native force calls are those of ANN potentials")
-        self.potential, self.descriptor, self.repulsion = potential, committee.descriptor, committee.repulsion
-        self.cutoff, self.shortest = potential.cutoff, potential.shortest
-        self.members = potential.members
-        d = self.descriptor
-        sets = 1 + (len(d.species) > 1)
-        self.dtype = potential.dtype
-        shape = (f"R={d.radial_order + 1}", f"P={d.angular_order + 1}", f"SETS={sets}")
-        self.library = library("networks.c", f"real={REALS[self.dtype]}", *shape)
-        tables = {"weights": d.weights, "legendre": d.legendre, "harmonics": d.harmonics}
-        self.tables = {name: table.double().numpy() for name, table in tables.items()}
-        self.tables["known"] = self.known_distances() ** 2
+        super().__init__(potential)
+        known = type(potential) in (ANNPotential, MemberPerReplica)
+        if not known or "atomic_energies" in vars(potential):  # another class, or compiled
+            raise TypeError(f"{type(potential).__name__}: networks.c computes ANN potentials")
+        if type(descriptor := self.committee.descriptor) is not Chebyshev:
+            raise TypeError(f"{type(descriptor).__name__}: networks.c computes Chebyshev descriptors")
+        self.library()
 
-    def identified_by(self) -> Any:
-        """What `archive.identity` knows it by: results are those of the potential."""
-        return self.potential
+    @property
+    def committee(self) -> ANNPotential:
+        """What holds descriptor, networks and repulsion."""
+        return self.potential.potential if isinstance(self.potential, MemberPerReplica) else self.potential
 
-    def known_distances(self) -> np.ndarray:
-        """The shortest trained distances of pairs of elements, (Z, Z) angstrom."""
-        known = np.zeros(self.descriptor.weights.shape)
-        numbers = [atomic_numbers[symbol] for symbol in self.descriptor.species]
-        if self.shortest:
-            for a, b in product(numbers, repeat=2):
-                known[a, b] = self.shortest.get(species_pair(a, b), self.cutoff)
-        return known
+    def library(self) -> ctypes.CDLL:
+        """networks.c, compiled for these orders and this dtype."""
+        d = self.committee.descriptor
+        R, P, sets = d.radial_order + 1, d.angular_order + 1, 1 + (len(d.species) > 1)
+        if max(R, P) > ORDERS or self.dtype not in REALS:
+            raise TypeError(
+                f"orders {R - 1} and {P - 1} in {self.dtype}: networks.c takes orders below {ORDERS}, in "
+                "float32 or float64"
+            )
+        return library("networks.c", f"real={REALS[self.dtype]}", f"R={R}", f"P={P}", f"SETS={sets}")
 
     def evaluate(
         self, structures: Structures, definition: Definition = "I", edges: Edges | None = None
     ) -> Evaluation:
         """As of the potential: arguments, units, errors and warnings."""
+        if {structures.positions.device.type, self.committee.energy_scale.device.type} != {"cpu"}:
+            return self.potential.evaluate(structures, definition, edges)
         edges = list_for(self.potential, structures, definition, edges)
-        arrays = self.arrays(structures, edges)
+        library, arrays = self.library(), self.arrays(structures, edges)
         given = self.given(arrays, structures)
-        G = torch.zeros(len(arrays["x"]), self.descriptor.n_features, dtype=self.dtype)
-        told = self.library.features(ctypes.byref(given), pointer(G))
+        G = torch.zeros(len(arrays["x"]), self.committee.descriptor.n_features, dtype=self.dtype)
+        told = library.features(ctypes.byref(given), pointer(G))
         energies, slopes = self.energies(G, torch.from_numpy(arrays["z"]))
         shape = (*energies.shape[:-1], len(structures), structures.n_atoms)
         forces, virials = (torch.zeros(*shape, *more, dtype=torch.float64) for more in ((3,), (3, 3)))
         for dG, F, W in zip(*(x.view(self.members, -1) for x in (slopes, forces, virials)), strict=True):
             shares = map(ctypes.c_double, SHARES[definition])
-            self.library.gradients(ctypes.byref(given), pointer(dG), *shares, pointer(F), pointer(W))
+            library.gradients(ctypes.byref(given), pointer(dG), *shares, pointer(F), pointer(W))
         result = Evaluation(energies.double().view(shape), forces, virials, volumes_of(structures))
+        repulsion = self.committee.repulsion
         if told & CLOSE and self.shortest:
             report_close_pairs(edges.vectors(structures), edges, structures, self.shortest)
-        if told & REPELLED and self.repulsion is not None:
-            near = edges.narrowed(structures, self.repulsion.cutoff - edges.cutoff)  # few pairs
-            return added(result, self.repulsion.evaluate(structures, definition, near))
+        if told & REPELLED and repulsion is not None:
+            near = edges.narrowed(structures, repulsion.cutoff - edges.cutoff)  # few pairs
+            return added(result, repulsion.evaluate(structures, definition, near))
         return result
 
     def arrays(self, structures: Structures, edges: Edges) -> dict[str, np.ndarray]:
         """What networks.c reads: where neighbors are, and tables."""
+        d, A = self.committee.descriptor, len(structures) * structures.n_atoms
+        lowest, highest = torch.aminmax(edges.neighbor)
+        if int(lowest) < 0 or int(highest) >= A:
+            raise ValueError(f"the neighbor list has rows {int(lowest)} to {int(highest)} of {A} atoms")
         tensors = {
             "x": structures.positions.reshape(-1, 3),
             "cells": structures.cells,
@@ -156,14 +125,16 @@ class Native:
             "neighbor": edges.neighbor,
             "counts": edges.real.sum(-1),
             "z": structures.species.repeat(len(structures)),
+            **{name: table.double() for name, table in d.named_buffers()},
         }
-        return {**{name: x.contiguous().numpy() for name, x in tensors.items()}, **self.tables}
+        known = known_squares(tuple(self.shortest.items()), d.species, self.cutoff)
+        return {**{name: x.contiguous().numpy() for name, x in tensors.items()}, "known": known}
 
-    def given(self, arrays: dict[str, np.ndarray], structures: Structures) -> ctypes.Structure:
+    def given(self, arrays: Mapping[str, np.ndarray], structures: Structures) -> ctypes.Structure:
         columns, elements = arrays["neighbor"].shape[1], len(arrays["weights"])
         counts = (len(arrays["x"]), structures.n_atoms, columns, elements)
-        repulsion = self.repulsion.cutoff if self.repulsion else 0.0
-        cutoffs = (self.descriptor.radial_cutoff, self.descriptor.angular_cutoff, repulsion)
+        d, repulsion = self.committee.descriptor, self.committee.repulsion
+        cutoffs = (d.radial_cutoff, d.angular_cutoff, repulsion.cutoff if repulsion else 0.0)
         return Input(*counts, *cutoffs, *(arrays[name].ctypes.data for name in ARRAYS))
 
     def energies(self, G: Tensor, species: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,11 +148,18 @@ class Native:
         return energies.detach(), slopes.contiguous()
 
 
+@lru_cache(maxsize=64)
+def known_squares(shortest: tuple, species: tuple[str, ...], reach: float) -> np.ndarray:
+    """Squares of the shortest trained distances of pairs of elements, (Z, Z) A^2; `reach` for those that did
+    not meet; zeros if nothing is known."""
+    known, distances = np.zeros((len(chemical_symbols),) * 2), dict(shortest)
+    if distances:
+        for a, b in product([atomic_numbers[symbol] for symbol in species], repeat=2):
+            known[a, b] = distances.get(species_pair(a, b), reach) ** 2
+    return known
+
+
 def added(one: Evaluation, other: Evaluation) -> Evaluation:
     """The sum of two potentials."""
     names = ("energies", "forces", "virials")
     return replace(one, **{name: getattr(one, name) + getattr(other, name) for name in names})
-
-
-def pointer(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())

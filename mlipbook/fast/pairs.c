@@ -1,4 +1,4 @@
-/* Energies, forces and virials of a pair potential by a table: module `native_pairs`. */
+/* Energies, forces and virials of a pair potential by a table: module `pairs`. */
 
 #include <math.h>
 #include <stdint.h>
@@ -8,8 +8,15 @@ typedef struct {
     double cutoff, start, step;        /* of r^2 at the knots */
     const double *x, *cells, *inverse; /* (A, 3), (B, 3, 3) each; inverse is 0 where there is no cell */
     const int64_t *kind;               /* (A) */
-    const double *table;               /* (kinds, kinds, knots, 2): u and step du/d(r^2) */
+    const double *table;               /* (kinds, kinds, knots, 4): u and its derivatives by place (below) */
 } Input;
+
+/* At t between two knots, from value, slope and curvature at either. */
+static double quintic(const double *p, const double *q, double t) {
+    const double D = q[0] - p[0] - p[1] - p[2] / 2, E = q[1] - p[1] - p[2], C = q[2] - p[2];
+    const double a = 10 * D - 4 * E + C / 2, b = 7 * E - 15 * D - C, c = 6 * D - 3 * E + C / 2;
+    return p[0] + t * (p[1] + t * (p[2] / 2 + t * (a + t * (b + t * c))));
+}
 
 /* Add to energies (A), forces (A, 3) and virials W (A, 3, 3), half of each pair's at either end. Returns the
    number of pairs closer than the first knot, which are left out. */
@@ -34,11 +41,8 @@ int64_t pairs(const Input *in, double *energies, double *forces, double *W) {
                 continue;
             }
             const int64_t knot = place;
-            const double *row = in->table + 2 * ((in->kind[i] * in->kinds + in->kind[j]) * in->knots + knot);
-            const double t = place - knot, rest = 1 - t, rise = row[2] - row[0];
-            const double a = row[1] - rise, b = rise - row[3]; /* cubic with these values and slopes */
-            const double u = rest * row[0] + t * row[2] + t * rest * (rest * a + t * b);
-            const double slope = rise + (rest - t) * (rest * a + t * b) + t * rest * (b - a);
+            const double *row = in->table + 4 * ((in->kind[i] * in->kinds + in->kind[j]) * in->knots + knot);
+            const double u = quintic(row, row + 4, place - knot), slope = quintic(row + 1, row + 5, place - knot);
             energies[i] += u / 2;
             energies[j] += u / 2;
             for (int b = 0; b < 3; b++) {

@@ -7,6 +7,7 @@ import torch
 from ase.data import atomic_numbers
 from torch import Tensor
 
+from mlipbook.fast.choice import fast
 from mlipbook.potentials import Definition, Potential
 from mlipbook.structures import Structures
 
@@ -32,7 +33,7 @@ def flux_parts(
         raise ValueError(
             f"velocities {tuple(velocities.shape)} do not fit positions {tuple(structures.positions.shape)}"
         )
-    result = potential.evaluate(structures, definition)
+    result = fast(potential).evaluate(structures, definition)
     virial_part = torch.einsum("...biac,bic->...ba", result.virials, velocities)
     return convective_flux(result.energies, structures.masses, velocities), virial_part
 

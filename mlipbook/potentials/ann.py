@@ -9,8 +9,10 @@ leading member axis: a committee of M networks is M networks trained and evaluat
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from ase.data import atomic_numbers
@@ -87,6 +89,7 @@ class ANNPotential(EdgePotential):
 
     energy_scale: Tensor
     energy_shift: Tensor
+    aenet: Mapping[str, Any] = MappingProxyType({})  # element -> NetworkFile, of one read from aenet's files
 
     def __init__(
         self,

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from mlipbook import neighbors
-from mlipbook.fast.graphs import being_recorded
 from mlipbook.neighbors import Edges
 from mlipbook.potentials.close_pairs import report_close_pairs
 from mlipbook.potentials.contract import DEFINITIONS, Base, Definition
@@ -115,18 +114,36 @@ def list_for(
     potential: EdgePotential, structures: Structures, definition: Definition, edges: Edges | None
 ) -> Edges:
     """The neighbor list given, or a new one; ValueError for what `evaluate` refuses."""
+    refuse_call(potential, structures, definition, edges)
+    return neighbors.build(structures, potential.cutoff) if edges is None else edges
+
+
+def refuse_call(
+    potential: EdgePotential, structures: Structures, definition: Definition, edges: Edges | None
+) -> None:
+    """Raise ValueError for structures, definitions and neighbor lists that `evaluate` does not take."""
     if definition not in DEFINITIONS:
         raise ValueError(f"definition {definition!r}: the atomic virial is one of {', '.join(DEFINITIONS)}")
     if not being_recorded(structures.positions):
         potential.check(structures)
     if edges is None:
-        return neighbors.build(structures, potential.cutoff)
+        return
     if edges.cutoff < potential.cutoff:
         raise ValueError(
             f"the neighbor list reaches {edges.cutoff} A, the potential {potential.cutoff} A; build it with "
             "the potential's cutoff"
         )
-    return edges
+    shape, of = (len(structures), structures.n_atoms), (len(edges.built_for), edges.built_for.n_atoms)
+    if shape != of or len(edges.neighbor) != shape[0] * shape[1]:
+        raise ValueError(
+            f"the neighbor list is of {of[0]} structures of {of[1]} atoms, {len(edges.neighbor)} rows, these "
+            f"are {shape[0]} of {shape[1]}; build one for them"
+        )
+
+
+def being_recorded(tensor: Tensor) -> bool:
+    """Whether a CUDA graph is being recorded now: then there are no numbers to look at."""
+    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def volumes_of(structures: Structures) -> Tensor:

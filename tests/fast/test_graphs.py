@@ -42,8 +42,13 @@ def test_padding_a_neighbor_table_changes_nothing(potential):
     torch.testing.assert_close(other.energy, one.energy, rtol=0, atol=1e-11)
 
 
-def test_nothing_is_recorded_on_a_cpu():
-    assert not isinstance(recording.fastest(network(), crystal(0), "II"), recording.Recorded)
+def test_on_a_cpu_nothing_is_recorded_and_the_potential_answers():
+    potential, structures = network(), crystal(0)
+    recorded = recording.Recorded(potential)
+    for _ in range(3):
+        found = recorded.evaluate(structures, "II")
+    assert recorded.graph is None
+    assert torch.equal(found.forces, potential.evaluate(structures, "II").forces)
 
 
 @pytest.mark.slow
@@ -76,16 +81,17 @@ def test_a_replayed_call_equals_evaluate_for_moved_atoms_new_lists_and_volumes()
     start = crystal(0).to("cuda")
     sites = crystal(0).positions[:1].cuda()
     for potential in (network().cuda(), Mixture(network().cuda(), Einstein(sites, 0.2), 0.3).cuda()):
-        recorded = recording.Recorded(lambda s, e, p=potential: p.evaluate(s, "II", e))
+        recorded = recording.Recorded(potential)
         for seed in range(4):
             structures = crystal(seed).to("cuda")
             scaled = mb.Structures(structures.positions * (1 + 0.01 * seed), start.cells * (1 + 0.01 * seed),
                                    start.species)  # fmt: skip
             edges = neighbors.build(scaled, 6.0, 0.1 * seed)
-            ours, exact = recorded(scaled, edges), potential.evaluate(scaled, "II", edges)
+            ours, exact = recorded.evaluate(scaled, "II", edges), potential.evaluate(scaled, "II", edges)
             torch.testing.assert_close(ours.forces, exact.forces, rtol=0, atol=1e-11)
             torch.testing.assert_close(ours.energy, exact.energy, rtol=0, atol=1e-9)
             torch.testing.assert_close(ours.stress, exact.stress, rtol=0, atol=1e-12)
+        assert recorded.graph is not None
 
 
 @on_gpu

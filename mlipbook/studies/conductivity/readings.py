@@ -17,12 +17,12 @@ from torch import Tensor
 
 from mlipbook.heat import Response
 from mlipbook.heat.green_kubo import conductivities, jackknife, prefactor
+from mlipbook.potentials import DEFINITIONS
 from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE
 from mlipbook.units import ps
 
 MEMBERS = 5
 MODELS = [f"{kind} {m}" for kind in ("EF", "EFP") for m in range(MEMBERS)]
-DEFINITIONS = ("I", "II", "III")
 CHANNELS = ("I", "II", "Ag", "J_ref")  # of stored correlations: two fluxes, V_Ag, the reference's flux
 SHARES = {  # of the channels in each flux
     "I": (1.0, 0.0, 0.0, 0.0),

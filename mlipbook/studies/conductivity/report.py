@@ -210,7 +210,7 @@ def under_a_field(driven: Numbers, long: Numbers) -> tuple[Numbers, Numbers]:
     """
     fits = {X: driven.get(f"heat-students-{X}") for X in DEFINITIONS}
     own = long["HNEMD at F and -F"]
-    kept = {X: {key: x[key] for key in ("kappa", "error")} for X, x in fits.items() if x}
+    kept: Numbers = {X: {key: x[key] for key in ("kappa", "error")} for X, x in fits.items() if x}
     return kept, {"kappa": own["value"], "error": own["sem"]}
 
 

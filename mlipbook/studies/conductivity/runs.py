@@ -36,15 +36,16 @@ from mlipbook import archive, bookkit
 from mlipbook.archive import made
 from mlipbook.dynamics import NVE, Limits, Simulation, State, lasting
 from mlipbook.dynamics.forces import CommitteeMean
+from mlipbook.fast.choice import fast
 from mlipbook.heat import Booked, Shifted, without_enthalpy
 from mlipbook.heat.green_kubo import correlation
 from mlipbook.heat.hnemd import current_of, flux_of, observables, under_field
-from mlipbook.potentials import AgSe
+from mlipbook.potentials import DEFINITIONS, AgSe, Definition, Potential
 from mlipbook.potentials.ann import load
 from mlipbook.studies.command import command, device_name
 from mlipbook.studies.conductivity.fits import keep, potential_of, start
 from mlipbook.studies.conductivity.parts import joined
-from mlipbook.studies.conductivity.readings import CHANNELS, DEFINITIONS, MODELS, enthalpies
+from mlipbook.studies.conductivity.readings import CHANNELS, MODELS, enthalpies
 from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE
 from mlipbook.units import bohr, fs, ps
 
@@ -68,7 +69,7 @@ REFERENCE_FIELDS = {  # field/FIELD, share of h taken off: linear response, sign
 
 
 def equilibrium(
-    potential: Any, state: State, steps: int, folder: Path, reference: Any = None
+    potential: Potential, state: State, steps: int, folder: Path, reference: Potential | None = None
 ) -> dict[str, Any]:
     """Constant energy: correlations (B, lags + 1, q, q) of each replica between J_I, J_II, V_Ag and, if a
     reference potential is given, its flux along the same trajectories; the series of J_I and V_Ag (T, B, 3);
@@ -82,7 +83,8 @@ def equilibrium(
         "temperature": lambda s: s.temperature,
     }
     if reference is not None:
-        observe["J_ref"] = lambda s: flux_of(replace(s, result=reference.evaluate(s.structures)))
+        other = fast(reference)
+        observe["J_ref"] = lambda s: flux_of(replace(s, result=other.evaluate(s.structures)))
     seen, rest = settled(NVE(Booked(potential, "I"), TIMESTEP), state, steps, observe)
     interval = SAMPLE * TIMESTEP
     together = torch.stack([seen[name] for name in CHANNELS if name in seen], -1)  # (T, B, 3, q)
@@ -92,7 +94,7 @@ def equilibrium(
     return {"correlations": C, "flux": seen["I"], "current": seen["Ag"], **rest}
 
 
-def correlations(potential: Any, state: State, steps: int, folder: Path) -> dict[str, Any]:
+def correlations(potential: Potential, state: State, steps: int, folder: Path) -> dict[str, Any]:
     """`equilibrium` of many models, with the reference's flux; without the series, which would be large."""
     reference = potential_of("reference", folder, str(state.momenta.device))
     found = equilibrium(potential, state, steps, folder, reference)
@@ -105,8 +107,7 @@ def settled(
     """What was seen every SAMPLE steps after SETTLE; and steps, timestep, whether a replica lasted (B,), and
     of those that did not (n, 2) number and time of the last good sample, ps.
     """
-    known = (simulation.potential.shortest or {}).values()  # type: ignore[attr-defined]
-    limits = Limits(closest=CLOSER * min(known, default=0.0))
+    limits = Limits(closest=CLOSER * min(simulation.potential.shortest.values(), default=0.0))
     found = lasting.run(simulation, state, steps, observe, SAMPLE, limits)
     seen = {name: x[round(SETTLE / (SAMPLE * TIMESTEP)) :] for name, x in found.observed.items()}
     broken = found.broken.double() * torch.tensor([1.0, TIMESTEP / ps])
@@ -116,14 +117,16 @@ def settled(
 # ---- under a field -------------------------------------------------------------------------------------
 
 
-def heat(potential: Any, state: State, steps: int, folder: Path, definition: str) -> dict[str, Any]:
+def heat(
+    potential: Potential, state: State, steps: int, folder: Path, definition: Definition
+) -> dict[str, Any]:
     """HNEMD of the students, each in the gauge in which its silver carries no heat."""
     h, _ = enthalpies(archive.load_arrays(folder / "equilibrium-students.npz"), len(MODELS), definition)
     shifted = gauged(potential, state, h.repeat_interleave(len(state) // len(MODELS)))
     return {**driven(shifted, state, along_x(FIELD, state), steps, definition=definition), "h": h}
 
 
-def fields(potential: Any, state: State, steps: int, folder: Path) -> dict[str, Any]:
+def fields(potential: Potential, state: State, steps: int, folder: Path) -> dict[str, Any]:
     """HNEMD of the reference under all REFERENCE_FIELDS."""
     h, _ = enthalpies(archive.load_arrays(folder / "equilibrium-reference.npz"), 1, "I")
     R = len(state) // len(REFERENCE_FIELDS)
@@ -135,12 +138,12 @@ def fields(potential: Any, state: State, steps: int, folder: Path) -> dict[str, 
     return {**driven(gauged(potential, state, h * share), state, field, steps), "h": h}
 
 
-def color(potential: Any, state: State, steps: int, folder: Path) -> dict[str, Any]:
+def color(potential: Potential, state: State, steps: int, folder: Path) -> dict[str, Any]:
     """A field on silver alone."""
     return driven(potential, state, along_x(COLOR, state), steps, color="Ag")
 
 
-def gauged(potential: Any, state: State, h: Tensor) -> Shifted:
+def gauged(potential: Potential, state: State, h: Tensor) -> Shifted:
     """The potential with h (eV), one for each replica, taken off the current of silver."""
     return Shifted(potential, without_enthalpy(state.structures, "Ag", h)).to(state.momenta.device)
 
@@ -149,7 +152,7 @@ def along_x(strength: float, state: State) -> Tensor:
     return torch.tensor([strength, 0.0, 0.0], dtype=torch.float64).repeat(len(state), 1)
 
 
-def driven(potential: Any, state: State, field: Tensor, steps: int, **options: Any) -> dict[str, Any]:
+def driven(potential: Potential, state: State, field: Tensor, steps: int, **options: Any) -> dict[str, Any]:
     """Block means of an HNEMD run: flux and V_Ag (blocks, B, 3), temperature (blocks, B); and what `settled`
     tells.
     """

@@ -27,10 +27,10 @@ from ase.md.langevin import Langevin
 
 from mlipbook import archive, datasets
 from mlipbook.averages import Value, mean
-from mlipbook.calculator import Calculator
 from mlipbook.dft import PlaneWaveDFT
 from mlipbook.observables import pair_distribution
 from mlipbook.potentials.ann import ANNPotential
+from mlipbook.potentials.calculator import Calculator
 from mlipbook.structures import Structures
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.exploration.active_learning import train_committee

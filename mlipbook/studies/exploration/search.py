@@ -11,8 +11,8 @@ import numpy as np
 from ase import Atoms
 from ase.md.nose_hoover_chain import IsotropicMTKNPT, NoseHooverChainNVT
 
-from mlipbook.calculator import Calculator
 from mlipbook.potentials import EdgePotential
+from mlipbook.potentials.calculator import Calculator
 from mlipbook.units import fs, kB
 
 CLOSEST = 2.3  # A; dynamics stops before a pair comes closer

@@ -86,8 +86,8 @@ def test_committee_gives_mean_and_spread():
     F = np.array([s.forces[0].numpy() for s in singles])
     assert atoms.get_potential_energy() == pytest.approx(U.mean(), rel=1e-13)
     np.testing.assert_allclose(atoms.get_forces(), F.mean(0), rtol=0, atol=1e-13)
-    assert atoms.calc.results["energy_spread"] == pytest.approx(U.std(ddof=1), rel=1e-10)
-    np.testing.assert_allclose(atoms.calc.results["forces_spread"], F.std(0, ddof=1), rtol=0, atol=1e-13)
+    assert atoms.calc.spread["energy"] == pytest.approx(U.std(ddof=1), rel=1e-10)
+    np.testing.assert_allclose(atoms.calc.spread["forces"], F.std(0, ddof=1), rtol=0, atol=1e-13)
     stress = np.mean([s.stress[0].numpy() for s in singles], axis=0)
     np.testing.assert_allclose(atoms.get_stress(voigt=False), stress, rtol=0, atol=1e-15)
 
