@@ -15,7 +15,7 @@ import yaml
 from hatchling import build
 from packaging.requirements import Requirement
 
-from mlipbook import __version__
+from mlipbook import __version__, archive
 from mlipbook.bookkit import frame, records, results
 
 ROOT = Path(__file__).parents[1]
@@ -134,3 +134,10 @@ def test_workflows_say_what_they_may_do_and_run_actions_of_one_commit(path):
     assert re.findall("uses: (.*)", text)
     for action in re.findall("uses: (.*)", text):
         assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", action), action
+
+
+def test_every_stored_result_is_read_with_its_checksums():
+    paths = [path for path in (ROOT / "results" / "full").rglob("*") if path.suffix in (".json", ".npz")]
+    assert paths
+    for path in paths:
+        assert (archive.read_json if path.suffix == ".json" else archive.load_arrays)(path), path
