@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mlipbook.checks import positive, whole
+from mlipbook.dynamics.host import Numbers
 from mlipbook.dynamics.methods import BAOAB, MartynaTobiasKlein, NoseHoover, VelocityVerlet
 from mlipbook.dynamics.simulation import Ramp, Simulation
-from mlipbook.dynamics.state import Numbers
 from mlipbook.potentials import Potential
 from mlipbook.units import fs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,9 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from mlipbook.dynamics.state import State
+    from mlipbook.structures import Structures
 
+Numbers = float | Sequence[float] | np.ndarray | Tensor  # one for all replicas, or one each
 Number = float | np.ndarray  # of each replica, (B,); a float for a single one
 
 
@@ -27,6 +29,18 @@ def from_host(numbers: Any, like: Tensor) -> Tensor:
     array = np.array(numbers)
     array = array[None] if len(like) == 1 else np.moveaxis(array, -1, 0)
     return torch.as_tensor(array, device=like.device)
+
+
+def per_replica(values: Numbers, structures: Structures, name: str) -> Tensor:
+    """A number, or one for each replica, as (B,) float64; ValueError if there are others, or NaN."""
+    found = torch.as_tensor(values, dtype=torch.float64, device=structures.positions.device)
+    if found.ndim > 1 or (found.ndim == 1 and len(found) != len(structures)):
+        raise ValueError(
+            f"{name} of shape {tuple(found.shape)} for {len(structures)} replicas; give one, or one each"
+        )
+    if not bool(torch.isfinite(found).all()):
+        raise ValueError(f"{name} {found.tolist()} is not finite")
+    return found.expand(len(structures))
 
 
 class Extended(Mapping[str, Tensor]):

@@ -18,7 +18,8 @@ from ase.data import covalent_radii
 from torch import Tensor
 
 from mlipbook.dynamics.forces import CommitteeMean
-from mlipbook.dynamics.state import Number, State
+from mlipbook.dynamics.host import Number
+from mlipbook.dynamics.state import State
 from mlipbook.potentials import Potential
 from mlipbook.structures import Structures
 from mlipbook.units import fs, kB

@@ -9,7 +9,8 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from mlipbook.dynamics.state import Numbers, State, degrees_of_freedom, per_replica, repeated
+from mlipbook.dynamics.host import Numbers, per_replica
+from mlipbook.dynamics.state import State, degrees_of_freedom, repeated
 from mlipbook.structures import Structures
 from mlipbook.units import kB
 

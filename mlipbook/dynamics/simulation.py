@@ -15,10 +15,10 @@ from tqdm import tqdm
 from mlipbook import archive
 from mlipbook.checks import positive, whole
 from mlipbook.dynamics.forces import CommitteeMean
-from mlipbook.dynamics.host import Number, on_host
+from mlipbook.dynamics.host import Number, Numbers, on_host, per_replica
 from mlipbook.dynamics.limits import Limits, Target, Unstable, Watch
 from mlipbook.dynamics.methods import Forces, VelocityVerlet
-from mlipbook.dynamics.state import Numbers, State, per_replica
+from mlipbook.dynamics.state import State
 from mlipbook.dynamics.store import Store
 from mlipbook.dynamics.trajectory import Every, Recorder, Trajectory, joined
 from mlipbook.potentials import Potential

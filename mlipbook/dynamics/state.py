@@ -1,4 +1,4 @@
-"""The state of molecular dynamics: B replicas at one step, and where its randomness comes from."""
+"""The state of molecular dynamics: B replicas at one step."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase import Atoms
 from torch import Tensor
 
 from mlipbook.dynamics.host import Extended, Number, on_host
@@ -17,7 +18,6 @@ from mlipbook.potentials import Evaluation
 from mlipbook.structures import Structures
 from mlipbook.units import kB
 
-Numbers = float | Sequence[float] | np.ndarray | Tensor  # one for all replicas, or one each
 DERIVED = {  # properties of a State that go with its values
     "momenta": ("velocities", "twice_kinetic", "two_K"),
     "structures": ("trace_and_volume",),
@@ -55,6 +55,32 @@ class State:
                     f"{free} degrees of freedom, not {self.degrees_of_freedom}; make the state by thermalize "
                     "or State.from_ase"
                 )
+
+    @staticmethod
+    def from_ase(frames: Atoms | Sequence[Atoms], seed: int = 0, device: str | torch.device = "cpu") -> State:
+        """A state with the momenta of ASE's structures, none being at rest; replica b's noise is of seed + b.
+
+        N_f is 3N - 3 if all total momenta are zero (to 1e-6 of a momentum), else 3N; with fixed atoms three
+        times the others. Raises ValueError for momenta that are not finite, total momenta of which only some
+        are zero, and what Structures.from_ase refuses.
+        """
+        frames = [frames] if isinstance(frames, Atoms) else list(frames)
+        structures = Structures.from_ase(frames, device)
+        p = torch.as_tensor(np.stack([atoms.get_momenta() for atoms in frames]), device=device)  # (B, N, 3)
+        at_rest = (p.sum(1).norm(dim=-1) <= 1e-6 * p.norm(dim=(1, 2))).tolist()  # (B,)
+        if not bool(torch.isfinite(p).all()) or any(at_rest) != all(at_rest):
+            raise ValueError(
+                f"momenta are not finite, or only some centers rest ({at_rest}): a state for each"
+            )
+        free = degrees_of_freedom(structures, all(at_rest) and structures.n_atoms > 1)
+        return State(structures, p, tuple(range(seed, seed + len(frames))), free)
+
+    def to_ase(self) -> list[Atoms]:
+        """One ase.Atoms per replica, with momenta, masses and constraints."""
+        frames = self.structures.to_ase()
+        for atoms, p in zip(frames, self.momenta.cpu().numpy(), strict=True):
+            atoms.set_momenta(p, apply_constraint=False)
+        return frames
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -232,15 +258,3 @@ def degrees_of_freedom(structures: Structures, center_at_rest: bool) -> int:
             "or let a single atom's center move"
         )
     return free
-
-
-def per_replica(values: Numbers, structures: Structures, name: str) -> Tensor:
-    """A number, or one for each replica, as (B,) float64; ValueError if there are others, or NaN."""
-    found = torch.as_tensor(values, dtype=torch.float64, device=structures.positions.device)
-    if found.ndim > 1 or (found.ndim == 1 and len(found) != len(structures)):
-        raise ValueError(
-            f"{name} of shape {tuple(found.shape)} for {len(structures)} replicas; give one, or one each"
-        )
-    if not bool(torch.isfinite(found).all()):
-        raise ValueError(f"{name} {found.tolist()} is not finite")
-    return found.expand(len(structures))

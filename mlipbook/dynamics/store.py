@@ -20,8 +20,8 @@ from mlipbook import archive
 from mlipbook.dynamics.state import State
 from mlipbook.dynamics.trajectory import Trajectory, write_extxyz
 
-KIND, VERSION = "part of a trajectory", 3  # 3: identities by archive.identity
-SERIES = ("time", "frame_time", "positions", "cells")
+KIND, VERSION = "part of a trajectory", 4  # 3: identities by archive.identity; 4: momenta of frames
+SERIES = ("time", "frame_time", "positions", "cells", "momenta")
 
 
 class Store:
@@ -57,7 +57,7 @@ class Store:
 
     def save_frames(self, state: State) -> None:
         """All replicas of the last good state before a run stopped."""
-        write_extxyz(self.folder / "last-good.extxyz", state.structures.to_ase())
+        write_extxyz(self.folder / "last-good.extxyz", state.to_ase())
 
     def metadata(self, state: State) -> dict[str, Any]:
         return {
@@ -74,7 +74,7 @@ class Store:
         sound = partial(archive.reading, path, "a part of a trajectory", "delete it and all later parts")
         way = "give another folder, or delete this one to start again"
         if metadata["version"] < VERSION:
-            raise ValueError(f"{path}: of an older version, which could not tell runs apart; {way}")
+            raise ValueError(f"{path}: of an older version, which keeps and tells less; {way}")
         with sound():
             told = {str(name): str(text) for name, text in dict(metadata["identity"]).items()}
         archive.refuse_other(path, told, self.identity, way)

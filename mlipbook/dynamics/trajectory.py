@@ -14,7 +14,6 @@ from torch import Tensor
 from mlipbook import archive
 from mlipbook.checks import whole
 from mlipbook.dynamics.state import State
-from mlipbook.structures import Structures
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,9 @@ class Trajectory:
     """state: the last one. time: (T,) internal units, of the observations. observed: name -> (T, B, ...).
     times: of the observables with an interval of their own (`Every`), name -> (T,).
 
-    frame_time: (T',), positions: (T', B, N, 3) angstrom, not wrapped, cells: (T', B, 3, 3), if frames were
-    kept (else T' = 0). Times count from the start of the run; all but the state lies on the CPU.
+    frame_time: (T',), positions: (T', B, N, 3) angstrom, not wrapped, cells: (T', B, 3, 3), momenta: (T', B,
+    N, 3) amu A per internal time unit, float32 (half the memory), if frames were kept (else T' = 0). Times
+    count from the start of the run; all but the state lies on the CPU.
     """
 
     state: State
@@ -32,14 +32,16 @@ class Trajectory:
     frame_time: Tensor
     positions: Tensor
     cells: Tensor
+    momenta: Tensor
     times: Mapping[str, Tensor] = field(default_factory=dict)
 
     def atoms(self, replica: int = 0) -> list[Atoms]:
-        """The frames of a replica."""
+        """The frames of a replica, with their momenta."""
         if not len(self.frame_time):
             return []
         like = self.state.structures.to("cpu")
-        return replace(like, positions=self.positions[:, replica], cells=self.cells[:, replica]).to_ase()
+        frames = replace(like, positions=self.positions[:, replica], cells=self.cells[:, replica])
+        return replace(self.state, structures=frames, momenta=self.momenta[:, replica].double()).to_ase()
 
     def to_extxyz(self, path: str | os.PathLike[str], replica: int = 0) -> None:
         """Write the frames of a replica, complete or not at all."""
@@ -84,7 +86,7 @@ class Recorder:
         self.times: dict[str, list[float]] = {k: [] for k, x in observables.items() if isinstance(x, Every)}
         self.observed: dict[str, list[Tensor]] = {name: [] for name in observables}
         self.frame_time: list[float] = []
-        self.structures: list[Structures] = []
+        self.kept: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def due(self, state: State, interval: int | None) -> bool:
         return interval is not None and (state.step - self.first) % interval == 0
@@ -100,7 +102,8 @@ class Recorder:
                 self.observed[name].append(observable.function(state).detach().cpu())
         if self.due(state, self.frames):
             self.frame_time.append(time)
-            self.structures.append(state.structures.to("cpu"))
+            r, cells, p = state.structures.positions, state.structures.cells, state.momenta
+            self.kept.append((r.cpu(), cells.cpu(), p.float().cpu()))
 
     def part(self, state: State) -> Trajectory:
         """What was seen up to this state."""
@@ -118,8 +121,9 @@ class Recorder:
             torch.tensor(self.time, dtype=torch.float64),
             {name: stacked(values[: known.get(name)], B) for name, values in self.observed.items()},
             frame_time,
-            stacked([s.positions for s in self.structures[:seen]], B, N, 3),
-            stacked([s.cells for s in self.structures[:seen]], B, 3, 3),
+            stacked([positions for positions, _, _ in self.kept[:seen]], B, N, 3),
+            stacked([cells for _, cells, _ in self.kept[:seen]], B, 3, 3),
+            stacked([momenta for _, _, momenta in self.kept[:seen]], B, N, 3).float(),
             times,
         )
 
@@ -144,5 +148,6 @@ def joined(parts: Sequence[Trajectory]) -> Trajectory:
         along_time([part.frame_time for part in parts]),
         along_time([part.positions for part in parts]),
         along_time([part.cells for part in parts]),
+        along_time([part.momenta for part in parts]),
         {name: along_time([part.times[name] for part in parts]) for name in last.times},
     )

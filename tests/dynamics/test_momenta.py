@@ -1,13 +1,15 @@
-"""Masses and fixed atoms: dynamics with isotopes, and with atoms that do not move."""
+"""Momenta from ASE and back, isotopes, and atoms that do not move."""
 
 from dataclasses import replace
 
+import ase.io
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.constraints import FixAtoms, FixBondLength, FixedPlane
+from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from ase.md.verlet import VelocityVerlet as OfASE
 from scipy import stats
 
@@ -47,6 +49,64 @@ def slab(fixed: bool = True, layers: int = 3) -> Atoms:
 def run(method, potential, state, timestep, steps, T=60.0, **keywords):
     simulation = dynamics.Simulation(potential, method, timestep, T, 1e-4)
     return simulation.run(state, steps, progress=False, **keywords)
+
+
+# ---- momenta ---------------------------------------------------------------------------------------
+
+
+def thermal(seed: int, at_rest: bool = True, atoms: Atoms | None = None) -> Atoms:
+    atoms = crystal() if atoms is None else atoms
+    thermalize_momenta(atoms, temperature_K=50, rng=np.random.default_rng(seed))
+    if at_rest:
+        Stationary(atoms)
+    return atoms
+
+
+@pytest.mark.parametrize("at_rest", [True, False])
+def test_momenta_come_from_ase_and_go_back(at_rest):
+    frames = [thermal(seed, at_rest) for seed in (1, 2)]
+    state = dynamics.State.from_ase(frames, seed=7)
+    assert state.degrees_of_freedom == 96 - 3 * at_rest and state.seeds == (7, 8)
+    for back, atoms in zip(state.to_ase(), frames, strict=True):
+        np.testing.assert_array_equal(back.get_momenta(), atoms.get_momenta())
+        np.testing.assert_array_equal(back.get_masses(), atoms.get_masses())
+    kelvin = [2 * atoms.get_kinetic_energy() / kB / state.degrees_of_freedom for atoms in frames]
+    assert state.temperature.tolist() == pytest.approx(kelvin, rel=1e-12)
+    one = dynamics.State.from_ase(frames[0])
+    ours = run(VelocityVerlet(), ARGON, one, 4 * fs, 50).state.structures.positions[0]
+    frames[0].calc = mb.Calculator(ARGON)
+    OfASE(frames[0], 4 * fs).run(50)
+    np.testing.assert_allclose(ours, frames[0].positions, rtol=0, atol=1e-10)
+
+
+def test_structures_without_momenta_are_at_rest():
+    state = dynamics.State.from_ase(crystal())
+    assert not bool(state.momenta.any()) and state.degrees_of_freedom == 93
+    assert dynamics.State.from_ase(Atoms("Ar", cell=[9] * 3, pbc=True)).degrees_of_freedom == 3
+    assert dynamics.State.from_ase(thermal(1, False, slab())).degrees_of_freedom == 24
+
+
+def test_momenta_that_are_none_or_of_several_kinds_are_refused():
+    broken = thermal(1)
+    broken.arrays["momenta"][3, 1] = np.nan
+    for frames in (broken, [thermal(1), thermal(2, at_rest=False)]):
+        with pytest.raises(ValueError, match="momenta are not finite, or only some centers rest"):
+            dynamics.State.from_ase(frames)
+
+
+def test_frames_have_momenta_also_from_a_store(tmp_path):
+    """A run goes on from a frame, here or elsewhere, on the way that it took."""
+    keywords = {"frames": 10, "chunk": 20, "store": tmp_path / "store"}
+    start, method = dynamics.State.from_ase([thermal(1), thermal(2)]), VelocityVerlet()
+    whole, stored = (run(method, ARGON, start, 4 * fs, 40, **keywords) for _ in range(2))
+    assert whole.momenta.shape == (4, 2, 32, 3) and torch.equal(stored.momenta, whole.momenta)
+    torch.testing.assert_close(whole.momenta[-1], whole.state.momenta.float(), rtol=0, atol=0)
+    stored.to_extxyz(tmp_path / "run.xyz", replica=1)
+    for frames in (whole.atoms(1), ase.io.read(tmp_path / "run.xyz", ":")):
+        assert [atoms.has("momenta") and atoms.has("masses") for atoms in frames] == [True] * 4
+        again = run(method, ARGON, dynamics.State.from_ase(frames[1]), 4 * fs, 20).state
+        found, expected = again.structures.positions[0], whole.state.structures.positions[1]
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 # ---- masses ------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_diffusion_of_a_random_walk_in_the_usual_unit():
     times = interval * torch.arange(401, dtype=torch.float64)
     positions = state.structures.positions + walk
     cells = state.structures.cells.expand(401, -1, -1, -1)
-    trajectory = Trajectory(state, times, {}, times, positions, cells)
+    trajectory = Trajectory(state, times, {}, times, positions, cells, 0 * positions)
     moved = {s: superionic.diffusion(trajectory, s, sizes) for s in ("Ag", "Se")}
     # Those at rest do not diffuse relative to their lattice; the walkers' center of mass does so a little.
     assert abs(moved["Ag"]["value"] - 2.5) < 4 * moved["Ag"]["sem"] < 1.0

@@ -368,7 +368,7 @@ def test_snapshots_carry_the_teacher_s_labels_and_whole_replicas():
         atoms.rattle(0.1, seed=k)
     structures = mb.Structures.from_ase(frames)
     state = mb.dynamics.thermalize(structures, 300)
-    twice = [x[None].repeat(2, 1, 1, 1) for x in (structures.positions, structures.cells)]
+    twice = [x[None].repeat(2, 1, 1, 1) for x in (structures.positions, structures.cells, state.momenta)]
     trajectory = mb.dynamics.Trajectory(state, torch.zeros(0), {}, torch.arange(2.0), *twice)
     q6 = np.array([[0.4] * 16, [0.1] * 16])
     parts = by_part(teacher.snapshots(potential, trajectory, q6))
