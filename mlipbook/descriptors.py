@@ -118,28 +118,28 @@ class Chebyshev(nn.Module):
 
     def features(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
         """Features (A, n_features) of A centers from edge vectors (3, A, K), angstrom; differentiable."""
-        r = vectors.square().sum(0).sqrt()
+        r = vectors.square().sum(0).sqrt()  # (A, K)
         weights = self.weights[center_species[:, None], neighbor_species] if len(self.species) > 1 else None
-        radial = self._radial(r, weights)
-        angular = self._angular(vectors / r, r, weights)
+        radial = self._radial(r, weights)  # for each set of weights (Nr + 1, A)
+        angular = self._angular(vectors / r, r, weights)  # for each set (Na + 1, A)
         return torch.cat([block for pair in zip(radial, angular, strict=True) for block in pair]).T
 
     def _radial(self, r: Tensor, weights: Tensor | None) -> list[Tensor]:
-        x = 2 * r.clamp(max=self.radial_cutoff) / self.radial_cutoff - 1
-        fT = chebyshev_series(x, self.radial_order, cutoff_function(r, self.radial_cutoff))
-        return [G.sum(-1) for G in with_weights(fT, weights)]
+        x = 2 * r.clamp(max=self.radial_cutoff) / self.radial_cutoff - 1  # (A, K), from -1 to 1
+        fT = chebyshev_series(x, self.radial_order, cutoff_function(r, self.radial_cutoff))  # (n, A, K)
+        return [G.sum(-1) for G in with_weights(fT, weights)]  # each (n, A)
 
     def _angular(self, u: Tensor, r: Tensor, weights: Tensor | None) -> list[Tensor]:
-        f = cutoff_function(r, self.angular_cutoff)
-        fT = with_weights(chebyshev_series(u[2], self.angular_order, f), weights)  # each (p, A, K)
+        f = cutoff_function(r, self.angular_cutoff)  # (A, K)
+        fT = with_weights(chebyshev_series(u[2], self.angular_order, f), weights)  # of each set (p, A, K)
         e = circular_functions(u[0], u[1], self.angular_order)  # (m, A, K)
-        M = e.transpose(0, 1) @ torch.cat(fT).permute(1, 2, 0)  # moments (A, m, sets * p)
-        M = M.transpose(0, 1).unflatten(-1, (len(fT), -1))  # (m, A, sets, p)
-        A = M.flatten(1, 2) @ self.harmonics.mT  # A_lm as (m, A * sets, l)
-        P = A.square().sum(0).unflatten(0, (-1, len(fT)))  # (A, sets, l): sum_jk f_j f_k P_l(u_j.u_k)
-        self_terms = torch.stack([g.square().sum(-1) for g in with_weights(f, weights)])  # j = k
-        G = (P.transpose(0, 1) @ self.legendre.T - self_terms[..., None]) / 2  # every pair once
-        return list(G.mT)
+        M = e.transpose(0, 1) @ torch.cat(fT).permute(1, 2, 0)  # (A, m, K) @ (A, K, sets p): (A, m, sets p)
+        M = M.transpose(0, 1).unflatten(-1, (len(fT), -1))  # moments (m, A, sets, p)
+        A = M.flatten(1, 2) @ self.harmonics.mT  # (m, A sets, p) @ (m, p, l): A_lm as (m, A sets, l)
+        P = A.square().sum(0).unflatten(0, (-1, len(fT)))  # sum_jk f_j f_k P_l(u_j.u_k), (A, sets, l)
+        self_terms = torch.stack([g.square().sum(-1) for g in with_weights(f, weights)])  # j = k, (sets, A)
+        G = (P.transpose(0, 1) @ self.legendre.T - self_terms[..., None]) / 2  # pairs once, (sets, A, n)
+        return list(G.mT)  # of each set (n, A)
 
     def compute(self, atoms: Atoms) -> np.ndarray:
         """Features of one structure, numpy (N, n_features), dimensionless, in aenet's order.

@@ -160,18 +160,18 @@ class MartynaTobiasKlein:
     def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State:
         """Thermostats, box, momenta; positions; then back. Between the box's kicks v stays as it is."""
         half, kick = timestep / 2, timestep / 2 / self.box_mass(state) / kT
-        factor, box = self.thermostats(state, state.numbers, half, kT)
-        v = box["v_eps"] + kick * self.box_force(state, state.two_K * factor**2, pressure)
-        damping, growing = growth(-self.alpha(state) * v, half), growth(v, timestep)
+        factor, box = self.thermostats(state, state.numbers, half, kT)  # (B,), on the host
+        v = box["v_eps"] + kick * self.box_force(state, state.two_K * factor**2, pressure)  # (B,)
+        damping, growing = growth(-self.alpha(state) * v, half), growth(v, timestep)  # twice (B,) each
         factors = factor * damping[0], *damping, *growing
-        first, scale, push, stretch, drift = state.for_atoms(*factors)
+        first, scale, push, stretch, drift = state.for_atoms(*factors)  # (B, 1, 1) each
 
         old = state.structures
-        momenta = first * state.momenta + push * state.evaluated.forces
-        positions = stretch * old.positions + drift * (momenta / state.mass_column)
-        structures = old.swollen(positions, stretch)
+        momenta = first * state.momenta + push * state.evaluated.forces  # (B, N, 3)
+        positions = stretch * old.positions + drift * (momenta / state.mass_column)  # (B, N, 3) / (N, 1)
+        structures = old.swollen(positions, stretch)  # cells (B, 3, 3)
         result = forces(structures)
-        momenta = scale * momenta + push * result.forces
+        momenta = scale * momenta + push * result.forces  # (B, N, 3)
         state = state.updated(structures=structures, momenta=momenta, result=result, step=state.step + 1)
 
         box["v_eps"] = v + kick * self.box_force(state, state.two_K, pressure)
