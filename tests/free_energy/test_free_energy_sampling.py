@@ -216,6 +216,42 @@ def test_copies_go_where_they_are_needed():
     assert tuple(sampling.shared_out(rates, 9)) == best == (2, 6, 1)
 
 
+BIT = 1 + 2**-52
+HALF = free_energy.Path(np.array([0.5]), np.array([1.0]))
+
+
+@SHORT
+@pytest.mark.parametrize(
+    ("what", "changes"),
+    [
+        ("potential", {"spring": 0.2 * BIT}),
+        ("potential", {"reference": 0.1 * BIT}),
+        ("potential", {"path": free_energy.Path(np.array([0.5 * BIT]), np.array([1.0]))}),
+        ("temperature", {"T": T * BIT}),
+        ("integrator", {"timestep": 20 * fs * BIT}),
+        ("integrator", {"friction_time": 60 * fs * BIT}),
+        ("intervals", {"every": 4}),
+        ("observed", {"phase": "solid"}),
+        ("start", {"seed": 1}),
+    ],
+)
+def test_windows_of_something_else_are_refused(tmp_path, what, changes):
+    structures = sodium((2, 2, 2))
+
+    def run(spring=0.2, reference=0.1, path=HALF, T=T, phase=None, seed=0, timestep=20 * fs, **more):
+        a, b = (Einstein(structures.positions, k) for k in (spring, reference))
+        settings = {"error": 0.0, "max_steps": 200, "replicas": 1, "equilibration": 200, **LONG_STEP, **more}
+        given = options(**{**settings, "timestep": timestep})
+        return free_energy.windows(a, b, structures, path, T, store=tmp_path, phase=phase, seed=seed, **given)
+
+    first = run()
+    assert torch.equal(run()[0].difference, first[0].difference)
+    with pytest.raises(
+        ValueError, match=rf"pilot.part-00000.npz: of something else, whose {what} is .*, not"
+    ):
+        run(**changes)
+
+
 @pytest.mark.slow
 def test_interrupted_windows_go_on(tmp_path):
     """The last part of a store is deleted: the same call gives the same numbers again."""
