@@ -15,10 +15,12 @@ would take. A value may say itself what it is known by, in `identified_by()`. Wh
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
+from hashlib import sha256
+from operator import itemgetter
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -39,7 +41,12 @@ def identity(value: Any) -> str:
 
     Raises Unidentified, a ValueError, naming the part of which it cannot be known.
     """
-    return _digest(value, type(value).__name__, ()).hex()
+    try:
+        return _digest(value, type(value).__name__, (), {}).hex()
+    except RecursionError as error:
+        raise Unidentified(
+            f"a {type(value).__name__} that is nested too deeply cannot be identified"
+        ) from error
 
 
 def described(value: Any, words: str | None = None) -> str:
@@ -88,27 +95,35 @@ def _named(values: Mapping[str, Any]) -> list[str]:
     return [f"{name}={_words(value)}" for name, value in values.items()]
 
 
-def _digest(value: Any, where: str, above: tuple[int, ...]) -> bytes:
-    """above: the objects that this one is part of, of which one may be a part of itself."""
+def _digest(value: Any, where: str, above: tuple[int, ...], met: dict[int, int]) -> bytes:
+    """above: the objects that this one is part of, of which one may be a part of itself. met: functions and
+    classes that were read before, which is enough: they may refer to each other on many ways.
+    """
     if id(value) in above:
-        return hashlib.sha256(f"the one {len(above) - above.index(id(value))} above".encode()).digest()
-    inside = (*above, id(value))
+        return sha256(f"the one {len(above) - above.index(id(value))} above".encode()).digest()
+    if id(value) in met:
+        return sha256(f"function or class {met[id(value)]}".encode()).digest()
+    if isinstance(value, FunctionType | type):
+        met[id(value)] = len(met)
+    inside = partial(_digest, above=(*above, id(value)), met=met)
     if not isinstance(value, type) and hasattr(type(value), "identified_by"):
-        return _digest(value.identified_by(), where, inside)
+        return inside(value.identified_by(), where)
     try:
         kind, content = content_of(value)
+    except RecursionError:
+        raise
     except Exception as error:  # pickle's refusals are of any type
         raise Unidentified(
             f"{where}: of a {type(value).__name__} it cannot be known what it consists of ({error}), so that "
             "nothing that was stored with it can be found again"
         ) from error
-    found = hashlib.sha256(kind.encode() + b"\0")
     if isinstance(content, bytes):
         parts = [content]
-    elif isinstance(content, Pairs):
-        parts = sorted(_digest(k, where, inside) + _digest(x, f"{where}.{k}", inside) for k, x in content)
+    elif isinstance(content, Pairs):  # in the order of their names, each read as if it were the first
+        named = [(inside(name, where, met=dict(met)), name, part) for name, part in content]
+        parts = [
+            key + inside(part, f"{where}.{name}") for key, name, part in sorted(named, key=itemgetter(0))
+        ]
     else:
-        parts = [_digest(x, f"{where}[{i}]", inside) for i, x in enumerate(content)]
-    for part in parts:
-        found.update(part)
-    return found.digest()
+        parts = [inside(part, f"{where}[{i}]") for i, part in enumerate(content)]
+    return sha256(b"".join([kind.encode(), b"\0", *parts])).digest()

@@ -321,6 +321,38 @@ def test_one_keeps_its_identity_in_another_module_but_not_with_another_code(name
         assert identity(module("e", CODE.replace("size = 1", "size = 2")).Worker) != same
 
 
+class Clashing(Settings):
+    """All have one hash, so that a set lists them as they came."""
+
+    def __hash__(self):
+        return 0
+
+
+def test_the_order_of_a_set_does_not_matter():
+    objects = [Clashing(float(i)) for i in range(5)]
+    assert [x.cutoff for x in set(objects)] != [x.cutoff for x in set(objects[::-1])]
+    assert identity(set(objects)) == identity(set(objects[::-1])) != identity(set(objects[1:]))
+
+
+def test_functions_that_call_each_other_are_read_once():
+    """Forty in a row, each calling all others: as many ways lead through them as there are orders."""
+    code = "".join(
+        f"def f{i}(x):\n    return {' + '.join(f'f{j}(x)' for j in range(40))}\n" for i in range(40)
+    )
+    one, same, other = (
+        module(x, c) for x, c in (("f", code), ("g", code), ("h", code.replace("f7(x)", "x", 1)))
+    )
+    assert identity(one.f0) == identity(same.f0) != identity(other.f0)
+
+
+def test_what_is_nested_without_end_is_refused():
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(archive.Unidentified, match="nested too deeply"):
+        identity(deep)
+
+
 def test_ours_are_known_by_name_wherever_they_lie(monkeypatch):
     function, kind = mb.observables.density, NoseHoover
     before = identity([function, kind])
