@@ -169,13 +169,20 @@ def coexist(potential: Potential, state: State, steps: int, **options: Any) -> J
     }
 
 
-def unfinished(folder: Path, jobs: Iterable[Job], steps: int, potentials: Path = POTENTIALS) -> list[Job]:
-    """Jobs without a result of so many steps of the present potentials."""
+def unfinished(
+    folder: Path,
+    jobs: Iterable[Job],
+    steps: int,
+    potentials: Path = POTENTIALS,
+    volumes: Mapping[str, Any] | None = None,
+) -> list[Job]:
+    """Jobs without a result of so many steps of the present potentials, at these volumes if given."""
 
     def done(job: Job) -> bool:
         path = path_of(folder, job)
         found = archive.read_json(path) if path.exists() else {"steps": 0}
-        return found["steps"] >= steps and found["potential"] == made_of(potentials, job)
+        same = volumes is None or found.get("volume") == volumes[job["setting"]]
+        return found["steps"] >= steps and same and found["potential"] == made_of(potentials, job)
 
     return [job for job in jobs if not done(job)]
 
@@ -221,6 +228,7 @@ def study(
     steps: int = 25_000,
 ) -> None:
     """All runs of these settings and seeds. steps: a multiple of 1250."""
-    todo = unfinished(folder, jobs_of(settings, seeds), steps, potentials)
+    volumes = stored_volumes(free_energies)
+    todo = unfinished(folder, jobs_of(settings, seeds), steps, potentials, volumes)
     options: dict[str, Any] = {"folder": str(folder), "potentials": str(potentials), "steps": steps}
-    campaign.run(partial(perform, volumes=stored_volumes(free_energies), **options), todo)
+    campaign.run(partial(perform, volumes=volumes, **options), todo)

@@ -100,13 +100,22 @@ def results(folder: Path) -> list[dict[str, Any]]:
     return [archive.read_json(path) for path in sorted(folder.glob("*_*.json"))]
 
 
-def unfinished(folder: Path, jobs: Iterable[Job], potentials: Path = POTENTIALS) -> list[Job]:
-    """Jobs without a result of the present potentials."""
+def unfinished(
+    folder: Path, jobs: Iterable[Job], potentials: Path = POTENTIALS, how: str | None = None
+) -> list[Job]:
+    """Jobs without a result of the present potentials, and sampled so (`sampled_by`), if `how` is given."""
 
-    def made(path: Path) -> str | None:
-        return archive.read_json(path)["potential"] if path.exists() else None
+    def done(job: Job) -> bool:
+        path = path_of(folder, job)
+        found = archive.read_json(path) if path.exists() else {"potential": None}
+        same = how is None or found.get("sampling", how) == how  # older results do not tell
+        return same and found["potential"] == fingerprint(potentials, job)
 
-    return [job for job in jobs if made(path_of(folder, job)) != fingerprint(potentials, job)]
+    return [job for job in jobs if not done(job)]
+
+
+def sampled_by(sampling: Mapping[str, Any]) -> str:
+    return archive.described(replace(SAMPLING, **sampling))
 
 
 def volume_at(folder: Path, job: Job, potentials: Path = POTENTIALS) -> float:
@@ -239,13 +248,15 @@ def perform(
             found = free_energy(potential, *state, volume=volume_at(done, job, models), **options)
     spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
     about = {"device": device_name(device), **spent, "commit": bookkit.results.COMMIT}
-    result = {**job, "potential": made, **found, **about}
+    how = {} if job["quantity"] == "volume" else {"sampling": sampled_by(sampling)}
+    result = {**job, "potential": made, **how, **found, **about}
     archive.write_json(path_of(done, job), result)
 
 
 def run(folder: Path, jobs: Sequence[Job], workers: int = 1, **options: Any) -> None:
     """Do what is not done yet. Raises campaign.CampaignError at the end if jobs failed."""
-    todo = unfinished(folder, jobs, Path(options["potentials"]))
+    how = sampled_by(options.get("sampling", EMPTY))
+    todo = unfinished(folder, jobs, Path(options["potentials"]), how)
     campaign.run(partial(perform, folder=str(folder), **options), todo, campaign.processes(workers))
 
 

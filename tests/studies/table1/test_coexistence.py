@@ -97,6 +97,8 @@ def test_jobs_are_kept_made_longer_and_bound_to_their_potential(tmp_path, monkey
         coexistence.perform(job, str(tmp_path), 250, str(models), {"128-4k": VOLUMES})
     assert coexistence.unfinished(tmp_path, jobs, 250, models) == []
     assert coexistence.unfinished(tmp_path, jobs, 500, models) == jobs
+    for volumes, left in ((VOLUMES, []), ({**VOLUMES, "solid": VOLUMES["solid"] + 0.01}, jobs)):
+        assert coexistence.unfinished(tmp_path, jobs, 250, models, {"128-4k": volumes}) == left
     (models / "128-4k.npz").write_bytes(b"trained again")
     assert coexistence.unfinished(tmp_path, jobs, 250, models) == jobs
 

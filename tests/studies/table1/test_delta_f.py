@@ -63,6 +63,9 @@ def test_a_job_leaves_one_file_and_is_not_done_again(tmp_path, monkeypatch):
     write(tmp_path, volume, tmp_path / "models", volume=[39.996, 0.1])
     delta_f.run(tmp_path, jobs, **options)
     assert delta_f.unfinished(tmp_path, jobs, tmp_path / "models") == []
+    how, other = (delta_f.sampled_by({**sampling, "error": error}) for error in (0.0, 5e-324))
+    assert delta_f.unfinished(tmp_path, jobs, tmp_path / "models", how) == []
+    assert delta_f.unfinished(tmp_path, jobs, tmp_path / "models", other) == jobs
     found = archive.read_json(path_of(tmp_path, jobs[0]))
     assert found["volume"] == 40.0
     assert {"lambda", "difference", "variance", "autocorrelation_time_fs", "lowest_q6"} <= set(
