@@ -32,7 +32,7 @@ def test_the_help_of_a_study_has_an_example_of_each_command_that_parses(name):
 def test_every_command_that_a_text_names_exists():
     texts = [*ROOT.glob("*.md"), *ROOT.glob("book/*.md"), *ROOT.glob("book/*.ipynb")]
     texts += [ROOT / "mlipbook" / "bookkit" / "profiles.toml", ROOT / "scripts" / "make_data_cards.py"]
-    found = [re.findall(r"mlipbook study ([^`,:\n]*)", path.read_text()) for path in texts]
+    found = [re.findall(r"mlipbook study ([a-z]\w*\.[^`,:\n]*)", path.read_text()) for path in texts]
     named = [words.split() for lines in found for words in lines]
     assert len(named) > 15
     for name, *rest in (words for words in named if words):

@@ -32,8 +32,8 @@ from mlipbook.free_energy import PhaseChange
 from mlipbook.potentials import Potential, Repulsion, SoftCore
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.command import command, kept_records
-from mlipbook.studies.table1.potentials import SETTINGS, Setting
-from mlipbook.studies.table1.runs import PHASES, POTENTIALS, fingerprint, member
+from mlipbook.studies.table1.jobs import PHASES, fingerprint, member
+from mlipbook.studies.table1.potentials import POTENTIALS, SETTINGS, Setting
 from mlipbook.units import fs, ps
 
 # Of bcc: 1,200 atoms. Interfaces are across the last axis, half of which must be much longer than they are

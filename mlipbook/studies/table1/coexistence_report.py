@@ -21,7 +21,8 @@ from mlipbook import archive
 from mlipbook.averages import Value
 from mlipbook.studies.command import Result, command, kept_records
 from mlipbook.studies.table1.coexistence import PHASES, POTENTIALS, Job, jobs_of, made_of, path_of
-from mlipbook.studies.table1.runs import SETTINGS, TEMPERATURE
+from mlipbook.studies.table1.jobs import TEMPERATURE
+from mlipbook.studies.table1.potentials import SETTINGS
 from mlipbook.units import GPa, meV
 
 SETTLE, PIECE, EDGE = 2, 10, 3  # ps: left out at the start, of a piece, and that its first value is a mean of

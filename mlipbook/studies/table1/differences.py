@@ -8,8 +8,9 @@ from math import hypot
 from typing import Any
 
 from mlipbook.averages import Value
+from mlipbook.studies.table1.jobs import REFERENCE, TEMPERATURE
+from mlipbook.studies.table1.potentials import SETTINGS
 from mlipbook.studies.table1.readings import ZERO, Found, mean, merged, weighted
-from mlipbook.studies.table1.runs import REFERENCE, SETTINGS, TEMPERATURE
 from mlipbook.units import meV
 
 LEARNED = {"128-32k": "32k minus 4k", "1024-Gamma": "8k minus 4k"}  # corrections in place of labels

@@ -11,9 +11,8 @@ import numpy as np
 
 from mlipbook.free_energy import Value, soft_core_excess
 from mlipbook.free_energy.replicas import LIQUID
-from mlipbook.studies.table1.runs import (
+from mlipbook.studies.table1.jobs import (
     PHASES,
-    POTENTIALS,
     REFERENCE,
     TEMPERATURE,
     Job,
@@ -22,6 +21,7 @@ from mlipbook.studies.table1.runs import (
     path_of,
     results,
 )
+from mlipbook.studies.table1.potentials import POTENTIALS
 from mlipbook.units import GPa, kB
 
 BULK_MODULUS = 5.6 * GPa  # of sodium near melting; it weighs what is left of the pressure, squared

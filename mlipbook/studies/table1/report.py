@@ -38,8 +38,9 @@ from mlipbook.studies.table1.differences import (
     widened,
     z_score,
 )
+from mlipbook.studies.table1.jobs import PHASES, REFERENCE, SHORT, TEMPERATURE, Job
+from mlipbook.studies.table1.potentials import POTENTIALS, SETTINGS
 from mlipbook.studies.table1.readings import COMMON, Found, mean, straight, terms
-from mlipbook.studies.table1.runs import PHASES, POTENTIALS, REFERENCE, SETTINGS, SHORT, TEMPERATURE, Job
 from mlipbook.units import meV
 
 # Table 1 of Shimamura, Koura, Shimojo: F_liq - F_sol at 350 K, meV/atom, setting -> atoms -> value.
