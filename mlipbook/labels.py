@@ -111,6 +111,7 @@ def _bare(atoms: Atoms) -> Atoms:
     """The structure as a calculator sees it."""
     bare = atoms.copy()
     bare.info.pop("provenance", None)  # of former labels
+    bare.arrays.pop("momenta", None)  # of the run that a frame is from
     bare.set_constraint()
     return bare
 

@@ -145,7 +145,7 @@ class Structures:
     @cached_property
     def n_fixed(self) -> int:
         """How many atoms are `fixed`."""
-        return int(self.fixed.sum())
+        return int(self.fixed.sum()) if self.constraints else 0
 
     def mass_of(self, symbol: str) -> float:
         """Of each atom of an element, amu. Raises ValueError if there is none, or isotopes are mixed."""

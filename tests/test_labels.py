@@ -135,9 +135,11 @@ def test_charge_spin_and_field_reach_the_calculator_and_belong_to_the_key(tmp_pa
     assert len(list(tmp_path.iterdir())) == (0 if kind == "without a store" else 5)
 
 
-def test_former_provenance_is_no_part_of_a_structure(tmp_path):
+def test_former_provenance_and_momenta_are_no_part_of_a_structure(tmp_path):
     once = label(rattled(1), EMT(), tmp_path)
-    label(once, EMT(), tmp_path)
+    once[0].set_momenta(np.ones((4, 3)))
+    [again] = label(once, EMT(), tmp_path)
+    assert again.get_momenta().all()  # which the frame keeps
     assert len(list(tmp_path.iterdir())) == 1
 
 
