@@ -10,6 +10,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
+from mlipbook.checks import frames as listed
 from mlipbook.fast.choice import fast
 from mlipbook.potentials import Potential
 from mlipbook.structures import Structures, has_stress
@@ -78,7 +79,7 @@ def errors(potential: Potential, frames: Sequence[Atoms]) -> ErrorTable:
 
     Frames may lack labels; what is missing is left out. Raises ValueError if no frame has any label.
     """
-    frames = [frames] if isinstance(frames, Atoms) else frames
+    frames = listed([frames] if isinstance(frames, Atoms) else frames, "frames")
     differences: dict[str, list[np.ndarray]] = {name: [] for name in UNITS}
     for atoms, found in zip(frames, predict(potential, frames), strict=True):
         U, F, W = labels_of(atoms)

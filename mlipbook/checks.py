@@ -8,12 +8,14 @@ message has the argument's name, what was given, and what to give instead.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable
 from math import inf, isfinite
 from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
+from ase import Atoms
 from ase.data import atomic_numbers
 from torch import Tensor
 
@@ -43,6 +45,12 @@ def positive(value: Any, name: str, hint: str = "", most: float = inf) -> float:
     return number
 
 
+def all_positive(**values: Any) -> None:
+    """Several of these, by name."""
+    for name, value in values.items():
+        positive(value, name)
+
+
 def not_negative(value: Any, name: str, hint: str = "") -> float:
     """A finite number, zero or above."""
     kind = "a number that is not negative"
@@ -56,7 +64,7 @@ def whole(value: Any, name: str, least: int = 1, most: int | None = None, hint: 
     """A whole number, `least` or more, up to `most`; 1e5 is one, 4.9 is not."""
     kind = f"a whole number, {least} " + ("or more" if most is None else f"to {most}")
     number = finite(value, name, hint, kind)
-    if number != int(value) or number < least or (most is not None and number > most):
+    if value != int(value) or number < least or (most is not None and number > most):
         raise refusal(value, name, kind, hint)
     return int(value)
 
@@ -82,6 +90,19 @@ def of_type(value: Any, name: str, kind: type | tuple[type, ...], hint: str) -> 
     if not isinstance(value, kind):
         raise refusal(value, name, hint, error=TypeError)
     return value
+
+
+def frames(value: Any, name: str) -> list[Atoms]:
+    """One or more structures of ASE, from anything that yields them; a path and a single structure do not."""
+    hint = "a list of ase.Atoms, such as ase.io.read(path, ':')"
+    if isinstance(value, Atoms | str | os.PathLike) or not isinstance(value, Iterable):
+        raise refusal(value, name, hint, error=TypeError)
+    found = list(value)
+    for k, atoms in enumerate(found):
+        of_type(atoms, f"{name}[{k}]", Atoms, "an ase.Atoms")
+    if not found:
+        raise refusal(found, name, hint)
+    return found
 
 
 def refusal(

@@ -29,7 +29,10 @@ from numpy.polynomial import legendre as leg
 from torch import Tensor, nn
 
 from mlipbook import neighbors
+from mlipbook.checks import element, positive, whole
 from mlipbook.structures import Structures
+
+MOST_RADIAL, MOST_ANGULAR = 100, 50  # orders: four times what anyone has used
 
 
 class Chebyshev(nn.Module):
@@ -56,8 +59,10 @@ class Chebyshev(nn.Module):
     ):
         super().__init__()
         self.species = (species,) if isinstance(species, str) else tuple(species)
-        self.radial_cutoff, self.radial_order = float(radial_cutoff), int(radial_order)
-        self.angular_cutoff, self.angular_order = float(angular_cutoff), int(angular_order)
+        self.radial_cutoff = positive(radial_cutoff, "radial_cutoff", "in angstrom")
+        self.angular_cutoff = positive(angular_cutoff, "angular_cutoff", "in angstrom")
+        self.radial_order = whole(radial_order, "radial_order", 0, MOST_RADIAL)
+        self.angular_order = whole(angular_order, "angular_order", 0, MOST_ANGULAR)
         self.environments = {s: tuple((environments or {}).get(s, self.species)) for s in self.species}
         self._check()
         self.cutoff = max(self.radial_cutoff, self.angular_cutoff)
@@ -74,12 +79,10 @@ class Chebyshev(nn.Module):
         return self
 
     def _check(self) -> None:
-        unknown = [s for s in self.species if s not in atomic_numbers]
-        if unknown or not self.species or len(set(self.species)) != len(self.species):
-            raise ValueError(f"species {self.species}: give each element symbol once (unknown: {unknown})")
-        cutoffs, orders = (self.radial_cutoff, self.angular_cutoff), (self.radial_order, self.angular_order)
-        if not all(0 < cutoff < float("inf") for cutoff in cutoffs) or min(orders) < 0:
-            raise ValueError("cutoffs must be positive (angstrom) and orders not negative")
+        if not self.species or len(set(self.species)) != len(self.species):
+            raise ValueError(f"species {self.species}: give each element symbol once")
+        for symbol in self.species:
+            element(symbol, "species")
         for center, order in self.environments.items():
             if sorted(order) != sorted(self.species):
                 raise ValueError(f"environment of {center} lists {order}, not the species {self.species}")

@@ -25,6 +25,7 @@ from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedErr
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlipbook import archive, campaign
+from mlipbook.checks import frames as listed
 from mlipbook.potentials.calculator import Calculator
 from mlipbook.structures import Structures, has_stress
 
@@ -50,7 +51,7 @@ def label(
     archive.Unidentified, a ValueError, for a store without `model` and a calculator that cannot be known.
     """
     given = structures.to_ase() if isinstance(structures, Structures) else structures
-    frames, one = [atoms.copy() for atoms in given], _instance(calculator)
+    frames, one = [atoms.copy() for atoms in listed(given, "structures")], _instance(calculator)
     description = _describe(one) | ({"model": model} if model else {})
     known = _known(one, model) if store is not None else None
     jobs = [{"structure": _bare(a), "calculator": {**description, "identity": known}} for a in frames]

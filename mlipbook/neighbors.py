@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from math import inf
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from torch import Tensor
 from vesin import NeighborList
 
 from mlipbook.allocator import keep_freed_memory
+from mlipbook.checks import not_negative, positive
 from mlipbook.structures import Structures
 
+MOST_PAIRS = 1e8  # in one neighbor table, some 10 GB
 OVERLAP = 0.01  # A; closer than this is a mistake in the input, not physics
 ALL_PAIRS_LIMIT = {"cpu": 500, "cuda": 2500}  # atoms; above it the linked cells of vesin, on the CPU, win
 
@@ -38,6 +41,7 @@ class Edges:
     cutoff: float
     skin: float
     built_for: Structures
+    held: Structures | None = None  # the last for which it was found good
 
     def vectors(self, structures: Structures) -> Tensor:
         """Edge vectors r_e = r_j + S.cell - r_i, (3, A, K) angstrom; padding lies beyond any cutoff."""
@@ -75,6 +79,21 @@ class Edges:
         moves = torch.baddbmm(moves, old.positions, change, alpha=-1)
         return 2 * _longest(moves) + _longest(change.flatten(1)) * (self.cutoff + self.skin) < room
 
+    def hold(self, structures: Structures) -> bool:
+        """True while the list has all pairs within the cutoff: built for these atoms, or to be kept."""
+        old = self.built_for
+        if structures is old or structures is self.held:
+            return True
+        held = torch.equal(structures.species, old.species) and (
+            self.cover(structures)
+            or structures.pbc == old.pbc
+            and torch.equal(structures.positions, old.positions)
+            and torch.equal(structures.cells, old.cells)
+        )
+        if held:
+            vars(self)["held"] = structures  # dynamics asks for its list, then the potential whether it holds
+        return held
+
     def narrowed(self, structures: Structures, skin: float) -> Edges:
         """The pairs of this list that are now within cutoff + skin (angstrom), in the same order."""
         near = self.real & (self._vectors(structures).square().sum(0) < (self.cutoff + skin) ** 2)
@@ -98,7 +117,7 @@ class VerletLists:
         self.narrow: Edges | None = None
 
     def __call__(self, structures: Structures) -> Edges:
-        if self.narrow is None or not self.narrow.cover(structures):
+        if self.narrow is None or not self.narrow.hold(structures):
             if self.wide is None or not self.wide.cover(structures, self.narrow_skin):
                 self.wide = build(structures, self.cutoff, self.widest(structures))
             tight = self.wide.skin < 2 * self.narrow_skin  # to pick from it would not pay
@@ -109,7 +128,7 @@ class VerletLists:
         """The wide skin, angstrom, or that of a cell in which only with it a pair would have two images."""
         if not all(structures.pbc):
             return self.wide_skin
-        room = float(_heights(structures).min()) / 2 - self.cutoff
+        room = float(structures.heights.min()) / 2 - self.cutoff
         return room if self.narrow_skin < room < self.wide_skin else self.wide_skin
 
 
@@ -117,11 +136,13 @@ def build(structures: Structures, cutoff: float, skin: float = 0.0) -> Edges:
     """Neighbor table of all pairs within cutoff + skin (angstrom).
 
     Small cells list every image within reach. Raises ValueError where two atoms overlap (closer than
-    0.01 A) and names them.
+    0.01 A) and names them, and for more pairs than a machine holds.
     """
     keep_freed_memory()
+    cutoff, skin = positive(cutoff, "cutoff", "in angstrom"), not_negative(skin, "skin", "in angstrom")
     structures.refuse_broken()
     reach = cutoff + skin
+    refuse_too_many(structures, reach)
     few = structures.n_atoms <= ALL_PAIRS_LIMIT[structures.positions.device.type]
     if one_image(structures, reach) and few:
         center, neighbor, shifts, distances = _all_pairs(structures, reach)
@@ -132,16 +153,24 @@ def build(structures: Structures, cutoff: float, skin: float = 0.0) -> Edges:
     return _table(counts, neighbor, shifts, cutoff, skin, structures)
 
 
+def refuse_too_many(structures: Structures, reach: float) -> None:
+    """ValueError for more than MOST_PAIRS, counted as if atoms were spread evenly over their box."""
+    extents = structures.positions.amax(1) - structures.positions.amin(1) + 2 * reach  # (B, 3)
+    box = torch.where(torch.tensor(structures.pbc), structures.heights.cpu(), extents.cpu()).prod(-1)
+    N = structures.n_atoms
+    pairs = float((N * N * (4.19 * reach**3 / box).clamp(max=inf if any(structures.pbc) else 1)).sum())
+    if pairs > MOST_PAIRS:
+        raise ValueError(
+            f"about {pairs:.1g} pairs of {len(structures)} x {N} atoms within {reach:g} A, more than "
+            f"{MOST_PAIRS:.0g}: shorten the cutoff, or take fewer structures at a time"
+        )
+
+
 def one_image(structures: Structures, reach: float) -> bool:
     """Whether no atom has several images of another within reach (angstrom)."""
     if not any(structures.pbc):
         return True
-    return all(structures.pbc) and bool((_heights(structures) >= 2 * reach).all())
-
-
-def _heights(structures: Structures) -> Tensor:
-    """Distances between opposite faces, (B, 3): the rows of the inverse cell are 1/height long."""
-    return 1 / structures.inverse_cells.norm(dim=-2)
+    return all(structures.pbc) and bool((structures.heights >= 2 * reach).all())
 
 
 Pairs = tuple[Tensor, Tensor, Tensor, Tensor]  # centers, neighbors (E,), shifts (3, E), distances (E,)

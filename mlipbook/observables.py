@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mlipbook.averages import Value, correlation, mean
 from mlipbook.averages import block_average as block_average  # part of what this module offers
+from mlipbook.checks import whole
 from mlipbook.descriptors import _angular_tables, chebyshev_series, circular_functions
 from mlipbook.structures import Structures
 from mlipbook.units import ATOMIC_MASS
@@ -143,8 +144,8 @@ def averaged_bond_order(structures: Structures, degree: int = 6, neighbors: int 
 
 def _bond_harmonics(structures: Structures, degree: int, neighbors: int) -> tuple[Tensor, Tensor]:
     """Mean of sqrt(4 pi/(2l+1)) Y_lm (real) over each atom's bonds (m, B, N), its neighbors (B, N, n)."""
-    if not 1 <= neighbors < structures.n_atoms:
-        raise ValueError(f"{neighbors} neighbors among {structures.n_atoms} atoms: repeat the cell")
+    degree = whole(degree, "degree", most=50)
+    neighbors = whole(neighbors, "neighbors", most=structures.n_atoms - 1, hint="or repeat the cell")
     q, nearest, reach = [], [], []
     for vectors in _pair_vectors(structures):
         r, index = _distances(vectors).topk(neighbors, largest=False, sorted=False)
@@ -237,9 +238,7 @@ def blocks(series: Tensor, number: int) -> Tensor:
     What does not fill a block is left out at the start; units stay. Raises ValueError for more blocks than
     frames.
     """
-    length = len(series) // number
-    if length == 0:
-        raise ValueError(f"{len(series)} frames cannot be cut into {number} blocks")
+    length = len(series) // whole(number, "number", most=len(series))
     kept = series[len(series) - number * length :]
     return kept.unflatten(0, (number, length)).transpose(0, 1).flatten(1, 2)
 
@@ -270,8 +269,7 @@ def lindemann(positions: Tensor, masses: Tensor, spacing: float | Tensor, window
     as for the mean square displacement. spacing: nearest-neighbor distance, angstrom (bcc: sqrt(3)/2 a),
     number or (B,). Dimensionless. Raises ValueError for a window shorter than 2 or longer than the run.
     """
-    if not 2 <= window <= len(positions):
-        raise ValueError(f"window of {window} frames in {len(positions)}: give 2 up to all")
+    whole(window, "window", least=2, most=len(positions))
     r = _without_drift(positions, masses)
     variance = _running_mean(r.square(), window) - _running_mean(r, window).square()
     return variance.sum(-1).mean(-1).clamp(min=0).sqrt() / spacing

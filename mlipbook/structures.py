@@ -16,7 +16,10 @@ from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from ase.io.jsonio import encode
 from torch import Tensor
 
+from mlipbook import checks
+
 FLAT = 1e-6  # A^3; a cell of less has no volume
+THIN = 0.1  # A; between the images of an atom there is room for more than that
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,10 @@ class Structures:
                 f"{B} structures of {N} atoms, species of type {self.species.dtype}: give at "
                 "least one structure and one atom, and atomic numbers as int64"
             )
+        unknown = (self.species < 1) | (self.species >= len(chemical_symbols))
+        if bool(unknown.any()):
+            i = int(torch.nonzero(unknown)[0])
+            raise ValueError(f"atom {i}: species {int(self.species[i])} is no atomic number")
         if self.masses is None:
             object.__setattr__(self, "masses", standard_masses(self.species).to(self.positions))
         if self.masses.shape != (N,) or self.masses.dtype != torch.float64:
@@ -74,21 +81,14 @@ class Structures:
             raise ValueError(
                 f"structure {b}, atom {i}: position is {self.positions[b, i].tolist()}, not finite"
             )
-        volumes = self.volumes
-        good = (volumes >= FLAT) & (volumes < torch.inf)
-        if all(self.pbc) and not bool(good.all()):
+        heights = self.heights[:, torch.tensor(self.pbc)]
+        good = torch.isfinite(self.cells).all(2).all(1) & ((heights >= THIN) & (heights < torch.inf)).all(1)
+        if not bool(good.all()):
             b = int(torch.nonzero(~good)[0])
             raise ValueError(
-                f"structure {b}: periodic cell has volume {float(volumes[b])} A^3; set the cell, or pbc=False"
+                f"structure {b}: cell {self.cells[b].tolist()} is not finite, or flat along a periodic "
+                f"direction (heights {heights[b].tolist()} A); set the cell, or pbc=False"
             )
-        if any(self.pbc) and not all(self.pbc):
-            lengths = self.cells[:, torch.tensor(self.pbc)].norm(dim=-1)  # of the periodic vectors
-            if not bool((lengths > 1e-2).all()):
-                b = int(torch.nonzero(~(lengths > 1e-2))[0, 0])
-                raise ValueError(
-                    f"structure {b}: a periodic lattice vector is zero or not finite, cell "
-                    f"{self.cells[b].tolist()}; set the cell, or pbc=False"
-                )
 
     def moved(self, positions: Tensor, cells: Tensor | None = None) -> Structures:
         """The same atoms at other positions (B, N, 3), in the same cells or in others (B, 3, 3), angstrom.
@@ -98,7 +98,7 @@ class Structures:
         new = object.__new__(Structures)
         vars(new).update(vars(self), positions=positions)  # what is cached comes along
         if cells is not None:
-            for derived in ("volumes", "inverse_cells"):
+            for derived in ("volumes", "inverse_cells", "heights"):
                 vars(new).pop(derived, None)
             vars(new).update(cells=cells)
         return new
@@ -123,6 +123,18 @@ class Structures:
         """(B,) A^3."""
         a, b, c = self.cells.unbind(1)
         return (a * torch.linalg.cross(b, c)).sum(-1).abs()
+
+    @cached_property
+    def heights(self) -> Tensor:
+        """(B, 3) angstrom, how far a periodic vector reaches out of the line or plane of the others: the
+        distances between opposite faces. Infinite for vectors that are not periodic.
+        """
+        cells, periodic = self.cells.cpu(), [i for i in range(3) if self.pbc[i]]
+        found = torch.full_like(cells[:, 0], torch.inf)
+        for i in periodic:
+            last = [j for j in periodic if j != i] + [i]
+            found[:, i] = torch.linalg.qr(cells[:, last].mT, mode="r").R[:, -1, -1].abs()
+        return found.to(self.cells.device)
 
     @cached_property
     def inverse_cells(self) -> Tensor:
@@ -169,9 +181,7 @@ class Structures:
 
         Raises ValueError if species, their order, pbc, masses or constraints differ.
         """
-        frames = [frames] if isinstance(frames, Atoms) else list(frames)
-        if not frames:
-            raise ValueError("no structures given")
+        frames = checks.frames([frames] if isinstance(frames, Atoms) else frames, "frames")
         first = frames[0]
         for b, atoms in enumerate(frames[1:], start=1):
             if not np.array_equal(atoms.numbers, first.numbers) or not np.array_equal(atoms.pbc, first.pbc):

@@ -262,9 +262,9 @@ def test_unknown_species_are_refused():
     [
         ((("Na", "Na"), 6.5, 4, 6.5, 4), "give each element symbol once"),
         (((), 6.5, 4, 6.5, 4), "give each element symbol once"),
-        ((("Qq",), 6.5, 4, 6.5, 4), "unknown: .'Qq'"),
-        ((("Na",), 0.0, 4, 6.5, 4), "cutoffs must be positive"),
-        ((("Na",), 6.5, -1, 6.5, 4), "orders not negative"),
+        ((("Qq",), 6.5, 4, 6.5, 4), "species 'Qq': give a chemical symbol"),
+        ((("Na",), 0.0, 4, 6.5, 4), "radial_cutoff 0.0: give a positive"),
+        ((("Na",), 6.5, -1, 6.5, 4), "radial_order -1: give a whole number, 0 to 100"),
         ((("Ag", "Se"), 6.5, 4, 6.5, 4, {"Ag": ("Ag",)}), "environment of Ag lists"),
     ],
 )

@@ -176,7 +176,7 @@ def test_structure_refuses_what_it_cannot_count():
         observables.pair_distribution(batch(Atoms("Na", cell=[9] * 3, pbc=True)), torch.tensor([1.0, 2.0]))
     with pytest.raises(ValueError, match="structure 0: an atom's 14 nearest .* repeat"):
         observables.steinhardt(small)
-    with pytest.raises(ValueError, match="16 neighbors among 16 atoms"):
+    with pytest.raises(ValueError, match="neighbors 16: give a whole number, 1 to 15"):
         observables.steinhardt(small, neighbors=16)
     with pytest.raises(ValueError, match="pbc=True"):
         observables.steinhardt(batch(scattered("Na20", BOX, pbc=False)), neighbors=3)
@@ -276,10 +276,10 @@ def test_motion_refuses_what_it_cannot_fit():
         observables.diffusion(time, msd, (1.5, 2.5))
     with pytest.raises(ValueError, match=r"blocks\(positions, number\)"):
         observables.diffusion(time, msd, (2.0, 8.0))
-    with pytest.raises(ValueError, match="10 frames cannot be cut into 11"):
+    with pytest.raises(ValueError, match="number 11: give a whole number, 1 to 10"):
         observables.blocks(msd, 11)
     for window in (1, 11):
-        with pytest.raises(ValueError, match=f"window of {window} frames in 10"):
+        with pytest.raises(ValueError, match=f"window {window}: give a whole number, 2 to 10"):
             observables.lindemann(normal(10, 1, 3, 3), MASSES, 3.7, window)
 
 

@@ -12,9 +12,19 @@ from ase.calculators import calculator as ase_calculator
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
+from mlipbook.checks import positive
 from mlipbook.dft.derivatives import energy_forces_stress
 from mlipbook.dft.extrapolation import extrapolated
-from mlipbook.dft.inputs import File, check_parameters, nuclei_of, read_pseudopotentials, settings_of
+from mlipbook.dft.inputs import (
+    LARGEST_CUTOFF,
+    MOST_K,
+    File,
+    check_parameters,
+    nuclei_of,
+    read_pseudopotentials,
+    settings_of,
+    three,
+)
 from mlipbook.dft.scf import Solution, solve
 from mlipbook.units import Ry, bohr, hartree
 
@@ -67,11 +77,12 @@ class PlaneWaveDFT(ase_calculator.Calculator):
         device: str | torch.device | None = None,
     ):
         super().__init__()
+        ecut = positive(ecut, "ecut", "in eV", most=LARGEST_CUTOFF)
         self.parameters = {
             "ecut": ecut,
             "ecut_density": 4 * ecut if ecut_density is None else ecut_density,
-            "kpts": list(kpts),
-            "shift": list(shift),
+            "kpts": three(kpts, "kpts", 1, MOST_K),
+            "shift": three(shift, "shift", 0, 1),
             "smearing": smearing,
             "occupations": occupations,
             "xc": xc,

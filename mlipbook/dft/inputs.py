@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
+from mlipbook.checks import one_of, positive, refusal, whole
 from mlipbook.dft.basis import monkhorst_pack
 from mlipbook.dft.functionals import FUNCTIONALS
 from mlipbook.dft.hamiltonian import Nuclei
@@ -23,6 +24,8 @@ from mlipbook.dft.smearing import KINDS
 from mlipbook.units import bohr, hartree
 
 File = str | PathLike[str]
+LARGEST_CUTOFF = 1e4  # eV, 735 Ry: beyond what the hardest pseudopotentials ask for
+MOST_K = 200  # points along a direction
 CLOSEST = 0.3  # angstrom; atoms closer than that are a mistake in the input
 STRAIN = 1.2  # the tables of the pseudopotential go that much beyond the density's sphere
 
@@ -53,21 +56,26 @@ def read_pseudopotentials(
 def check_parameters(given: Mapping[str, Any]) -> None:
     """ValueError for parameters of the calculator that make no sense for any structure."""
     ecut, ecut_density = given["ecut"], given["ecut_density"]
-    for name in ("ecut", "smearing", "tolerance", "iterations"):
-        if not given[name] > 0:
-            raise ValueError(f"{name} must be positive, got {given[name]:g}")
-    for name, known in (("xc", FUNCTIONALS), ("occupations", KINDS)):
-        if given[name] not in known:
-            raise ValueError(f"unknown {name} {given[name]!r}; there are {', '.join(known)}")
+    positive(ecut_density, "ecut_density", "in eV", most=16 * LARGEST_CUTOFF)
+    positive(given["smearing"], "smearing", "in eV")
+    positive(given["tolerance"], "tolerance", "in eV")
+    whole(given["iterations"], "iterations")
+    if given["bands"] is not None:
+        whole(given["bands"], "bands", hint="or None")
+    one_of(given["xc"], "xc", tuple(FUNCTIONALS))
+    one_of(given["occupations"], "occupations", tuple(KINDS))
     if ecut_density < 4 * ecut * (1 - 1e-9):
         raise ValueError(
             f"ecut_density = {ecut_density:g} eV cuts off the density of wavefunctions up to "
             f"ecut = {ecut:g} eV: take at least 4 ecut = {4 * ecut:g} eV"
         )
-    kpts, shift = given["kpts"], given["shift"]
-    whole = all(isinstance(n, int | np.integer) for n in (*kpts, *shift))
-    if not whole or len(kpts) != 3 or len(shift) != 3 or min(kpts) < 1 or not set(shift) <= {0, 1}:
-        raise ValueError(f"kpts wants three positive integers, shift three of 0 or 1: got {kpts}, {shift}")
+
+
+def three(value: Any, name: str, least: int, most: int) -> list[int]:
+    """Three whole numbers."""
+    if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str) or len(value) != 3:
+        raise refusal(value, name, "three whole numbers, such as (1, 1, 1)")
+    return [whole(n, name, least, most) for n in value]
 
 
 def nuclei_of(atoms: Atoms, pseudopotentials: Mapping[str, Pseudopotential], device: torch.device) -> Nuclei:

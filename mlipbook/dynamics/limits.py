@@ -65,6 +65,12 @@ class Limits:
     temperature: float = 20.0
     drift: float = 0.5
 
+    def __post_init__(self) -> None:
+        least, most = self.volume
+        values = (self.closest or 0.0, least, most - least, self.spread, self.temperature, self.drift)
+        if not all(value >= 0 for value in values):
+            raise ValueError(f"{self}: give none that is negative or not a number, the lower bound first")
+
 
 class Watch:
     """Looks at a run now and then. invariant: of a state, kT (eV) and pressure; timestep: internal units."""

@@ -9,6 +9,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
+from mlipbook.checks import whole
 from mlipbook.dynamics.host import Numbers, per_replica
 from mlipbook.dynamics.state import State, degrees_of_freedom, repeated
 from mlipbook.structures import Structures
@@ -36,9 +37,9 @@ def thermalize(
     T = np.asarray(temperature, dtype=float)
     if T.ndim == 1 and len(structures) == 1:
         structures = repeated(structures, len(T))
-    kT = kB * per_replica(temperature, structures, "temperature")
-    if bool((kT < 0).any()) or seed < 0:
-        raise ValueError(f"temperature {T} K, seed {seed}: no negative temperature or seed")
+    kT, seed = kB * per_replica(temperature, structures, "temperature"), whole(seed, "seed", least=0)
+    if bool((kT < 0).any()):
+        raise ValueError(f"temperature {T} K: no negative temperature")
     seeds = tuple(range(seed, seed + len(structures)))
     widths = (kT[:, None, None] * structures.masses[:, None]).sqrt()
     momenta = projected(widths * noise(seeds, START, structures), structures, center_at_rest)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from mlipbook.checks import whole
 from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.dynamics.host import Extended, Number, on_host
 from mlipbook.dynamics.methods import Forces, MartynaTobiasKlein, NoseHoover, VelocityVerlet
@@ -37,6 +38,9 @@ class Respa:
     method: VelocityVerlet | NoseHoover | MartynaTobiasKlein
     inner: Potential
     steps: int
+
+    def __post_init__(self) -> None:
+        whole(self.steps, "steps")
 
     def begin(self, state: State, kT: Number) -> State:
         return self.method.begin(state, kT)

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mlipbook import archive
-from mlipbook.checks import positive, whole
+from mlipbook.checks import positive, refusal, whole
 from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.dynamics.host import Number, Numbers, on_host, per_replica
 from mlipbook.dynamics.limits import Limits, Target, Unstable, Watch
@@ -46,6 +46,9 @@ class Ramp:
 
     def __post_init__(self) -> None:
         whole(self.steps, "steps")
+        for name, ends in (("start", self.start), ("stop", self.stop)):
+            if not bool(torch.isfinite(torch.as_tensor(ends, dtype=torch.float64)).all()):
+                raise refusal(ends, name, "finite values")
 
     def __call__(self, step: int) -> Tensor:
         start, stop = (torch.as_tensor(x, dtype=torch.float64) for x in (self.start, self.stop))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from math import gamma, lgamma, log, pi, sqrt
 
+from mlipbook.checks import all_positive, positive, whole
 from mlipbook.units import hbar, kB
 
 # B_2, B_3, ... of soft spheres in units of (sigma (beta mu)^(1/12))^3, n = 12.
@@ -15,11 +16,13 @@ VIRIALS = (2 * pi / 3 * gamma(3 / 4), 3.79106644, 3.52761, 2.1149, 0.7695, 0.090
 
 def thermal_wavelength(mass: float, temperature: float) -> float:
     """Lambda = h/sqrt(2 pi m kT), angstrom; mass in amu, temperature in K."""
+    mass, temperature = positive(mass, "mass", "in amu"), positive(temperature, "temperature", "in K")
     return sqrt(2 * pi / (mass * kB * temperature)) * hbar
 
 
 def ideal_gas(n_atoms: int, volume: float, mass: float, temperature: float) -> float:
     """-kT/N ln[V^N/(N! Lambda^3N)], eV per atom, exact for any N; volume of all atoms, A^3."""
+    n_atoms, volume = whole(n_atoms, "n_atoms"), positive(volume, "volume", "in A^3")
     wavelength = thermal_wavelength(mass, temperature)
     indistinguishable = lgamma(n_atoms + 1) / n_atoms
     return kB * temperature * (indistinguishable - log(volume / wavelength**3))
@@ -36,7 +39,8 @@ def einstein_crystal(
     permutations, so that V in place of V/N would count states N times.
     Polson, Trizac, Pronk, Frenkel, J. Chem. Phys. 112, 5339 (2000).
     """
-    kT = kB * temperature
+    n_atoms, volume = whole(n_atoms, "n_atoms"), positive(volume, "volume", "in A^3")
+    kT, spring = kB * positive(temperature, "temperature", "in K"), positive(spring, "spring", "in eV/A^2")
     width = sqrt(2 * pi * kT / spring)  # its cube is the configurational integral of one atom
     center = volume / n_atoms * (n_atoms**0.5 / width) ** 3
     return {
@@ -52,6 +56,7 @@ def soft_core_y(
 
     density: atoms per A^3. Excess free energy and pressure over kT depend on nothing else.
     """
+    all_positive(density=density, temperature=temperature, mu=mu, sigma=sigma)
     return density * sigma**3 * (lam * mu / (kB * temperature)) ** (3 / n) / sqrt(2)
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlipbook.checks import refusal, whole
+
 
 @dataclass(frozen=True)
 class Path:
@@ -27,8 +29,9 @@ def path(points: int, k: float = 0.75) -> Path:
     are dimensionless.
     Raises ValueError unless points >= 1 and 0 <= k < 1.
     """
-    if points < 1 or not 0 <= k < 1:
-        raise ValueError(f"{points} points, k = {k}: give one or more, and 0 <= k < 1")
+    points = whole(points, "points", most=1000)
+    if not 0 <= k < 1:
+        raise refusal(k, "k", "a number from 0 to below 1")
     x, w = np.polynomial.legendre.leggauss(points)
     lam = ((x + 1) / 2) ** (1 / (1 - k))
     return Path(lam, w * lam**k / (2 * (1 - k)))

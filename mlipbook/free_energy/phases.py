@@ -14,6 +14,7 @@ from pathlib import Path as Folder
 from ase import Atoms
 
 from mlipbook.averages import Value, average
+from mlipbook.checks import positive
 from mlipbook.free_energy.closed_forms import einstein_crystal, ideal_gas, soft_core_cutoff, soft_core_y
 from mlipbook.free_energy.path import path
 from mlipbook.free_energy.replicas import DEFAULT, Sampling, refuse_time_step
@@ -158,6 +159,8 @@ def liquid(
     """
     structures, mass = one_box(structures)
     refuse_time_step(timestep, structures.masses)
+    temperature = positive(temperature, "temperature", "in K")
+    mu, sigma = positive(mu, "mu", "in eV"), positive(sigma, "sigma", "in angstrom")
     N, V = structures.n_atoms, float(structures.volumes[0])
     cutoff = cutoff or min(8.0, potential.cutoff)
     y = soft_core_y(N / V, temperature, mu, sigma)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mlipbook import observables
+from mlipbook.checks import not_negative, positive, whole
 from mlipbook.dynamics import Every, Langevin, Limits, State, Trajectory
 from mlipbook.free_energy.series import block_means, drift
 from mlipbook.potentials import Mixture, Potential
@@ -46,6 +47,13 @@ class Sampling:
     equilibration: int = 1000
     every: int = 10
     friction_time: float = 100 * fs
+
+    def __post_init__(self) -> None:
+        not_negative(self.error, "error", "in eV per atom")
+        for name in ("max_steps", "replicas", "every"):
+            whole(getattr(self, name), name)
+        whole(self.equilibration, "equilibration", least=0)
+        positive(self.friction_time, "friction_time", "in internal units, such as 100 * units.fs")
 
 
 DEFAULT = Sampling()
@@ -142,7 +150,8 @@ def refuse_fixed(structures: Structures) -> None:
 def refuse_time_step(timestep: float, masses: Tensor) -> None:
     """Raise ValueError for a step too long for any crystal or liquid of such atoms (amu): fs are meant."""
     lightest = float(masses.min())
-    if not 0 < timestep <= (longest := min(LONGEST * lightest**0.5, SLOW)):
+    timestep = positive(timestep, "timestep", "in internal units, such as 4 * units.fs")
+    if not timestep <= (longest := min(LONGEST * lightest**0.5, SLOW)):
         raise ValueError(
             f"time step {timestep:g} in internal units, {timestep / fs:.1f} fs: atoms of {lightest:.0f} amu "
             f"allow up to {longest / fs:.0f} fs; 4 fs, for example, are 4 * units.fs"

@@ -16,7 +16,8 @@ from math import log
 import torch
 from torch import Tensor
 
-from mlipbook.heat.green_kubo import Series, paired, prefactor, refuse_not_positive, series
+from mlipbook.checks import all_positive
+from mlipbook.heat.green_kubo import Series, paired, prefactor, series
 
 FEWEST = 16  # frequencies below the cutoff
 
@@ -53,7 +54,7 @@ def cepstral(
     Nyquist frequency 1/(2 interval), series that are too short, not finite, or do not fit.
     """
     x = series("fluxes", fluxes)[..., None]
-    refuse_not_positive(interval=interval, volume=volume, temperature=temperature, cutoff=cutoff)
+    all_positive(interval=interval, volume=volume, temperature=temperature, cutoff=cutoff)
     if currents is not None:
         x = torch.cat([x, paired(series("currents", currents), x[..., 0])[..., None]], -1)
     T = len(x)
@@ -93,7 +94,13 @@ def reduced_periodogram(x: Tensor, half: int) -> Tensor:
     """
     F = torch.fft.rfft(x.flatten(1, 2), dim=0)[: half + 1]
     S = torch.einsum("fca,fcb->fab", F, F.conj()) / (F.shape[1] * len(x))
-    reduced = 1 / torch.linalg.inv(S[1:])[:, 0, 0].real
+    inverse, singular = torch.linalg.inv_ex(S[1:])
+    reduced = 1 / inverse[:, 0, 0].real
+    if bool(singular.any()) or not bool(((reduced > 0) & (reduced < torch.inf)).all()):
+        raise ValueError(
+            "the spectrum of the fluxes vanishes at a frequency, or the currents' is theirs: series that are "
+            "constant, or multiples of each other, have no noise to be analyzed"
+        )
     return torch.cat([reduced[:1], reduced])
 
 

@@ -7,6 +7,7 @@ import torch
 from ase.data import atomic_numbers
 from torch import Tensor
 
+from mlipbook.checks import element
 from mlipbook.fast.choice import fast
 from mlipbook.potentials import Definition, Potential
 from mlipbook.structures import Structures
@@ -29,9 +30,10 @@ def flux_parts(
     eV A per internal time. Arguments as in `flux`, and raises what that does.
     """
     velocities = torch.as_tensor(velocities).to(structures.positions)
-    if velocities.shape != structures.positions.shape:
+    if velocities.shape != structures.positions.shape or not bool(torch.isfinite(velocities).all()):
         raise ValueError(
-            f"velocities {tuple(velocities.shape)} do not fit positions {tuple(structures.positions.shape)}"
+            f"velocities {tuple(velocities.shape)} are not finite or do not fit positions "
+            f"{tuple(structures.positions.shape)}"
         )
     result = fast(potential).evaluate(structures, definition)
     virial_part = torch.einsum("...biac,bic->...ba", result.virials, velocities)
@@ -59,8 +61,5 @@ def mass_current(velocities: Tensor, structures: Structures, symbol: str) -> Ten
 
     Times the mass of an atom it is the current of mass. Raises ValueError for a species that is not there.
     """
-    if symbol not in structures.symbols:
-        raise ValueError(
-            f"no {symbol} among these atoms: they are {', '.join(sorted(set(structures.symbols)))}"
-        )
+    element(symbol, "symbol", among=structures.symbols)
     return velocities[..., structures.species == atomic_numbers[symbol], :].sum(-2)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlipbook.checks import all_positive
 from mlipbook.observables import blocks
 from mlipbook.units import W_per_m_K, kB
 
@@ -65,7 +66,7 @@ def green_kubo(
     Raises ValueError for series that are too short, not finite, or do not fit.
     """
     q = series("fluxes", fluxes)[..., None]
-    refuse_not_positive(interval=interval, volume=volume, temperature=temperature, until=until)
+    all_positive(interval=interval, volume=volume, temperature=temperature, until=until)
     if currents is not None:
         q = torch.cat([q, paired(series("currents", currents), q[..., 0])[..., None]], -1)
     T, B, lags = len(q), q.shape[1], round(until / interval)
@@ -144,9 +145,3 @@ def paired(currents: Tensor, fluxes: Tensor) -> Tensor:
     if not bool(currents.square().sum((0, 2)).all()):
         raise ValueError("the mass current of a replica vanishes; leave it out (currents=None)")
     return currents
-
-
-def refuse_not_positive(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 < value < float("inf"):
-            raise ValueError(f"{name} {value}: give a positive number")

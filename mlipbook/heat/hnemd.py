@@ -12,18 +12,19 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 
 import torch
 from torch import Tensor
 
 from mlipbook.averages import Value, average
+from mlipbook.checks import all_positive, element, not_negative, one_of, positive, whole
 from mlipbook.dynamics import Simulation, State
-from mlipbook.dynamics.ensembles import positive
+from mlipbook.dynamics.ensembles import TIME
 from mlipbook.heat.drive import Booked, ColorField, Drive, DrivenNoseHoover, HeatField
 from mlipbook.heat.flux import convective_flux, mass_current
 from mlipbook.observables import temperature as temperature_of
 from mlipbook.potentials import Definition, Potential
+from mlipbook.potentials.contract import DEFINITIONS
 from mlipbook.units import W_per_m_K, fs, kB, ps
 
 
@@ -113,8 +114,15 @@ def hnemd(
     and for what Simulation.run refuses.
     """
     fields = fields_of(field, state)
+    if not all(state.structures.pbc):
+        raise ValueError(
+            f"pbc {state.structures.pbc}: a conductivity is of a cell periodic in all directions"
+        )
+    if color is not None:
+        element(color, "color", among=state.structures.symbols)
     simulation = under_field(potential, fields, temperature, timestep, definition, color, thermostat_time)
-    skip = round(settle / timestep / every)
+    every, steps = whole(every, "every"), whole(steps, "steps")
+    skip = round(not_negative(settle, "settle", TIME) / timestep / every)
     if steps // every <= skip + 10:
         raise ValueError(
             f"{steps} steps, of which the first {skip * every} settle: nothing is left to average"
@@ -144,9 +152,11 @@ def under_field(
     thermostat_time: float = 100 * fs,
 ) -> Simulation:
     """The dynamics of `hnemd`, fields (B, 3)."""
+    one_of(definition, "definition", DEFINITIONS)
+    positive(temperature, "temperature", "in K")
     drive: Drive = ColorField(fields, color) if color else HeatField(fields, definition)
-    method = DrivenNoseHoover(positive(thermostat_time, "thermostat_time"), 1, drive)
-    return Simulation(Booked(potential, definition), method, positive(timestep, "timestep"), temperature)
+    method = DrivenNoseHoover(positive(thermostat_time, "thermostat_time", TIME), 1, drive)
+    return Simulation(Booked(potential, definition), method, timestep, temperature)
 
 
 def observables(elements: Sequence[str]) -> dict[str, Callable[[State], Tensor]]:
@@ -166,7 +176,8 @@ def fields_of(field: float | Sequence[float] | Tensor, state: State) -> Tensor:
     given = torch.as_tensor(field, dtype=torch.float64, device=state.momenta.device)
     if given.ndim == 0:
         given = torch.stack([given, 0 * given, 0 * given])
-    if given.shape not in ((3,), (len(state), 3)) or not bool((given.square().sum(-1) > 0).all()):
+    squares = given.square().sum(-1)
+    if given.shape not in ((3,), (len(state), 3)) or not bool(((squares > 0) & (squares < torch.inf)).all()):
         raise ValueError(
             f"field {tuple(given.shape)} for {len(state)} replicas: a number, (3,) or ({len(state)}, 3), "
             "not zero, is needed"
@@ -192,6 +203,5 @@ def predicted_error(field: float, kappa: float, volume: float, time: float) -> f
     From the equilibrium fluctuations of the flux, whose integral is kappa (Eq. 10): small fields, times long
     beside the flux's memory. Raises ValueError unless all are positive.
     """
-    if not all(0 < x < inf for x in (field, kappa, volume, time)):
-        raise ValueError(f"field {field}, kappa {kappa}, volume {volume}, time {time}: give positive ones")
+    all_positive(field=field, kappa=kappa, volume=volume, time=time)
     return (2 * kappa * W_per_m_K * kB / (volume * time)) ** 0.5 / field / W_per_m_K

@@ -19,6 +19,7 @@ from ase.data import atomic_numbers
 from torch import Tensor, nn
 
 from mlipbook import archive
+from mlipbook.checks import positive, whole
 from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials import EdgePotential, Repulsion, Wrapper
 from mlipbook.structures import Structures
@@ -101,24 +102,25 @@ class ANNPotential(EdgePotential):
         repulsion: float | None = None,
     ):
         super().__init__()
-        self.descriptor, self.members = descriptor, int(members)
+        self.descriptor, self.members, seed = (
+            descriptor,
+            whole(members, "members"),
+            whole(seed, "seed", least=0),
+        )
         self.cutoff = descriptor.cutoff
+        if repulsion is not None:
+            repulsion = positive(repulsion, "repulsion", "in angstrom, or None", most=self.cutoff)
         self.repulsion_cutoff = repulsion
         self.repulsion = Repulsion(repulsion) if repulsion else None
-        if repulsion and repulsion > self.cutoff:
-            raise ValueError(
-                f"repulsion reaches {repulsion} A, farther than the descriptor ({self.cutoff} A)"
-            )
         self.networks: dict[str, Network] = nn.ModuleDict()  # type: ignore[assignment]
-        if self.members < 1 or (repulsion is not None and not repulsion > 0):
-            raise ValueError(f"members {members}, repulsion {repulsion}: use positive ones, or no repulsion")
         for element in descriptor.species:
             for name, setting in (("hidden", hidden), ("activation", activation)):
                 if isinstance(setting, dict) and element not in setting:
                     raise ValueError(
                         f"{name} lacks {element}; give it for each of {', '.join(descriptor.species)}"
                     )
-            layers = tuple(hidden[element] if isinstance(hidden, dict) else hidden)
+            sizes = hidden[element] if isinstance(hidden, dict) else hidden
+            layers = tuple(whole(n, "hidden", hint="a size of each layer") for n in sizes)
             names = activation[element] if isinstance(activation, dict) else [activation] * len(layers)
             if len(names) != len(layers):
                 raise ValueError(f"{element}: {len(names)} activations for {len(layers)} hidden layers")

@@ -9,6 +9,7 @@ from ase.calculators import calculator as ase_calculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from mlipbook import neighbors
+from mlipbook.checks import not_negative
 from mlipbook.fast.choice import fast
 from mlipbook.neighbors import Edges
 from mlipbook.potentials import Potential
@@ -29,7 +30,7 @@ class Calculator(ase_calculator.Calculator):
 
     def __init__(self, potential: Potential, skin: float = 0.8, **kwargs: Any):
         super().__init__(**kwargs)
-        self.potential, self.skin = potential, skin
+        self.potential, self.skin = potential, not_negative(skin, "skin", "in angstrom")
         self.fast = fast(potential)
         self.edges: Edges | None = None
         self.spread: dict[str, Any] = {}  # of the last structure

@@ -139,6 +139,11 @@ def refuse_call(
             f"the neighbor list is of {of[0]} structures of {of[1]} atoms, {len(edges.neighbor)} rows, these "
             f"are {shape[0]} of {shape[1]}; build one for them"
         )
+    if not being_recorded(structures.positions) and not edges.hold(structures):
+        raise ValueError(
+            "the neighbor list is of other atoms, or they have moved too far since: build a new one, with a "
+            "skin if it is to be kept while atoms move"
+        )
 
 
 def being_recorded(tensor: Tensor) -> bool:

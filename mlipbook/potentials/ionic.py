@@ -20,6 +20,7 @@ import torch
 from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor
 
+from mlipbook.checks import finite, not_negative, positive
 from mlipbook.potentials.edge import EdgePotential
 from mlipbook.structures import Structures
 from mlipbook.units import coulomb_constant
@@ -67,7 +68,8 @@ class Ionic(EdgePotential):
     def __init__(self, parameters: dict[str, Any]):
         super().__init__()
         try:
-            self.cutoff, self.damping = float(parameters["cutoff"]), float(parameters["damping"])
+            self.cutoff = positive(parameters["cutoff"], "cutoff", "in angstrom")
+            self.damping = not_negative(parameters["damping"], "damping", "in 1/A")
             self.species = tuple(parameters["charge"])
             table = self._table(parameters)
         except KeyError as error:
@@ -89,6 +91,8 @@ class Ionic(EdgePotential):
             C = parameters.get("dispersion", {}).get(f"{a}-{b}", 0.0)
             qq = coulomb_constant * charge[a] * charge[b]
             row = [qq, float(repulsion["H"]), float(repulsion["eta"]), dipole, C, 0.0, 0.0]
+            for name, value in zip(TERMS, row, strict=True):
+                finite(value, f"{name} of {a}-{b}")
             table[:, i, j] = table[:, j, i] = torch.tensor(row, dtype=torch.float64)
         end = torch.tensor(self.cutoff, dtype=torch.float64, requires_grad=True)
         u = unshifted(end, table[:5], self.damping)

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from mlipbook.checks import finite, not_negative, positive, whole
 from mlipbook.descriptors import cutoff_function
 from mlipbook.potentials.edge import EdgePotential
 from mlipbook.units import bohr, coulomb_constant, hartree
@@ -22,7 +23,7 @@ class PairPotential(EdgePotential):
 
     def __init__(self, energy: Callable[[Tensor, Tensor, Tensor], Tensor], cutoff: float):
         super().__init__()
-        self.energy, self.cutoff = energy, float(cutoff)
+        self.energy, self.cutoff = energy, positive(cutoff, "cutoff", "in angstrom")
 
     def atomic_energies(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
         r = vectors.square().sum(0).sqrt()
@@ -32,6 +33,7 @@ class PairPotential(EdgePotential):
 
 def LennardJones(epsilon: float, sigma: float, cutoff: float) -> PairPotential:
     """4 epsilon ((sigma/r)^12 - (sigma/r)^6), shifted to zero at the cutoff; eV, angstrom."""
+    epsilon, sigma = finite(epsilon, "epsilon", "in eV"), positive(sigma, "sigma", "in angstrom")
     return PairPotential(partial(shifted_lennard_jones, epsilon=epsilon, sigma=sigma, cutoff=cutoff), cutoff)
 
 
@@ -48,6 +50,8 @@ def SoftCore(
     The shift makes forces and energies those of one potential; `free_energy.soft_core_cutoff` is the
     difference that it makes.
     """
+    mu, sigma = not_negative(mu, "mu", "in eV"), positive(sigma, "sigma", "in angstrom")
+    n = whole(n, "n", least=4, hint="the exponent")
     return PairPotential(partial(shifted_soft_core, mu=mu, sigma=sigma, n=n, cutoff=cutoff), cutoff)
 
 

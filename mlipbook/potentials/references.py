@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mlipbook.checks import positive
 from mlipbook.neighbors import Edges
 from mlipbook.potentials.contract import Base, Definition
 from mlipbook.potentials.edge import Evaluation, volumes_of
@@ -25,9 +26,10 @@ class Einstein(Base):
 
     def __init__(self, sites: Tensor, spring: float):
         super().__init__()
-        if not spring > 0 or sites.ndim != 3:
-            raise ValueError(f"spring {spring}, sites {tuple(sites.shape)}: give a positive one, (B, N, 3)")
-        self.register_buffer("spring", torch.tensor(float(spring), dtype=torch.float64))
+        spring = positive(spring, "spring", "in eV/A^2")
+        if sites.ndim != 3 or not bool(torch.isfinite(sites).all()):
+            raise ValueError(f"sites {tuple(sites.shape)}: give finite ones, (B, N, 3)")
+        self.register_buffer("spring", torch.tensor(spring, dtype=torch.float64))
         self.register_buffer("sites", sites.detach().double())
 
     def evaluate(

@@ -164,10 +164,6 @@ def make_batches(potential: ANNPotential, prepared: Sequence[Prepared], size: in
 
 def prepare_all(potential: ANNPotential, frames: Sequence[Atoms], part: str) -> list[Prepared]:
     """All frames of the `part` ("train", "valid") of a data set; raises ValueError naming the frame."""
-    if isinstance(frames, Atoms) or not len(frames):
-        raise ValueError(
-            f"the {part} set is {'one structure' if len(frames) else 'empty'}; give a list of frames"
-        )
     names = [f"{part} frame {k} ({atoms.info.get('frame', 'no name')})" for k, atoms in enumerate(frames)]
     return [prepare(potential, atoms, name) for atoms, name in zip(frames, names, strict=True)]
 

@@ -14,6 +14,7 @@ from ase import Atoms
 from tqdm import tqdm
 
 from mlipbook import archive
+from mlipbook.checks import frames, one_of, positive, whole
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.training.checkpoint import Checkpoint, History, Learner, known_by, scales
 from mlipbook.training.cost import Cost, counts_of, squares
@@ -51,12 +52,12 @@ def fit(
     process writes it.
     """
     cost = cost or Cost()
-    if optimizer not in ("adam", "lbfgs"):
-        raise ValueError(f"optimizer {optimizer!r}: choose adam or lbfgs")
-    if epochs < 1 or batch_size < 1 or not learning_rate > 0:
-        raise ValueError(
-            f"epochs {epochs}, batch_size {batch_size}, learning_rate {learning_rate}: use positive ones"
-        )
+    train, valid = frames(train, "train"), frames(valid, "valid")
+    one_of(optimizer, "optimizer", ("adam", "lbfgs"))
+    epochs, batch_size = whole(epochs, "epochs"), whole(batch_size, "batch_size")
+    learning_rate, seed = positive(learning_rate, "learning_rate"), whole(seed, "seed", least=0)
+    if patience is not None:
+        whole(patience, "patience")
     sets = {
         part: prepare_all(potential, frames, part) for part, frames in (("train", train), ("valid", valid))
     }

@@ -71,14 +71,14 @@ def test_structures_that_cannot_be_computed_are_refused(message):
 @pytest.mark.parametrize(
     "parameters, message",
     [
-        ({"ecut": -1.0}, "ecut must be positive, got -1"),
-        ({"smearing": 0.0}, "smearing must be positive"),
+        ({"ecut": -1.0}, "ecut -1.0: give a positive number"),
+        ({"smearing": 0.0}, "smearing 0.0: give a positive number"),
         ({"ecut": 100.0, "ecut_density": 300.0}, "take at least 4 ecut = 400 eV"),
-        ({"xc": "SCAN"}, "unknown xc 'SCAN'; there are LDA, PBE"),
-        ({"occupations": "fixed"}, "unknown occupations 'fixed'; there are fermi-dirac, cold"),
-        ({"kpts": (2, 2)}, "kpts wants three positive integers"),
-        ({"kpts": (1.5, 1, 1)}, "kpts wants three positive integers"),
-        ({"shift": (0, 0, 0.5)}, "shift three of 0 or 1"),
+        ({"xc": "SCAN"}, "xc 'SCAN': give one of LDA, PBE"),
+        ({"occupations": "fixed"}, "occupations 'fixed': give one of fermi-dirac, cold"),
+        ({"kpts": (2, 2)}, r"kpts \(2, 2\): give three whole numbers"),
+        ({"kpts": (1.5, 1, 1)}, "kpts 1.5: give a whole number"),
+        ({"shift": (0, 0, 0.5)}, "shift 0.5: give a whole number, 0 to 1"),
         ({"pseudopotential": {"K": SODIUM}}, "is a pseudopotential of Na, not of K"),
     ],
 )

@@ -280,7 +280,7 @@ def test_predicted_errors_fall_with_field_and_root_of_time():
     assert one == pytest.approx(0.016, abs=0.0005)  # W/m/K, of the paper's system in 100 ps
     assert heat.predicted_error(0.0189, 0.27, 7966.0, 1100 * mb.units.ps) == pytest.approx(0.005, abs=0.0002)
     assert heat.predicted_error(0.0378, 0.27, 7966.0, 100 * mb.units.ps) == pytest.approx(one / 2)
-    with pytest.raises(ValueError, match="give positive ones"):
+    with pytest.raises(ValueError, match="field 0.0: give a positive number"):
         heat.predicted_error(0.0, 0.27, 7966.0, 100.0)
 
 

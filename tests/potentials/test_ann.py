@@ -171,7 +171,7 @@ def test_wrong_settings_are_refused():
         ValueError, match="activation 'relu': choose from linear, tanh, sigmoid, mtanh, twist"
     ):
         mb.ANNPotential(descriptor, activation="relu")
-    with pytest.raises(ValueError, match=r"repulsion reaches 5.0 A, farther than the descriptor \(4.5 A\)"):
+    with pytest.raises(ValueError, match=r"repulsion 5.0: give a positive number, at most 4.5"):
         mb.ANNPotential(descriptor, repulsion=5.0)
 
 
