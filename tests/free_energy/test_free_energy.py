@@ -118,7 +118,7 @@ def test_divergence_is_cured_by_k_of_three_quarters():
 
 
 def test_path_refuses_k_of_one():
-    with pytest.raises(ValueError, match="k = 1"):
+    with pytest.raises(ValueError, match="k 1.0: give a number from 0"):
         free_energy.path(5, 1.0)
 
 
