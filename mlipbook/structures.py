@@ -13,7 +13,6 @@ import torch
 from ase import Atoms
 from ase.constraints import FixAtoms
 from ase.data import atomic_masses, atomic_numbers, chemical_symbols
-from ase.io.jsonio import encode
 from torch import Tensor
 
 from mlipbook import checks
@@ -143,7 +142,10 @@ class Structures:
 
     @cached_property
     def fixed(self) -> Tensor:
-        """(N,) bool, the atoms that dynamics do not move: FixAtoms. ValueError for any other constraint."""
+        """(N,) bool, the atoms that dynamics do not move: FixAtoms; no units.
+
+        Raises ValueError for any other constraint.
+        """
         if others := sorted({type(c).__name__ for c in self.constraints if not isinstance(c, FixAtoms)}):
             raise ValueError(
                 f"constraint {', '.join(others)}: dynamics keep FixAtoms and no other; take it away, with "
@@ -233,6 +235,8 @@ def _masses(atoms: Atoms) -> list[float]:
 
 def _constraints(atoms: Atoms) -> list[str]:
     """As text, to compare them."""
+    from ase.io.jsonio import encode
+
     return [encode(c.todict()) if hasattr(c, "todict") else repr(c) for c in atoms.constraints]
 
 

@@ -59,7 +59,10 @@ def write_extxyz(path: str | os.PathLike[str], frames: Sequence[Atoms]) -> None:
 
 @dataclass(frozen=True)
 class Every:
-    """An observable with an interval of its own, in steps: observe={"q6": Every(100, observables.q6)}."""
+    """An observable with an interval of its own: observe={"q6": Every(100, observables.q6)}.
+
+    steps: number of them from one observation to the next; ValueError unless it is a whole one.
+    """
 
     steps: int
     function: Callable[[State], Tensor]

@@ -52,6 +52,7 @@ def test_a_folder_that_cannot_be_made_is_reported_with_the_path(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_leftovers_of_dead_processes_are_swept_and_nothing_else(tmp_path):
     kill = (
         "import os, signal, sys; from mlipbook import archive\n"

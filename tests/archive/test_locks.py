@@ -32,6 +32,7 @@ def path(tmp_path):
     return tmp_path / "store" / "lock"
 
 
+@pytest.mark.slow
 def test_a_lock_that_is_held_is_refused_with_its_holder_and_free_after_kill_9(path):
     process = holder(path)
     told = f"store: in use by process {process.pid} on .* for 0 minutes"
@@ -45,6 +46,7 @@ def test_a_lock_that_is_held_is_refused_with_its_holder_and_free_after_kill_9(pa
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_a_worker_that_outlives_its_killed_parent_does_not_hold_the_lock(path):
     process = holder(path, "with a worker")
     worker = int(process.stdout.readline())
@@ -68,6 +70,7 @@ def test_a_lock_is_held_against_the_own_process_and_freed_by_an_error(path):
         pass
 
 
+@pytest.mark.slow
 def test_of_many_processes_at_once_only_one_is_inside(path):
     code = """
 import sys, time

@@ -196,6 +196,7 @@ def test_the_longest_time_step_is_that_of_the_masses():
 # ---- fixed atoms -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "NPT"])
 def test_fixed_atoms_stay_and_the_invariant_holds(name):
     """24 degrees of freedom; half the time step, a quarter of the invariant's standard deviation."""

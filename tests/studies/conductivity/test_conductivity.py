@@ -87,6 +87,7 @@ def test_broken_replicas_keep_their_numbers_when_parts_are_joined():
         replica_parts.joined([one | rest, two | rest | {"steps": 8}], 3)
 
 
+@pytest.mark.slow
 def test_stored_correlations_give_the_integrals_of_the_series(runs):
     found = np.load(runs / "equilibrium-reference.npz")
     interval, volume, T = (float(found[x].mean()) for x in ("interval", "volume", "temperature"))

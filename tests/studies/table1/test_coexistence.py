@@ -84,6 +84,7 @@ def test_a_box_of_one_phase_is_refused(potential, phase):
 # ---- jobs ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_jobs_are_kept_made_longer_and_bound_to_their_potential(tmp_path, monkeypatch, box):
     models = tmp_path / "models"
     models.mkdir()
