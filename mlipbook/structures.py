@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.constraints import FixAtoms
 from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from torch import Tensor
 
@@ -146,12 +145,16 @@ class Structures:
 
         Raises ValueError for any other constraint.
         """
+        fixed = torch.zeros(self.n_atoms, dtype=torch.bool)
+        if not self.constraints:
+            return fixed.to(self.species.device)
+        from ase.constraints import FixAtoms  # it takes half of scipy along
+
         if others := sorted({type(c).__name__ for c in self.constraints if not isinstance(c, FixAtoms)}):
             raise ValueError(
                 f"constraint {', '.join(others)}: dynamics keep FixAtoms and no other; take it away, with "
                 "atoms.set_constraint(), or hold whole atoms by FixAtoms"
             )
-        fixed = torch.zeros(self.n_atoms, dtype=torch.bool)
         for constraint in self.constraints:
             fixed[torch.as_tensor(constraint.index)] = True
         return fixed.to(self.species.device)

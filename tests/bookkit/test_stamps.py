@@ -34,7 +34,7 @@ CHANGES = {  # what: file, what is replaced by what there (nothing: the end), ch
     "the docstring of a function": ("mlipbook/heat/hnemd.py", ':\n    """', ':\n    """Other words. ', set()),
     "the command line": ("mlipbook/__main__.py", "", CODE, set()),
     "a test": ("tests/conftest.py", "", CODE, set()),
-    "C": ("mlipbook/fast/pairs.c", "", "int extra = 1;\n", {"C", "heat"}),
+    "C": ("mlipbook/fast/pairs.c", "", "int extra = 1;\n", {"C", "fits", "heat"}),  # by `mb.fast`
     "a file of parameters": ("mlipbook/data/Na.UPF", "", " ", {"labels"}),
     "a data set": ("mlipbook/data/na-4k.xyz.xz", "", " ", {"C"}),
     "another data set": ("mlipbook/data/na-1024-gamma.xyz.xz", "", " ", set()),
