@@ -44,7 +44,7 @@ def potential_energy(state: State) -> Tensor:
 
 def kinetic_energy(state: State) -> Tensor:
     """(B,) eV."""
-    return state.twice_kinetic / 2
+    return state.two_K / 2
 
 
 def enthalpy(state: State, pressure: float | Tensor = 0.0) -> Tensor:
@@ -66,8 +66,8 @@ def density(state: State) -> Tensor:
 
 
 def pressure(state: State) -> Tensor:
-    """Pressure with its kinetic part, (B,) eV/A^3."""
-    return state.pressure
+    """Instantaneous pressure, with its kinetic part, (B,) eV/A^3."""
+    return state.instantaneous_pressure
 
 
 def pressure_tensor(state: State) -> Tensor:

@@ -59,10 +59,10 @@ def test_thermodynamics_of_a_state():
     state = SimpleNamespace(
         structures=structures,
         masses=structures.masses,
-        twice_kinetic=torch.tensor([3.0, 5.0], dtype=torch.float64),
+        two_K=torch.tensor([3.0, 5.0], dtype=torch.float64),
         potential_energy=torch.tensor([-10.0, -11.0], dtype=torch.float64),
         temperature=torch.tensor([300.0, 310.0]),
-        pressure=torch.tensor([0.1, 0.2]),
+        instantaneous_pressure=torch.tensor([0.1, 0.2]),
         pressure_tensor=torch.eye(3).repeat(2, 1, 1),
     )
     V = 27 * 4.2906**3
@@ -70,8 +70,9 @@ def test_thermodynamics_of_a_state():
     assert observables.volume(state).tolist() == pytest.approx([V, V])
     assert observables.enthalpy(state).tolist() == [-8.5, -8.5]
     assert observables.enthalpy(state, pressure=P).tolist() == pytest.approx([-8.5, -8.5 + float(P[1]) * V])
-    for name in ("temperature", "potential_energy", "pressure", "pressure_tensor"):
+    for name in ("temperature", "potential_energy", "pressure_tensor"):
         assert getattr(observables, name)(state) is getattr(state, name)
+    assert observables.pressure(state) is state.instantaneous_pressure
     assert observables.q6(state).tolist() == pytest.approx([0.51069] * 2, abs=1e-5)
     assert observables.shortest_distance(state).tolist() == pytest.approx([4.2906 * 3**0.5 / 2] * 2)
     # Two atoms of 22.98977 g/mol in (4.2906e-8 cm)^3, with Avogadro's number.

@@ -73,7 +73,7 @@ class Limits:
 
 
 class Watch:
-    """Looks at a run now and then. invariant: of a state, kT (eV) and pressure; timestep: internal units."""
+    """Looks at a run now and then. invariant: of a state, kT (eV) and P; timestep: internal units."""
 
     def __init__(
         self,
@@ -87,16 +87,16 @@ class Watch:
             f"shorten the time step ({timestep / fs:.3g} fs; 1 fs is 1 * units.fs), start from a relaxed "
             "structure, label structures from here and train on them, or widen the limits"
         )
-        self.most_kinetic = start.twice_kinetic / 2  # so far, (B,) eV
+        self.most_kinetic = start.two_K / 2  # so far, (B,) eV
         self.reference: State | None = None  # from which the invariant drifts
 
-    def look(self, state: State, before: State, forces: CommitteeMean, kT: Target, pressure: Target) -> None:
+    def look(self, state: State, before: State, forces: CommitteeMean, kT: Target, P: Target) -> None:
         """Raise Unstable for the first replica that is outside of the limits. before: what was seen last."""
         target = torch.as_tensor(kT(state.step), dtype=torch.float64, device=state.momenta.device)
         if self.reference is None or bool((target > 0).all()):
             self.reference = before
-        drift = self.drift(state, self.reference, kT, pressure)
-        self.most_kinetic = torch.maximum(self.most_kinetic, state.twice_kinetic / 2)
+        drift = self.drift(state, self.reference, kT, P)
+        self.most_kinetic = torch.maximum(self.most_kinetic, state.two_K / 2)
         for name, values, smallest, largest in self.checks(state, drift, target, forces):
             outside = torch.nonzero(~((values >= smallest) & (values <= largest)))
             if len(outside):
@@ -109,12 +109,12 @@ class Watch:
                 stop.replica = b
                 raise stop
 
-    def drift(self, state: State, before: State, kT: Target, pressure: Target) -> Tensor:
+    def drift(self, state: State, before: State, kT: Target, P: Target) -> Tensor:
         """Of the invariant, (B,) eV. On a ramp, what is conserved has a kT between the former and the present
         one: if the change vanishes for one of these, there is no drift.
         """
         now, then = (
-            self.invariant(state, kT(step), pressure(step)) - self.invariant(before, kT(step), pressure(step))
+            self.invariant(state, kT(step), P(step)) - self.invariant(before, kT(step), P(step))
             for step in (state.step, before.step)
         )
         return torch.where(now * then <= 0, 0.0, torch.minimum(now.abs(), then.abs()))

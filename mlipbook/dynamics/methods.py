@@ -7,12 +7,12 @@ up to oscillations of order timestep^2; chapter 6 derives them and shows what co
     r, p, m        structures, momenta, masses
     F, W           result.forces, result.virial = sum of r (x) F
     N_f            degrees_of_freedom
-    kT, P          target temperature (eV) and pressure (eV/A^3), numbers on the host
+    kT, P          target temperature (eV) and outer pressure (eV/A^3), numbers on the host
     xi, v_xi       extended["xi"], ["v_xi"]           Nose-Hoover chains (module chains), of particles and box
     v_eps, W_eps   extended["v_eps"] (B,)             rate and mass of the logarithm of the box length
 
-A method has begin(state, kT) -> state with its variables, step(state, forces, timestep, kT, pressure) ->
-state, invariant(state, kT, pressure) -> (B,) eV.
+A method has begin(state, kT) -> state with its variables, step(state, forces, timestep, kT, P) -> state,
+invariant(state, kT, P) -> (B,) eV.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class VelocityVerlet:
     def begin(self, state: State, kT: Number) -> State:
         return state
 
-    def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State:
+    def step(self, state: State, forces: Forces, timestep: float, kT: Number, P: Number) -> State:
         state = kicked(state, timestep / 2)
         state = drifted(state, timestep)
         state = kicked(state.updated(result=forces(state.structures)), timestep / 2)
         return state.updated(step=state.step + 1)
 
-    def invariant(self, state: State, kT: Number, pressure: Number) -> Tensor:
+    def invariant(self, state: State, kT: Number, P: Number) -> Tensor:
         """Kinetic plus potential energy."""
-        return state.twice_kinetic / 2 + state.potential_energy
+        return state.two_K / 2 + state.potential_energy
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class NoseHoover:
     def begin(self, state: State, kT: Number) -> State:
         return at_rest(state, 1, self.chain)
 
-    def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State:
+    def step(self, state: State, forces: Forces, timestep: float, kT: Number, P: Number) -> State:
         state = self.thermostat(state, timestep / 2, kT)
-        state = VelocityVerlet().step(state, forces, timestep, kT, pressure)
+        state = VelocityVerlet().step(state, forces, timestep, kT, P)
         return self.thermostat(state, timestep / 2, kT)
 
     def thermostat(self, state: State, dt: float, kT: Number) -> State:
@@ -79,11 +79,11 @@ class NoseHoover:
         factor, xi, v_xi = chain.flow(xi, v_xi, state.heat(kT), dt)
         return state.scaled(factor, extended=Extended({**box, "xi": [xi], "v_xi": [v_xi]}, state))
 
-    def invariant(self, state: State, kT: Number, pressure: Number) -> Tensor:
+    def invariant(self, state: State, kT: Number, P: Number) -> Tensor:
         """H' = K + U + sum Q v_xi^2/2 + N_f kT xi_1 + kT (xi_2 + ...)."""
         (xi,), (v_xi,) = state.numbers["xi"], state.numbers["v_xi"]
         heat = Chain(state.degrees_of_freedom, self.time).energy(xi, v_xi, kT)
-        return state.twice_kinetic / 2 + state.potential_energy + from_host(heat, state.momenta)
+        return state.two_K / 2 + state.potential_energy + from_host(heat, state.momenta)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class BAOAB:
         heat = state.extended.get("heat", state.momenta.new_zeros(len(state)))
         return replace(state, momenta=momenta, degrees_of_freedom=free, extended={"heat": heat})
 
-    def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State:
+    def step(self, state: State, forces: Forces, timestep: float, kT: Number, P: Number) -> State:
         state = kicked(state, timestep / 2, self.fix_center)
         before = state.velocities
         state = self.friction_and_noise(state, timestep, kT)
@@ -119,12 +119,12 @@ class BAOAB:
         width = ((1 - c**2) * target * state.mass_column).sqrt()  # (N, 1), or (B, N, 1)
         momenta = c * state.momenta + width * noise(state.seeds, state.step, state.structures)  # (B, N, 3)
         after = state.updated(momenta=projected(momenta, state.structures, self.fix_center))
-        heat = state.extended["heat"] + (after.twice_kinetic - state.twice_kinetic) / 2
+        heat = state.extended["heat"] + (after.two_K - state.two_K) / 2
         return after.updated(extended={**state.extended, "heat": heat})
 
-    def invariant(self, state: State, kT: Number, pressure: Number) -> Tensor:
+    def invariant(self, state: State, kT: Number, P: Number) -> Tensor:
         """Energy minus the heat that came in through friction and noise."""
-        return state.twice_kinetic / 2 + state.potential_energy - state.extended["heat"]
+        return state.two_K / 2 + state.potential_energy - state.extended["heat"]
 
 
 @dataclass(frozen=True)
@@ -157,11 +157,11 @@ class MartynaTobiasKlein:
         state = at_rest(state, 2, self.chain)
         return replace(state, extended={**state.extended, "v_eps": v_eps})
 
-    def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State:
+    def step(self, state: State, forces: Forces, timestep: float, kT: Number, P: Number) -> State:
         """Thermostats, box, momenta; positions; then back. Between the box's kicks v stays as it is."""
         half, kick = timestep / 2, timestep / 2 / self.box_mass(state) / kT
         factor, box = self.thermostats(state, state.numbers, half, kT)  # (B,), on the host
-        v = box["v_eps"] + kick * self.box_force(state, state.two_K * factor**2, pressure)  # (B,)
+        v = box["v_eps"] + kick * self.box_force(state, state.two_K_host * factor**2, P)  # (B,)
         damping, growing = growth(-self.alpha(state) * v, half), growth(v, timestep)  # twice (B,) each
         factors = factor * damping[0], *damping, *growing
         first, scale, push, stretch, drift = state.for_atoms(*factors)  # (B, 1, 1) each
@@ -174,7 +174,7 @@ class MartynaTobiasKlein:
         momenta = scale * momenta + push * result.forces  # (B, N, 3)
         state = state.updated(structures=structures, momenta=momenta, result=result, step=state.step + 1)
 
-        box["v_eps"] = v + kick * self.box_force(state, state.two_K, pressure)
+        box["v_eps"] = v + kick * self.box_force(state, state.two_K_host, P)
         factor, box = self.thermostats(state, box, half, kT)
         return state.scaled(factor, extended=Extended(box, state))
 
@@ -205,13 +205,13 @@ class MartynaTobiasKlein:
         """W_eps/kT."""
         return (state.degrees_of_freedom + 3) * self.barostat_time**2
 
-    def invariant(self, state: State, kT: Number, pressure: Number) -> Tensor:
+    def invariant(self, state: State, kT: Number, P: Number) -> Tensor:
         """H' = K + U + P V + W_eps v_eps^2/2 + both chains."""
         box = state.numbers
-        energy = pressure * on_host(state.volume) + self.box_mass(state) * kT * box["v_eps"] ** 2 / 2
+        energy = P * on_host(state.volume) + self.box_mass(state) * kT * box["v_eps"] ** 2 / 2
         for chain, xi, v_xi in zip(self.chains(state), box["xi"], box["v_xi"], strict=True):
             energy = energy + chain.energy(xi, v_xi, kT)
-        return state.twice_kinetic / 2 + state.potential_energy + from_host(energy, state.momenta)
+        return state.two_K / 2 + state.potential_energy + from_host(energy, state.momenta)
 
 
 # ---- flows -------------------------------------------------------------------------------------------

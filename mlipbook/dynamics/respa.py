@@ -45,14 +45,14 @@ class Respa:
     def begin(self, state: State, kT: Number) -> State:
         return self.method.begin(state, kT)
 
-    def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State:
+    def step(self, state: State, forces: Forces, timestep: float, kT: Number, P: Number) -> State:
         """From a state with a result of `forces` to the next one, `steps` inner steps later."""
         inner, half = CommitteeMean(self.inner), self.steps * timestep / 2
         # With new neighbor lists: nothing hidden passes between steps.
         whole, cheap = state.evaluated, inner(state.structures)
         state = self.impulse(state, whole, cheap, half, kT).updated(result=cheap)
         for _ in range(self.steps):
-            state = self.method.step(state, inner, timestep, kT, pressure)
+            state = self.method.step(state, inner, timestep, kT, P)
         whole, cheap = forces(state.structures), state.evaluated
         return self.impulse(state, whole, cheap, half, kT).updated(result=whole)
 
@@ -67,6 +67,6 @@ class Respa:
             after = after.updated(extended=Extended(box, after))
         return after
 
-    def invariant(self, state: State, kT: Number, pressure: Number) -> Tensor:
+    def invariant(self, state: State, kT: Number, P: Number) -> Tensor:
         """Of the method, with the costly potential's energy."""
-        return self.method.invariant(state, kT, pressure)
+        return self.method.invariant(state, kT, P)

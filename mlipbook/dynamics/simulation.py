@@ -32,8 +32,8 @@ class Method(Protocol):
     """What a simulation knows of an integrator (module methods)."""
 
     def begin(self, state: State, kT: Number) -> State: ...
-    def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State: ...
-    def invariant(self, state: State, kT: Number, pressure: Number) -> Tensor: ...
+    def step(self, state: State, forces: Forces, timestep: float, kT: Number, P: Number) -> State: ...
+    def invariant(self, state: State, kT: Number, P: Number) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,15 @@ class Ramp:
 class Simulation:
     """A potential, an integrator with its time step, and the surroundings; made by NVE, NVT, Langevin, NPT.
 
-    temperature (K) and pressure (eV/A^3): a number, one per replica, or a Ramp.
+    temperature (K) and outer_pressure (eV/A^3), which a barostat works against: a number, one per replica,
+    or a Ramp.
     """
 
     potential: Potential
     method: Method
     timestep: float
     temperature: Numbers | Ramp = 0.0
-    pressure: Numbers | Ramp = 0.0
+    outer_pressure: Numbers | Ramp = 0.0
 
     def __post_init__(self) -> None:
         positive(self.timestep, "timestep", "a time in internal units, such as 2.9 * units.fs")
@@ -95,16 +96,16 @@ class Simulation:
         """
         steps, every, chunk = whole(steps, "steps"), whole(every, "every"), whole(chunk, "chunk")
         frames = None if frames is None else whole(frames, "frames")
-        kT, pressure = self.targets(state)
+        kT, P = self.targets(state)
         start = self.method.begin(replace(state, result=None), kT(state.step))
         end = start.step + steps
         watch = Watch(limits or Limits(), start, self.method.invariant, self.timestep)
         observables = {
             **(observe or {}),
-            "invariant": lambda s: self.method.invariant(s, kT(s.step), pressure(s.step)),
+            "invariant": lambda s: self.method.invariant(s, kT(s.step), P(s.step)),
         }
         own = {"intervals": {"every": every, "frames": frames, "chunk": chunk}, "observed": observe or {}}
-        folder = Store(store, self.identity(start, kT, pressure, own)) if store is not None else None
+        folder = Store(store, self.identity(start, kT, P, own)) if store is not None else None
         lock, bar = folder.lock if folder else None, tqdm(total=steps, disable=not progress, desc="steps")
         with bar, archive.locked(lock):
             parts = folder.parts(start, end) if folder else []
@@ -115,9 +116,9 @@ class Simulation:
                 recorder = Recorder(state, observables, start.step, every, frames, self.timestep)
                 until = min(end, state.step + chunk)
                 try:
-                    for now in self.advance(state, until, forces, kT, pressure, watch.advice):
+                    for now in self.advance(state, until, forces, kT, P, watch.advice):
                         if recorder.due(now, every) or now.step == until:
-                            watch.look(now, recorder.good, forces, kT, pressure)
+                            watch.look(now, recorder.good, forces, kT, P)
                         recorder.look(now)
                         report(bar, len(now) * self.timestep)
                 except Unstable as stop:
@@ -132,14 +133,14 @@ class Simulation:
         return replace(joined(parts), state=state)
 
     def advance(
-        self, state: State, until: int, forces: CommitteeMean, kT: Target, pressure: Target, advice: str
+        self, state: State, until: int, forces: CommitteeMean, kT: Target, P: Target, advice: str
     ) -> Iterator[State]:
         """The states after each step, the last one as a store gives it back: nothing hidden passes between
         chunks. Raises Unstable.
         """
         while state.step < until:
             try:
-                state = self.method.step(state, forces, self.timestep, kT(state.step), pressure(state.step))
+                state = self.method.step(state, forces, self.timestep, kT(state.step), P(state.step))
                 if state.step == until:
                     state = afresh(state, forces)
             except (ValueError, OverflowError) as error:  # not finite, atoms on top of each other
@@ -147,7 +148,7 @@ class Simulation:
             yield state
 
     def targets(self, state: State) -> tuple[Target, Target]:
-        """kT (eV) and pressure (eV/A^3) as functions of the step; ramps begin at this state.
+        """kT (eV) and the outer pressure P (eV/A^3) as functions of the step; ramps begin at this state.
 
         Raises ValueError for a temperature that is not positive.
         """
@@ -160,20 +161,20 @@ class Simulation:
                 unit * per_replica(schedule(step - state.step), state.structures, name)
             )
 
-        kT, pressure = target(self.temperature, "temperature", kB), target(self.pressure, "pressure")
+        kT = target(self.temperature, "temperature", kB)
         ends = np.ravel([kT(state.step), kT(FOREVER)]) / kB
         if not isinstance(self.method, VelocityVerlet) and not bool((ends > 0).all()):
             raise ValueError(f"temperature {np.unique(ends).tolist()} K: thermostats need positive ones")
-        return kT, pressure
+        return kT, target(self.outer_pressure, "pressure")
 
-    def identity(self, start: State, kT: Target, pressure: Target, own: Mapping[str, Any]) -> dict[str, str]:
+    def identity(self, start: State, kT: Target, P: Target, own: Mapping[str, Any]) -> dict[str, str]:
         """What tells this run from others, described; own: more of it."""
         steps = (start.step, start.step + 1, FOREVER)  # a straight line and where it ends
-        T, P = ([np.ravel(target(step)) for step in steps] for target in (kT, pressure))
+        T, outer = ([np.ravel(target(step)) for step in steps] for target in (kT, P))
         return {
             "integrator": archive.described([self.method, self.timestep]),
             "temperature": archive.described(T, f"{[(x / kB).tolist() for x in T]} K"),
-            "pressure": archive.described(P),
+            "pressure": archive.described(outer),
             "potential": archive.described(self.potential),
             **{name: archive.described(part) for name, part in own.items()},
             "start": archive.described(start, f"{len(start)} of {start.structures.n_atoms} atoms"),

@@ -19,7 +19,7 @@ from mlipbook.structures import Structures
 from mlipbook.units import kB
 
 DERIVED = {  # properties of a State that go with its values
-    "momenta": ("velocities", "twice_kinetic", "two_K"),
+    "momenta": ("velocities", "two_K", "two_K_host"),
     "structures": ("trace_and_volume",),
     "result": ("trace_and_volume",),
 }
@@ -102,7 +102,7 @@ class State:
         """With the momenta of each replica times a factor."""
         [scale] = self.for_atoms(factor)
         new = self.updated(momenta=scale * self.momenta, **changes)
-        vars(new)["two_K"] = self.two_K * factor**2
+        vars(new)["two_K_host"] = self.two_K_host * factor**2
         return new
 
     def take(self, replicas: Sequence[int] | Tensor, seeds: Sequence[int] | None = None) -> State:
@@ -178,18 +178,18 @@ class State:
         return self.momenta / self.mass_column
 
     @cached_property
-    def twice_kinetic(self) -> Tensor:
+    def two_K(self) -> Tensor:
         """Sum of p^2/m, (B,) eV."""
         return (self.momenta * self.velocities).sum((1, 2))
 
     @cached_property
-    def two_K(self) -> Number:
+    def two_K_host(self) -> Number:
         """The same on the host."""
-        return on_host(self.twice_kinetic)
+        return on_host(self.two_K)
 
     def heat(self, kT: Number) -> Number:
         """Sum of p^2/m over N_f kT, on the host."""
-        return self.two_K / (self.degrees_of_freedom * kT)
+        return self.two_K_host / (self.degrees_of_freedom * kT)
 
     @cached_property
     def trace_and_volume(self) -> tuple[Number, Number]:
@@ -208,7 +208,7 @@ class State:
     @property
     def temperature(self) -> Tensor:
         """Sum of p^2/m / (N_f kB), (B,) K."""
-        return self.twice_kinetic / (self.degrees_of_freedom * kB)
+        return self.two_K / (self.degrees_of_freedom * kB)
 
     @property
     def potential_energy(self) -> Tensor:
@@ -230,8 +230,8 @@ class State:
         return kinetic / self.volume[:, None, None] - self.evaluated.stress
 
     @property
-    def pressure(self) -> Tensor:
-        """A third of the trace of the pressure tensor, (B,) eV/A^3."""
+    def instantaneous_pressure(self) -> Tensor:
+        """A third of the trace of the pressure tensor, (B,) eV/A^3; that of `result` has no kinetic part."""
         return self.pressure_tensor.diagonal(dim1=-2, dim2=-1).mean(-1)
 
 

@@ -76,7 +76,7 @@ class Sampler:
         """All replicas, one lambda each; name: of the folder within the store."""
         mixture = Mixture(self.potential, self.reference, lam.to(state.momenta.device))
         simulation = Langevin(mixture, self.timestep, self.temperature, self.sampling.friction_time)
-        observe: dict[str, Any] = {"difference": difference, "energy": energy, "pressure": pressure}
+        observe: dict[str, Any] = {"difference": difference, "energy": energy, "pressure": bulk_pressure}
         if self.phase:
             observe["q6"] = Every(SELDOM * self.sampling.every, observables.q6)
         folder = self.store / name if self.store else None
@@ -168,8 +168,8 @@ def energy(state: State) -> Tensor:
     return state.potential_energy
 
 
-def pressure(state: State) -> Tensor:
+def bulk_pressure(state: State) -> Tensor:
     """Of U(lambda), (B,) eV/A^3, with the share kT/V that the fixed center of mass takes off."""
     ideal = state.structures.n_atoms / (state.degrees_of_freedom / 3)
-    kinetic = state.twice_kinetic / (3 * state.volume)
-    return state.pressure + (ideal - 1) * kinetic
+    kinetic = state.two_K / (3 * state.volume)
+    return state.instantaneous_pressure + (ideal - 1) * kinetic

@@ -100,7 +100,7 @@ class DrivenNoseHoover(NoseHoover):
             )
         return super().begin(state, kT)
 
-    def step(self, state: State, forces: Forces, timestep: float, kT: Number, pressure: Number) -> State:
+    def step(self, state: State, forces: Forces, timestep: float, kT: Number, P: Number) -> State:
         self.refuse_other_virials(forces)
         state = self.thermostat(state, timestep / 2, kT)
         state = drifted(self.kicked(state, timestep / 2, kT), timestep)

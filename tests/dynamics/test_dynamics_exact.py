@@ -65,12 +65,12 @@ def volume(state):
 
 
 def pressure(state):
-    return state.pressure
+    return state.instantaneous_pressure
 
 
 def kinetic(state):
     """Sum of p^2/m in kT."""
-    return state.twice_kinetic / (kB * T)
+    return state.two_K / (kB * T)
 
 
 def run(simulation, state, steps, *observables, settle=0, every=5):

@@ -232,7 +232,7 @@ def test_free_atoms_beside_fixed_ones_have_the_canonical_kinetic_energy(name):
     """sum p^2/m in kT is chi-squared with 12 degrees of freedom, and not with 9 or 21."""
     start = dynamics.thermalize([slab(layers=2)] * 512, 400.0, seed=1)
     end = run(METHODS[name](0.5 * fs), LennardJones(0.1, 2.6, 4.0), start, 4 * fs, 300, 200.0, every=300)
-    x = (end.state.twice_kinetic / (kB * 200.0)).numpy()
+    x = (end.state.two_K / (kB * 200.0)).numpy()
     assert stats.kstest(x, stats.chi2(12).cdf).pvalue > 1e-3
     assert max(stats.kstest(x, stats.chi2(n).cdf).pvalue for n in (9, 21)) < 1e-6
 

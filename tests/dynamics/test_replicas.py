@@ -40,7 +40,7 @@ def test_replicas_are_taken_with_all_that_is_theirs():
         assert torch.equal(values, whole[name][[2, 0, 2]]), name
         assert len(torch.unique(whole[name].reshape(3, -1), dim=0)) == 3, name  # else nothing was checked
     assert state.take(torch.tensor([1])).seeds == (1,)
-    torch.testing.assert_close(some.pressure, state.pressure[[2, 0, 2]])
+    torch.testing.assert_close(some.instantaneous_pressure, state.instantaneous_pressure[[2, 0, 2]])
 
 
 def test_replicas_go_on_alone_as_they_would_in_the_batch():

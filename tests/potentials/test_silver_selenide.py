@@ -116,6 +116,6 @@ def test_lammps_agrees_in_energy_forces_pressure_and_heat_flux(tmp_path):
     flux = mb.heat.flux(potential, structures, state.velocities)[0].numpy()
     assert float(ours.energy[0]) == pytest.approx(theirs["energy"], abs=1e-8)
     np.testing.assert_allclose(ours.forces[0].numpy(), theirs["forces"], atol=1e-9)
-    pressure = float(replace(state, result=ours).pressure[0])
+    pressure = float(replace(state, result=ours).instantaneous_pressure[0])
     assert pressure == pytest.approx(theirs["pressure"], rel=1e-6)  # its units of pressure are of CODATA 2006
     np.testing.assert_allclose(flux, theirs["flux"], atol=1e-7)
