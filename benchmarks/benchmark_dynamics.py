@@ -25,6 +25,7 @@ from ase.build import bulk
 from ase.md.nose_hoover_chain import IsotropicMTKNPT
 
 import mlipbook as mb
+from mlipbook.averages import median
 from mlipbook.bookkit import save_result
 from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.neighbors import VerletLists
@@ -154,21 +155,13 @@ def tabulated(name: str, times: dict[str, np.ndarray]) -> dict[str, dict]:
     """Records, and lines for the screen. Ratios are medians of the rounds' ratios."""
     records = {}
     for kind, values in times.items():
-        sem = 1.2533 * values.std(ddof=1) / len(values) ** 0.5
-        records[f"{name}: {kind}"] = {
-            "value": float(np.median(values)),
-            "sem": float(sem),
-            "n": len(values),
-            "unit": "ms",
-        }
-        print(f"{name:24} {kind:26} {np.median(values):9.3f} ± {sem:.3f} ms")
+        time = median(values)
+        records[f"{name}: {kind}"] = time.record("ms")
+        print(f"{name:24} {kind:26} {time.value:9.3f} ± {time.error:.3f} ms")
     for kind in times:
         if kind != "a step":
-            ratios = times["a step"] / times[kind]
-            sem = 1.2533 * ratios.std(ddof=1) / len(ratios) ** 0.5
-            ratio = float(np.median(ratios))
-            key = f"{name}: a step over {kind.removeprefix('a ')}"
-            records[key] = {"value": ratio, "sem": float(sem), "n": len(ratios), "unit": ""}
+            ratio, sem = found = median(times["a step"] / times[kind])
+            records[f"{name}: a step over {kind.removeprefix('a ')}"] = found.record()
             goal = f", goal {GOAL}: {'met' if ratio <= GOAL else 'missed'}" if "same" in kind else ""
             print(f"{name:24} over {kind.removeprefix('a '):21} {ratio:9.3f} ± {sem:.3f}{goal}", flush=True)
     return records
@@ -188,10 +181,12 @@ def throughput(potential: mb.ANNPotential, replicas: int, device: str, steps: in
     """Atom-steps per second of a batch of 128 atoms; on a CPU the memory is soon the limit."""
     times = case(potential, 4, replicas, device, steps)["a step"]
     rates = replicas * 128 / (times / 1e3)
-    sem = 1.2533 * rates.std(ddof=1) / len(rates) ** 0.5
-    print(f"{replicas:3} replicas of 128 atoms {np.median(rates):12.4g} ± {sem:.2g} atom-steps/s", flush=True)
-    value = {"value": float(np.median(rates)), "sem": float(sem), "n": len(rates), "unit": "atom-steps/s"}
-    return {f"{replicas} replicas of 128 atoms": value}
+    rate = median(rates)
+    shown = f"{rate.value:12.4g} ± {rate.error:.2g} atom-steps/s"
+    print(f"{replicas:3} replicas of 128 atoms {shown}", flush=True)
+        f"{replicas:3} replicas of 128 atoms {rate.value:12.4g} ± {rate.error:.2g} atom-steps/s", flush=True
+    )
+    return {f"{replicas} replicas of 128 atoms": rate.record("atom-steps/s")}
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ import torch
 
 import mlipbook as mb
 from mlipbook import bookkit
+from mlipbook.averages import median
 from mlipbook.bookkit import save_result
 from mlipbook.heat import hnemd
 from mlipbook.lammps import table as lammps_table
@@ -111,12 +112,6 @@ def rounds(kinds: Kinds, device: str, steps: int) -> dict[str, np.ndarray]:
     return {name: np.array(values) for name, values in times.items()}
 
 
-def record(values: np.ndarray, unit: str) -> dict:
-    """Median and its standard error."""
-    sem = 1.2533 * values.std(ddof=1) / len(values) ** 0.5
-    return {"value": float(np.median(values)), "sem": float(sem), "n": len(values), "unit": unit}
-
-
 def one_replica(device: str, steps: int) -> dict[str, dict]:
     """Records: times, and an HNEMD step over the others; ratios are medians of the rounds' ratios."""
     potential = AgSe().to(device)
@@ -127,10 +122,10 @@ def one_replica(device: str, steps: int) -> dict[str, dict]:
             native = mb.fast(potential)
             kinds["native call"] = (lambda: native.evaluate(state.structures), 1)
         times = rounds(kinds, device, steps)
-    records = {f"384 ions: {name}": record(values, "ms") for name, values in times.items()}
+    records = {f"384 ions: {name}": median(values).record("ms") for name, values in times.items()}
     step = times.pop("a step of HNEMD")
     for name, values in times.items():
-        records[f"384 ions: HNEMD over {name.removeprefix('a ')}"] = record(step / values, "")
+        records[f"384 ions: HNEMD over {name.removeprefix('a ')}"] = median(step / values).record()
     return records
 
 
@@ -146,10 +141,10 @@ def network(steps: int) -> dict[str, dict]:
         "a step of HNEMD, native": (driven(native, state, steps), steps),
     }
     times = {name: t / BATCH for name, t in rounds(kinds, "cpu", steps).items()}
-    records = {f"384 ions, network: {name}": record(values, "ms") for name, values in times.items()}
+    records = {f"384 ions, network: {name}": median(values).record("ms") for name, values in times.items()}
     call, c, step = times.values()
-    records["384 ions, network: PyTorch over native call"] = record(call / c, "")
-    records["384 ions, network: HNEMD over native call"] = record(step / c, "")
+    records["384 ions, network: PyTorch over native call"] = median(call / c).record()
+    records["384 ions, network: HNEMD over native call"] = median(step / c).record()
     return records
 
 
@@ -159,7 +154,7 @@ def throughput(replicas: int, device: str, steps: int) -> dict[str, dict]:
     state = liquid_silver(potential, replicas, device)
     times = rounds({"step": (driven(potential, state, steps), steps)}, device, steps)["step"]
     rates = len(state) * state.structures.n_atoms / (times / 1e3)
-    return {f"HNEMD, {replicas} replicas of 384 ions": record(rates, "atom-steps/s")}
+    return {f"HNEMD, {replicas} replicas of 384 ions": median(rates).record("atom-steps/s")}
 
 
 def main() -> None:
