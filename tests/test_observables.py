@@ -337,3 +337,10 @@ def test_block_average_refuses_and_warns():
         observables.block_average(autoregressive(0.95, 200, 1))
     with pytest.warns(RuntimeWarning, match="autocorrelation times"):  # a drift has no mean
         observables.block_average(torch.linspace(0, 1, 1000))
+
+
+def test_bins_hold_their_lower_edge_and_not_their_upper_one():
+    """[edge_k, edge_k+1): two atoms 4 A apart are in the bin that begins there."""
+    atoms = Atoms("Na2", [[0.0, 0.0, 0.0], [4.0, 0.0, 0.0]], cell=[16.0] * 3, pbc=True)
+    g = observables.pair_distribution(batch(atoms), torch.tensor([2.0, 3.0, 4.0, 5.0]))
+    assert (g[0] > 0).tolist() == [False, False, True]

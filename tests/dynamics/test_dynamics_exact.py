@@ -20,6 +20,7 @@ from scipy import optimize, stats
 
 import mlipbook as mb
 from mlipbook import dynamics
+from mlipbook.dynamics import methods
 from mlipbook.potentials import Base, Evaluation, LennardJones, PairPotential
 from mlipbook.units import fs, kB
 
@@ -356,3 +357,11 @@ def test_trajectories_are_those_of_ase(name, method, settings):
     assert float((ours - first)[:-3].abs().max()) > 0.4
     assert name == "NVT" or float((ours - first)[-3:].abs().max()) > 0.02
     assert difference[10] < 1e-3 and 3.5 < difference[10] / difference[5] < 4.5
+
+
+@pytest.mark.parametrize("x", [1e-9, 0.3, -0.3])
+def test_growth_is_that_of_the_exponential(x):
+    """Factors exp(x) and dt (exp(x) - 1)/x; the series is good to (x/2)^6/5040."""
+    own, driven = methods.growth(x / 2.5, 2.5)
+    assert own == pytest.approx(math.exp(x), rel=1e-14)
+    assert driven == pytest.approx(2.5 * math.expm1(x) / x, rel=1e-8)

@@ -10,7 +10,7 @@ from ase.build import bulk
 
 import mlipbook as mb
 from mlipbook import free_energy
-from mlipbook.free_energy import Sampling
+from mlipbook.free_energy import Sampling, series, soft_core
 from mlipbook.potentials import LennardJones, SoftCore
 from mlipbook.studies.free_energies import soft_sphere
 from mlipbook.units import fs, kB
@@ -152,3 +152,30 @@ def test_lennard_jones_fluid():
     assert abs(excess - published) < 3 * math.hypot(error, 0.01)
     without_permutations = excess - kT * math.lgamma(N + 1) / N
     assert abs(without_permutations - published) > 100 * error
+
+
+def test_error_of_the_last_coefficient_grows_with_the_scatter_about_the_fit():
+    """By the root of chi^2 per degree of freedom; never below what the table's errors give."""
+    y = np.linspace(0.2, 0.6, 9)
+    powers = y[:, None] ** np.arange(len(soft_core.SERIES) + 1)
+    truth = powers @ np.append(soft_core.SERIES, 0.3)
+    error = np.full(9, 1e-3)
+    quiet = soft_core.rest({"y": y, "slope": truth, "slope_error": error})
+    assert quiet.value == pytest.approx(0.3)
+    scatter = 5e-3 * (-1.0) ** np.arange(9)
+    loud = soft_core.rest({"y": y, "slope": truth + scatter, "slope_error": error})
+    left = scatter - (loud.value - 0.3) * powers[:, -1]
+    assert loud.error == pytest.approx(quiet.error * ((left / error) ** 2).sum() ** 0.5 / 8**0.5)
+
+
+def test_q6_of_blocks_is_their_mean():
+    q6 = torch.arange(40.0)[:, None]
+    assert series.block_means(q6)[:, 0].tolist() == [1.5 + 4 * k for k in range(10)]
+
+
+@pytest.mark.parametrize("interval", [1.0, 7.0])
+def test_a_window_lasts_its_length_in_autocorrelation_times(interval):
+    """Two for each independent sample, whatever the interval between samples."""
+    x = torch.randn(400, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    one = series.Window(0.5, 1.0, x, x, x, x, interval)
+    assert one.lasts == pytest.approx(2 * float(one.averages.n))

@@ -415,3 +415,13 @@ def test_each_member_drives_replicas_of_its_own():
         torch.testing.assert_close(together.virials[b], alone.virials[0], rtol=1e-10, atol=1e-12)
     with pytest.raises(ValueError, match="3 replicas for 2 members"):
         MemberPerReplica(committee).evaluate(mb.Structures.from_ase([rattled()] * 3))
+
+
+def test_running_averages_end_where_kappa_is_and_start_after_one_interval():
+    flux = torch.arange(1.0, 5.0, dtype=torch.float64)[:, None, None] * torch.tensor([1.0, 0.0, 0.0])
+    field = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
+    response = heat.Response(flux, {}, torch.ones(4, 1), field, 2.0, 3.0, 5.0)
+    time, kappa = response.running()
+    assert time.tolist() == [3.0, 6.0, 9.0, 12.0]
+    means = torch.tensor([1.0, 1.5, 2.0, 2.5], dtype=torch.float64) / 10 / mb.units.W_per_m_K
+    torch.testing.assert_close(kappa[:, 0], means)
