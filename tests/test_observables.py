@@ -344,3 +344,9 @@ def test_bins_hold_their_lower_edge_and_not_their_upper_one():
     atoms = Atoms("Na2", [[0.0, 0.0, 0.0], [4.0, 0.0, 0.0]], cell=[16.0] * 3, pbc=True)
     g = observables.pair_distribution(batch(atoms), torch.tensor([2.0, 3.0, 4.0, 5.0]))
     assert (g[0] > 0).tolist() == [False, False, True]
+
+
+def test_error_counts_the_lags_of_its_window():
+    """times 1 + (2W + 1)/T: an alternating series closes its window at W = 1."""
+    series = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(50)
+    assert float(observables.block_average(series).error) == pytest.approx(((1 + 3 / 100) / 100) ** 0.5)
