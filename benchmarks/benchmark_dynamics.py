@@ -184,8 +184,6 @@ def throughput(potential: mb.ANNPotential, replicas: int, device: str, steps: in
     rate = median(rates)
     shown = f"{rate.value:12.4g} ± {rate.error:.2g} atom-steps/s"
     print(f"{replicas:3} replicas of 128 atoms {shown}", flush=True)
-        f"{replicas:3} replicas of 128 atoms {rate.value:12.4g} ± {rate.error:.2g} atom-steps/s", flush=True
-    )
     return {f"{replicas} replicas of 128 atoms": rate.record("atom-steps/s")}
 
 
