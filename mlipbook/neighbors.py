@@ -154,7 +154,7 @@ def build(structures: Structures, cutoff: float, skin: float = 0.0) -> Edges:
 
 
 def refuse_too_many(structures: Structures, reach: float) -> None:
-    """ValueError for more than MOST_PAIRS, counted as if atoms were spread evenly over their box."""
+    """ValueError for more than MOST_PAIRS within reach (angstrom), counted as if atoms were spread evenly."""
     extents = structures.positions.amax(1) - structures.positions.amin(1) + 2 * reach  # (B, 3)
     box = torch.where(torch.tensor(structures.pbc), structures.heights.cpu(), extents.cpu()).prod(-1)
     N = structures.n_atoms

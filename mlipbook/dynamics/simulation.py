@@ -38,7 +38,10 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class Ramp:
-    """A value that goes linearly from start to stop in so many steps of a run, and stays; numbers or (B,)."""
+    """A value that goes linearly from start to stop in so many steps of a run, and stays; numbers or (B,).
+
+    ValueError unless both are finite and steps a whole number.
+    """
 
     start: Numbers
     stop: Numbers
