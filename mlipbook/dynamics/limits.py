@@ -56,7 +56,7 @@ class Limits:
     of a committee, eV/A.
     temperature: times that of the thermostat, or of the start if it was hotter (or 580 K). drift: change of
     the invariant since the last look (or, where no thermostat takes heat away, since the start), in units of
-    the largest kinetic energy so far, or of the thermostat's N_f kT/2. inf: any. ValueError for a negative one.
+    the largest kinetic energy so far, or of the thermostat's N_f kT/2. inf: any. ValueError if negative.
     """
 
     closest: float | None = None
