@@ -61,7 +61,12 @@ def _text(values: np.ndarray) -> str:
 
 
 def predict(potential: Potential, frames: Sequence[Atoms]) -> list[dict[str, np.ndarray]]:
-    """Per frame: energy (members,) eV, forces (members, N, 3) eV/A, stress (members, 6) eV/A^3."""
+    """What a potential says of frames: of each a dict of arrays, members in front, also of a single one.
+
+    energy: (members,) eV. forces: (members, N, 3) eV/A. stress: (members, 6) eV/A^3, ASE's sign and order
+    (xx, yy, zz, yz, xz, xy), of frames that have stress (not of clusters). Raises ValueError,
+    naming the atom, for species that the potential does not know and for atoms that overlap.
+    """
     results, quick = [], fast(potential)
     for atoms in frames:
         result = quick.evaluate(Structures.from_ase(atoms, device=potential.device or "cpu"))

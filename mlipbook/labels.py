@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ase import Atoms
@@ -26,6 +26,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlipbook import archive, campaign
 from mlipbook.checks import frames as listed
+from mlipbook.potentials import Base, Potential, Wrapper
 from mlipbook.potentials.calculator import Calculator
 from mlipbook.structures import Structures, has_stress
 
@@ -39,8 +40,9 @@ def label(
 ) -> list[Atoms]:
     """Copies of the structures with energy (eV), forces (eV/A), stress (eV/A^3, ASE's sign; not of clusters).
 
-    calculator: an ASE calculator, or a function that makes one (for calculators that cannot be pickled or
-    shared). It sees all of a structure but its constraints: charges, spins, fields in atoms.info, too.
+    calculator: an ASE calculator, a potential of ours, or a function that makes a calculator (for those that
+    cannot be pickled or shared). It sees all of a structure but its constraints: charges, spins, fields in
+    atoms.info, too.
     store: folder that keeps each finished label, found again by all that the calculator sees, by its class,
     parameters and attributes (`archive.identity`). model: a word that stands for those attributes, where they
     cannot be known, or say too little: a file that was changed under the same name. executor: as in
@@ -104,6 +106,8 @@ class SinglePoint:
 
 
 def _instance(calculator: Any) -> Any:
+    if isinstance(calculator, Base | Wrapper):
+        return Calculator(cast(Potential, calculator))
     made = hasattr(calculator, "get_property") and not isinstance(calculator, type)
     return calculator if made else calculator()
 

@@ -39,6 +39,9 @@ ACTIVATIONS = {
 }
 
 
+DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
+
+
 class Network(nn.Module):
     """M feed-forward networks of one shape: features (A, F) or (M, A, F) to (M, A), one number per atom.
 
@@ -177,10 +180,10 @@ class ANNPotential(EdgePotential):
         for name in arrays:
             if ".weights." in name:
                 arrays[name] = arrays[name][m : m + 1]
-        return _restore(arrays, {**metadata, "members": 1}).to(self.energy_scale.device).to(self.dtype)
+        return _restore(arrays, {**metadata, "members": 1}).to(self.energy_scale.device)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write one npz file with JSON metadata; read it with mb.load."""
+        """Write one npz file with JSON metadata, weights in their dtype; read it with mb.load."""
         archive.save(path, *self._state())
 
     def _state(self) -> tuple[dict[str, Tensor], dict]:
@@ -191,6 +194,7 @@ class ANNPotential(EdgePotential):
             "hidden": {s: n.sizes[1:-1] for s, n in self.networks.items()},
             "activation": {s: n.activations for s, n in self.networks.items()},
             "members": self.members,
+            "dtype": str(self.dtype).removeprefix("torch."),
             "repulsion": self.repulsion_cutoff,
             "reference_energies": self.reference_energies,
             "shortest": [[*pair, distance] for pair, distance in self.shortest.items()],
@@ -255,7 +259,7 @@ def _restore(arrays: dict, metadata: dict) -> ANNPotential:
     potential.load_state_dict(state | tables)
     potential.reference_energies = {s: float(metadata["reference_energies"][s]) for s in descriptor.species}
     potential.shortest = {(a, b): float(distance) for a, b, distance in metadata["shortest"]}
-    return potential
+    return potential.to(DTYPES[metadata.get("dtype", "float64")])  # version 0.1's first files do not tell
 
 
 def load(path: str | os.PathLike) -> ANNPotential:

@@ -19,13 +19,20 @@ class CloserThanTrained(UserWarning):
 
 
 def species_pair(a: int, b: int) -> tuple[str, str]:
+    """The symbols of two atomic numbers in alphabetical order, as `shortest` has them. Raises IndexError for
+    numbers that no element has.
+    """
     """Symbols of two atomic numbers in alphabetical order, the key of tables of pairs: ("Ag", "Se")."""
     first, second = sorted((chemical_symbols[a], chemical_symbols[b]))
     return first, second
 
 
 def shortest_distances(vectors: Tensor, edges: Edges, structures: Structures) -> dict[tuple[str, str], float]:
-    """The shortest distance per pair of species, angstrom; pairs that do not meet are left out."""
+    """The shortest distance per pair of species, angstrom; pairs that do not meet are left out.
+
+    vectors: (3, A, K) angstrom, those of edges and structures (`edges.vectors`). Raises IndexError, or
+    RuntimeError, for edges of other structures.
+    """
     r = vectors.square().sum(0).sqrt()
     centers, around = edges.species(structures)
     kinds = torch.unique(structures.species).tolist()
@@ -41,6 +48,7 @@ def shortest_distances(vectors: Tensor, edges: Edges, structures: Structures) ->
 
 
 def report_close_pairs(vectors: Tensor, edges: Edges, structures: Structures, shortest: Distances) -> None:
+    """Warn CloserThanTrained for each kind of pair that is closer than `shortest` (angstrom) knows it."""
     if not bool((vectors.square().sum(0) < known_distances(edges, structures, shortest) ** 2).any()):
         return
     for pair, distance in shortest_distances(vectors, edges, structures).items():

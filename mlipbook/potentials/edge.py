@@ -157,7 +157,10 @@ def volumes_of(structures: Structures) -> Tensor:
 
 
 def edge_gradients(energies: Tensor, vectors: Tensor) -> Tensor:
-    """g_e = dU/dr_e, (3, A, K); of every member, (members, 3, A, K), if energies are (members, A)."""
+    """g_e = dU/dr_e, (3, A, K) eV/A; of every member, (members, 3, A, K), if energies are (members, A) eV.
+
+    vectors: (3, A, K) angstrom, from which the energies were computed under autograd; RuntimeError otherwise.
+    """
     totals = energies.sum(-1)
     if totals.ndim == 0:
         return torch.autograd.grad(totals, vectors)[0]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mlipbook.heat import Response
 from mlipbook.heat.green_kubo import conductivities, jackknife, prefactor
-from mlipbook.potentials import DEFINITIONS
+from mlipbook.potentials import DEFINITIONS, Definition
 from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE
 from mlipbook.units import ps
 
@@ -104,14 +104,14 @@ def lag_of(found: Any) -> int:
     return round(GAUGE_LAG / float(found["interval"])) - 1
 
 
-def enthalpies(found: Any, models: int, definition: str) -> tuple[Tensor, Tensor]:
+def enthalpies(found: Any, models: int, definition: Definition) -> tuple[Tensor, Tensor]:
     """h of silver and its standard error, (models,) eV, from equilibrium runs."""
     at = lag_of(found)
     each = [integrals(found, own, definition) for own in replicas_of(found, models)]
     return torch.stack([x[4][at] for x in each]), torch.stack([x[5][at] for x in each])
 
 
-def onsager_of(found: Any, replicas: Replicas, definition: str) -> Numbers:
+def onsager_of(found: Any, replicas: Replicas, definition: Definition) -> Numbers:
     """L_q1 (W/m/K per eV) and L_11 (W/m/K per eV^2), value and error, gauge as trained."""
     L, error = (x[lag_of(found)] for x in coefficients(found, replicas, definition))
     return {name: [float(L[k, 1]), float(error[k, 1])] for k, name in enumerate(("L_q1", "L_11"))}

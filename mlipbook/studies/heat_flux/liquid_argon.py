@@ -23,7 +23,7 @@ from mlipbook import bookkit, heat, neighbors
 from mlipbook.averages import Value
 from mlipbook.dynamics import NVE, Langevin, State, thermalize
 from mlipbook.heat.hnemd import flux_of
-from mlipbook.potentials import EdgePotential, LennardJones, edge_gradients, scatter
+from mlipbook.potentials import Definition, EdgePotential, LennardJones, edge_gradients, scatter
 from mlipbook.studies.command import Profile, Result, command
 from mlipbook.units import W_per_m_K, kB, ps
 
@@ -91,7 +91,7 @@ class Fluxes:
         """Interval, volume, temperature: what `heat.green_kubo` and `heat.cepstral` want after a flux."""
         return self.interval, self.volume, self.temperature
 
-    def divided(self, share: float, definition: str) -> Tensor:
+    def divided(self, share: float, definition: Definition) -> Tensor:
         """The flux where blue atoms get this share of the energy of unlike pairs: linear in the share."""
         return self.heat + (share - 0.5) / (SHARE - 0.5) * (self.unequal[definition] - self.heat)
 
