@@ -112,10 +112,7 @@ def read_xsf(path: FilePath) -> Atoms:
     Raises ValueError naming the file and line for anything but a periodic CRYSTAL or isolated ATOMS.
     """
     text = _text(path)
-    told = re.search(r"^\s*#.*total energy\s*=\s*(\S+)", text, re.MULTILINE | re.IGNORECASE)
-    energy = _numbers([told.group(1)]) if told else []
-    if told and not energy:
-        raise ValueError(f"{path}: total energy {told.group(1)!r}; expected a number (eV)")
+    results: dict[str, Any] = _energy(path, text)
     lines = enumerate(text.splitlines(), 1)
     rows = [(i, line.split()) for i, line in lines if not line.lstrip().startswith("#")]
     keys = {words[0].upper(): k for k, (_, words) in enumerate(rows) if words}
@@ -150,7 +147,6 @@ def read_xsf(path: FilePath) -> Atoms:
     if unknown or not symbols:
         raise ValueError(f"{path}: " + (f"unknown element {unknown[0]!r}" if unknown else "no atoms"))
     atoms = Atoms(symbols, [values[:3] for values in table], cell=cell, pbc=crystal)
-    results: dict[str, Any] = {"energy": energy[0]} if energy else {}
     if all(len(values) == 6 for values in table):
         results["forces"] = np.array(table)[:, 3:]
     if results:
@@ -185,6 +181,16 @@ def write_xsf(path: FilePath, atoms: Atoms) -> None:
 def _text(path: FilePath) -> str:
     with reading(path, "a text file of aenet"):
         return Path(path).read_bytes().decode()
+
+
+def _energy(path: FilePath, text: str) -> dict[str, float]:
+    """The energy (eV) that a comment tells, if one does."""
+    told = re.search(r"^\s*#.*total energy\s*=\s*(\S+)", text, re.MULTILINE | re.IGNORECASE)
+    if told is None:
+        return {}
+    if energy := _numbers([told.group(1)]):
+        return {"energy": energy[0]}
+    raise ValueError(f"{path}: total energy {told.group(1)!r}; expected a number (eV)")
 
 
 def _numbers(words: list[str]) -> list[float]:

@@ -7,17 +7,15 @@ exact tail -Z/r is noise: the convention of Quantum ESPRESSO, so that the number
 
 from __future__ import annotations
 
-import hashlib
-import re
 from dataclasses import dataclass, replace
-from math import isfinite, nan, pi, sqrt
+from math import pi, sqrt
 from pathlib import Path
-from xml.etree import ElementTree
 
 import torch
 from torch import Tensor
 
 from mlipbook.dft.functionals import functional_name
+from mlipbook.dft.upf import UPF
 
 R_CUT = 10.0  # bohr, end of the radial integrals
 DQ = 0.01  # 1/bohr, spacing of the tables: interpolation right to some 1e-9
@@ -108,33 +106,14 @@ def read_upf(path: str | Path, q_max: float = 12.0, width: float = 1.0) -> Pseud
     strain. width: of the charge that carries the long range, bohr; 1 is Quantum ESPRESSO's.
     Raises FileNotFoundError, and ValueError with the file's name for what this code does not do.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no pseudopotential file {path}")
-    content = path.read_bytes()
-    root = _parse(path, content.decode(errors="replace"))
-    header = _header(path, root)
-    Z = _number(path, header["z_valence"], "z_valence")
-    if not Z > 0:
-        raise ValueError(f"{path} is damaged: z_valence {Z:g}; a pseudopotential has valence electrons")
-    functional = functional_name(header["functional"], where=str(path))
-    betas = [element for element in root.findall("PP_NONLOCAL/*") if element.tag.startswith("PP_BETA")]
-    angular = [int(_number(path, beta.get("angular_momentum", ""), f"{beta.tag}'s l")) for beta in betas]
-    if not angular:
-        raise ValueError(f"{path} has no projectors: purely local pseudopotentials are not implemented")
-    if min(angular) < 0 or max(angular) > ELL_MAX:
-        raise ValueError(f"{path} has a projector of l = {max(angular)}; only l <= {ELL_MAX} is implemented")
-    if len(betas) != _number(path, header.get("number_of_proj", len(betas)), "number_of_proj"):
-        raise ValueError(f"{path} is damaged: {len(betas)} projectors, {header['number_of_proj']} told")
-
-    mesh = _numbers(path, root, "PP_MESH/PP_R", header.get("mesh_size"))
-    if len(mesh) < 3 or float(mesh[0]) < 0 or not bool((mesh.diff() > 0).all()):
-        raise ValueError(f"{path} is damaged: the radii of PP_R do not grow from 0 on")
+    file = UPF.read(Path(path))
+    functional = functional_name(file.header["functional"], where=str(path))
+    Z, projectors, mesh = file.valence(), file.projectors(ELL_MAX), file.mesh()
     beyond = int((mesh <= R_CUT).sum())
     points = min(beyond, len(mesh) - 1) | 1  # at most one beyond R_CUT; odd, for Simpson's rule
 
     def field(tag: str) -> Tensor:
-        return _numbers(path, root, tag, len(mesh))[:points]
+        return file.numbers(tag, len(mesh))[:points]
 
     r, dr = field("PP_MESH/PP_R"), _simpson(field("PP_MESH/PP_RAB"))
     q = DQ * torch.arange(int(q_max / DQ + 1.5), dtype=torch.float64)
@@ -144,23 +123,19 @@ def read_upf(path: str | Path, q_max: float = 12.0, width: float = 1.0) -> Pseud
         slope = ((ell * j[ell - 1] if ell else 0.0) - (ell + 1) * j[ell + 1]) / (2 * ell + 1)  # j_l'
         return _hermite(j[ell] @ (dr * integrand), slope @ (dr * r * integrand))
 
-    rV = r * field("PP_LOCAL") / 2  # Ry to hartree
+    rV, shape = r * field("PP_LOCAL") / 2, (len(projectors),) * 2  # Ry to hartree
     return Pseudopotential(
-        symbol=header["element"].strip(),
+        symbol=file.header["element"].strip(),
         valence=Z,
         functional=functional,
-        projectors=tuple(
-            (ell, table(4 * pi * r * field(f"PP_NONLOCAL/{beta.tag}"), ell))
-            for ell, beta in zip(angular, betas, strict=True)
-        ),
-        strengths=_numbers(path, root, "PP_NONLOCAL/PP_DIJ", len(betas) ** 2).reshape(len(betas), len(betas))
-        / 2,
+        projectors=tuple((ell, table(4 * pi * r * field(tag), ell)) for tag, ell in projectors),
+        strengths=file.numbers("PP_NONLOCAL/PP_DIJ", len(projectors) ** 2).reshape(shape) / 2,
         local=table(4 * pi * r * (rV + Z * torch.erf(r / width))),
         alpha=float(dr @ (4 * pi * r * (rV + Z))),
         width=width,
-        core=table(4 * pi * r**2 * field("PP_NLCC")) if _true(header, "core_correction") else None,
+        core=table(4 * pi * r**2 * field("PP_NLCC")) if file.tells("core_correction") else None,
         density=table(field("PP_RHOATOM")),
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=file.sha256,
     )
 
 
@@ -205,56 +180,3 @@ def _simpson(rab: Tensor) -> Tensor:
     factors = torch.full_like(rab, 2.0)
     factors[1::2], factors[0], factors[-1] = 4.0, 1.0, 1.0
     return factors * rab / 3
-
-
-def _parse(path: Path, text: str) -> ElementTree.Element:
-    if not re.search(r'<UPF\s+version\s*=\s*"2', text):
-        raise ValueError(f"{path} is no UPF file of version 2: convert it with Quantum ESPRESSO's upfconv.x")
-    text = re.sub(r"<PP_INFO>.*?</PP_INFO>", "", text, flags=re.DOTALL)  # for people, and often no XML
-    try:
-        return ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-
-
-def _header(path: Path, root: ElementTree.Element) -> dict[str, str]:
-    element = root.find("PP_HEADER")
-    if element is None:
-        raise ValueError(f"{path} is damaged: it has no PP_HEADER")
-    header = element.attrib
-    needed = ("pseudo_type", "z_valence", "functional", "element")
-    if missing := [name for name in needed if name not in header]:
-        raise ValueError(f"{path} is damaged: its PP_HEADER has no {', '.join(missing)}")
-    refused = [flag for flag in ("is_ultrasoft", "is_paw", "is_coulomb", "has_so") if _true(header, flag)]
-    if header["pseudo_type"].strip() != "NC" or refused:
-        raise ValueError(
-            f"{path} is of type {', '.join([header['pseudo_type'], *refused])}: "
-            "take a norm-conserving, scalar relativistic pseudopotential (type NC)"
-        )
-    return header
-
-
-def _true(header: dict[str, str], flag: str) -> bool:
-    return header.get(flag, "").strip(" .").upper().startswith("T")
-
-
-def _number(path: Path, word: str | int, what: str) -> float:
-    try:
-        number = float(re.sub("[dD]", "e", str(word)))  # Fortran writes 1.5d0
-    except ValueError:
-        number = nan
-    if not isfinite(number):
-        raise ValueError(f"{path} is damaged: {str(word)[:40]!r} in {what}, where a number belongs")
-    return number
-
-
-def _numbers(path: Path, root: ElementTree.Element, tag: str, count: int | str | None) -> Tensor:
-    """The numbers of an element, as many as it tells, and as are expected (None: any)."""
-    element = root.find(tag)
-    if element is None:
-        raise ValueError(f"{path} is damaged: it has no {tag}")
-    words = (element.text or "").split()
-    for told in (count, element.get("size")):
-        if told is not None and len(words) != _number(path, told, f"the size of {tag}"):
-            raise ValueError(f"{path} is damaged: {tag} has {len(words)} numbers instead of {told}")
-    return torch.tensor([_number(path, word, tag) for word in words], dtype=torch.float64)
