@@ -72,58 +72,69 @@ class Limits:
             raise ValueError(f"{self}: give none that is negative or not a number, the lower bound first")
 
 
+def advice(timestep: float) -> str:
+    """What to do about a run that left its limits."""
+    return (
+        f"shorten the time step ({timestep / fs:.3g} fs; 1 fs is 1 * units.fs), start from a relaxed "
+        "structure, label structures from here and train on them, or widen the limits"
+    )
+
+
 class Watch:
-    """Looks at a run now and then. invariant: of a state, kT (eV) and P; timestep: internal units."""
+    """Looks at a run now and then. of: the invariant, (B,) eV, of a state, kT (eV) and P."""
 
     def __init__(
         self,
         limits: Limits,
         start: State,
-        invariant: Callable[[State, Number, Number], Tensor],
+        forces: CommitteeMean,
+        of: Callable[[State, Number, Number], Tensor],
+        kT: Target,
+        P: Target,
         timestep: float,
     ):
-        self.limits, self.start, self.invariant = limits, start, invariant
-        self.advice = (
-            f"shorten the time step ({timestep / fs:.3g} fs; 1 fs is 1 * units.fs), start from a relaxed "
-            "structure, label structures from here and train on them, or widen the limits"
-        )
+        self.limits, self.start, self.forces, self.timestep = limits, start, forces, timestep
+        self.of, self.kT, self.P = of, kT, P
         self.most_kinetic = start.two_K / 2  # so far, (B,) eV
         self.reference: State | None = None  # from which the invariant drifts
 
-    def look(self, state: State, before: State, forces: CommitteeMean, kT: Target, P: Target) -> None:
+    def look(self, state: State, before: State) -> None:
         """Raise Unstable for the first replica that is outside of the limits. before: what was seen last."""
-        target = torch.as_tensor(kT(state.step), dtype=torch.float64, device=state.momenta.device)
+        target = torch.as_tensor(self.kT(state.step), dtype=torch.float64, device=state.momenta.device)
         if self.reference is None or bool((target > 0).all()):
             self.reference = before
-        drift = self.drift(state, self.reference, kT, P)
+        drift = self.drift(state, self.reference)
         self.most_kinetic = torch.maximum(self.most_kinetic, state.two_K / 2)
-        for name, values, smallest, largest in self.checks(state, drift, target, forces):
+        for name, values, smallest, largest in self.checks(state, drift, target):
             outside = torch.nonzero(~((values >= smallest) & (values <= largest)))
             if len(outside):
                 b = int(outside[0, 0])
                 least, most = (float(torch.as_tensor(x).expand(len(state))[b]) for x in (smallest, largest))
                 stop = Unstable(
                     f"step {state.step}, replica {b}: {name} is {float(values[b]):.4g}, outside {least:.4g} "
-                    f"to {most:.4g}; {self.advice}"
+                    f"to {most:.4g}; {advice(self.timestep)}"
                 )
                 stop.replica = b
                 raise stop
 
-    def drift(self, state: State, before: State, kT: Target, P: Target) -> Tensor:
+    def invariant(self, state: State, step: int) -> Tensor:
+        """With the targets of a step, (B,) eV."""
+        return self.of(state, self.kT(step), self.P(step))
+
+    def drift(self, state: State, before: State) -> Tensor:
         """Of the invariant, (B,) eV. On a ramp, what is conserved has a kT between the former and the present
         one: if the change vanishes for one of these, there is no drift.
         """
         now, then = (
-            self.invariant(state, kT(step), P(step)) - self.invariant(before, kT(step), P(step))
-            for step in (state.step, before.step)
+            self.invariant(state, step) - self.invariant(before, step) for step in (state.step, before.step)
         )
         return torch.where(now * then <= 0, 0.0, torch.minimum(now.abs(), then.abs()))
 
     def checks(
-        self, state: State, drift: Tensor, target: Tensor, forces: CommitteeMean
+        self, state: State, drift: Tensor, target: Tensor
     ) -> Iterator[tuple[str, Tensor, float | Tensor, float | Tensor]]:
         """What is looked at, (B,), with its least and its largest value."""
-        limits, structures, start = self.limits, state.structures, self.start
+        limits, structures, start, forces = self.limits, state.structures, self.start, self.forces
         warmest = torch.maximum(target, kB * start.temperature).clamp(min=WARM)
         yield "temperature (K)", state.temperature, 0.0, limits.temperature * warmest / kB
         closest = closest_of(forces, structures) if limits.closest is None else limits.closest

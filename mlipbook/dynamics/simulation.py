@@ -16,7 +16,7 @@ from mlipbook import archive
 from mlipbook.checks import positive, refusal, whole
 from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.dynamics.host import Number, Numbers, on_host, per_replica
-from mlipbook.dynamics.limits import Limits, Target, Unstable, Watch
+from mlipbook.dynamics.limits import Limits, Target, Unstable, Watch, advice
 from mlipbook.dynamics.methods import Forces, VelocityVerlet
 from mlipbook.dynamics.state import State
 from mlipbook.dynamics.store import Store
@@ -102,41 +102,30 @@ class Simulation:
         kT, P = self.targets(state)
         start = self.method.begin(replace(state, result=None), kT(state.step))
         end = start.step + steps
-        watch = Watch(limits or Limits(), start, self.method.invariant, self.timestep)
-        observables = {
-            **(observe or {}),
-            "invariant": lambda s: self.method.invariant(s, kT(s.step), P(s.step)),
-        }
         own = {"intervals": {"every": every, "frames": frames, "chunk": chunk}, "observed": observe or {}}
-        folder = Store(store, self.identity(start, kT, P, own)) if store is not None else None
-        lock, bar = folder.lock if folder else None, tqdm(total=steps, disable=not progress, desc="steps")
-        with bar, archive.locked(lock):
-            parts = folder.parts(start, end) if folder else []
-            forces = CommitteeMean(self.potential)
+        folder = Store(store, self.identity(start, kT, P, own) if store is not None else {})
+        forces = CommitteeMean(self.potential)
+        watch = Watch(limits or Limits(), start, forces, self.method.invariant, kT, P, self.timestep)
+        observables = {**(observe or {}), "invariant": lambda s: watch.invariant(s, s.step)}
+        with archive.locked(folder.lock), tqdm(total=steps, disable=not progress, desc="steps") as bar:
+            parts = folder.parts(start, end)
             state = afresh(parts[-1].state if parts else start, forces)
             bar.n = bar.initial = state.step - start.step
             while state.step < end:
                 recorder = Recorder(state, observables, start.step, every, frames, self.timestep)
                 until = min(end, state.step + chunk)
                 try:
-                    for now in self.advance(state, until, forces, kT, P, watch.advice):
-                        if recorder.due(now, every) or now.step == until:
-                            watch.look(now, recorder.good, forces, kT, P)
-                        recorder.look(now)
-                        report(bar, len(now) * self.timestep)
+                    state = followed(self.advance(state, until, forces, kT, P), until, recorder, watch, bar)
                 except Unstable as stop:
                     stop.trajectory = joined([*parts, recorder.part(recorder.good)])
-                    if folder:
-                        folder.save_frames(recorder.good)
+                    folder.save_frames(recorder.good)
                     raise
-                parts.append(recorder.part(now))
-                state = now
-                if folder:
-                    folder.save(parts)
+                parts.append(recorder.part(state))
+                folder.save(parts)
         return replace(joined(parts), state=state)
 
     def advance(
-        self, state: State, until: int, forces: CommitteeMean, kT: Target, P: Target, advice: str
+        self, state: State, until: int, forces: CommitteeMean, kT: Target, P: Target
     ) -> Iterator[State]:
         """The states after each step, the last one as a store gives it back: nothing hidden passes between
         chunks. Raises Unstable.
@@ -147,7 +136,7 @@ class Simulation:
                 if state.step == until:
                     state = afresh(state, forces)
             except (ValueError, OverflowError) as error:  # not finite, atoms on top of each other
-                raise Unstable(f"step {state.step + 1}: {error}; {advice}") from error
+                raise Unstable(f"step {state.step + 1}: {error}; {advice(self.timestep)}") from error
             yield state
 
     def targets(self, state: State) -> tuple[Target, Target]:
@@ -189,6 +178,16 @@ def afresh(state: State, forces: CommitteeMean) -> State:
     forces.renew()
     structures = replace(state.structures)
     return replace(state, structures=structures, result=forces(structures))
+
+
+def followed(states: Iterator[State], until: int, recorder: Recorder, watch: Watch, bar: tqdm) -> State:
+    """The last of these states, at step `until`, after all were looked at."""
+    for state in states:
+        if recorder.due(state, recorder.every) or state.step == until:
+            watch.look(state, recorder.good)
+        recorder.look(state)
+        report(bar, len(state) * recorder.timestep)
+    return state
 
 
 def report(bar: tqdm, time_per_step: float) -> None:

@@ -25,20 +25,23 @@ SERIES = ("time", "frame_time", "positions", "cells", "momenta")
 
 
 class Store:
-    """The folder of a run. identity: what tells it from other runs, name -> description."""
+    """The folder of a run, or none, which keeps nothing. identity: what tells it from other runs, name ->
+    description.
+    """
 
-    def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, str]):
-        self.folder, self.identity = Path(folder), dict(identity)
-        self.lock = self.folder / "lock"
+    def __init__(self, folder: str | os.PathLike[str] | None, identity: Mapping[str, str]):
+        self.folder, self.identity = None if folder is None else Path(folder), dict(identity)
+        self.lock = self.folder and self.folder / "lock"
 
     def parts(self, like: State, end: int) -> list[Trajectory]:
         """What is there, on the device of this state. ValueError if it is damaged, of another run, or more
         than up to step `end`.
         """
-        paths = sorted(self.folder.glob("part-*.npz"))
+        paths = sorted(self.folder.glob("part-*.npz")) if self.folder else []
         for number, path in enumerate(paths):
-            if path != self.path(number):
-                raise ValueError(f"{self.path(number)} is missing; put it back, or give another folder")
+            if path.name != name_of(number):
+                missing = path.with_name(name_of(number))
+                raise ValueError(f"{missing} is missing; put it back, or give another folder")
         parts = [self.load(path, like) for path in paths]
         if parts and parts[-1].state.step > end:
             raise ValueError(
@@ -47,17 +50,16 @@ class Store:
             )
         return parts
 
-    def path(self, number: int) -> Path:
-        return self.folder / f"part-{number:05d}.npz"
-
     def save(self, parts: Sequence[Trajectory]) -> None:
         """Write the last of these parts."""
-        path = self.path(len(parts) - 1)
-        archive.save(path, arrays_of(parts[-1]), self.metadata(parts[-1].state))
+        if self.folder:
+            path, last = self.folder / name_of(len(parts) - 1), parts[-1]
+            archive.save(path, arrays_of(last), self.metadata(last.state))
 
     def save_frames(self, state: State) -> None:
         """All replicas of the last good state before a run stopped."""
-        write_extxyz(self.folder / "last-good.extxyz", state.to_ase())
+        if self.folder:
+            write_extxyz(self.folder / "last-good.extxyz", state.to_ase())
 
     def metadata(self, state: State) -> dict[str, Any]:
         return {
@@ -84,6 +86,10 @@ class Store:
             state = state_from(tensors, metadata, like)
         observed, times = group(tensors, "observed"), group(tensors, "times")
         return Trajectory(state, observed=observed, times=times, **series)
+
+
+def name_of(number: int) -> str:
+    return f"part-{number:05d}.npz"
 
 
 def arrays_of(part: Trajectory) -> dict[str, Tensor]:
