@@ -127,8 +127,8 @@ def solid(
         progress=progress,
         sampling=sampling,
     )
-    N, V = structures.n_atoms, float(structures.volumes[0])
-    exact = einstein_crystal(N, V, mass, spring, temperature)
+    V = float(structures.volumes[0])
+    exact = einstein_crystal(structures.n_atoms, V, mass, spring, temperature)
     terms = {name: Value(value) for name, value in exact.items()}
     return summed(terms, "Einstein crystal to potential", sampled, V, {"spring": spring})
 
@@ -161,13 +161,10 @@ def liquid(
     refuse_time_step(timestep, structures.masses)
     temperature = positive(temperature, "temperature", "in K")
     mu, sigma = positive(mu, "mu", "in eV"), positive(sigma, "sigma", "in angstrom")
-    N, V = structures.n_atoms, float(structures.volumes[0])
     cutoff = cutoff or min(8.0, potential.cutoff)
-    y = soft_core_y(N / V, temperature, mu, sigma)
-    kT, excess = kB * temperature, soft_core_excess(y, N)
-    core = SoftCore(mu, sigma, cutoff=cutoff)
-    folder = Folder(store) if store is not None else None
-    fluid = melted(core, structures, temperature, timestep, seed, folder and folder / "melt", progress)
+    terms, y = soft_spheres(structures, mass, temperature, mu, sigma, cutoff)
+    core, V = SoftCore(mu, sigma, cutoff=cutoff), float(structures.volumes[0])
+    fluid = melted(core, structures, temperature, timestep, seed, store, progress)
     sampled = windows(
         potential,
         core,
@@ -181,13 +178,25 @@ def liquid(
         progress=progress,
         sampling=sampling,
     )
+    return summed(terms, "soft core to potential", sampled, V, {"mu": mu, "sigma": sigma, "y": y})
+
+
+def soft_spheres(
+    structures: Structures, mass: float, temperature: float, mu: float, sigma: float, cutoff: float
+) -> tuple[dict[str, Value], float]:
+    """The reference of liquids term by term, eV per atom, and its y.
+
+    Raises ValueError beyond the table.
+    """
+    N, V = structures.n_atoms, float(structures.volumes[0])
+    y = soft_core_y(N / V, temperature, mu, sigma)
     shift = soft_core_cutoff(N / V, mu, sigma, cutoff)
     terms = {
         "ideal gas": Value(ideal_gas(N, V, mass, temperature)),
-        "ideal gas to soft core": kT * excess,
+        "ideal gas to soft core": kB * temperature * soft_core_excess(y, N),
         "cutoff of the soft core": Value(shift, ROUGH * abs(shift)),
     }
-    return summed(terms, "soft core to potential", sampled, V, {"mu": mu, "sigma": sigma, "y": y})
+    return terms, y
 
 
 def summed(

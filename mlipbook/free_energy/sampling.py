@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from mlipbook.averages import quiet_average
-from mlipbook.dynamics import thermalize
+from mlipbook.dynamics import State, thermalize
 from mlipbook.dynamics.state import repeated
 from mlipbook.free_energy.path import Path
 from mlipbook.free_energy.replicas import (
@@ -72,33 +72,51 @@ def windows(
     potential, reference = placed(potential, device), placed(reference, device)
     folder = Folder(store) if store is not None else None
     sampler = Sampler(potential, reference, temperature, timestep, sampling, phase, folder, progress)
-    every, error, max_steps = sampling.every, sampling.error, sampling.max_steps
-    lam, block, first_seed = torch.as_tensor(path.lam), SELDOM * every, SEEDS * seed
+    lam, first_seed = torch.as_tensor(path.lam), SEEDS * seed
     starts = structures if len(structures) == len(lam) else repeated(structures, len(lam))
     state = thermalize(starts, temperature, first_seed)
-    equilibration = block * ceil(max(sampling.equilibration, FEWEST * every) / block)
-    half = equilibration // every // 2
-    settled, pilot, again = sampler.sample(state, lam, equilibration, "pilot", settling=half)
+    length = in_blocks(sampling.equilibration, sampling.every)
+    half = length // sampling.every // 2
+    settled, pilot, again = sampler.sample(state, lam, length, "pilot", settling=half)
     late = pilot["difference"][half:]
     rates = path.weights**2 * rate_of_variance(late)
     rows = torch.as_tensor(np.repeat(np.arange(len(lam)), shared_out(rates, sampling.replicas)))
-    seeds = [first_seed + len(lam) + b for b in range(len(rows))]
-    state = settled.take(rows, seeds)
+    state = settled.take(rows, [first_seed + len(lam) + b for b in range(len(rows))])
     tau = len(late) / 2 / float(quiet_average(late).n.min())
-    wanted = max(LONG * tau * every, estimate(rates, rows, error * structures.n_atoms, every))
+    needed = estimate(rates, rows, sampling.error * structures.n_atoms, sampling.every)
+    wanted = max(LONG * tau * sampling.every, needed)
+    found = rounds(sampler, state, path, rows, again, wanted)
+    warn_if_short(found)
+    return found
+
+
+def rounds(
+    sampler: Sampler, state: State, path: Path, rows: Tensor, redone: Tensor, wanted: float
+) -> Windows:
+    """Production until the error is reached. rows: the window of each replica; redone: how often replicas of
+    each window were, so far; wanted: steps that are thought to be enough.
+    """
+    sampling = sampler.sampling
+    error, max_steps = sampling.error, sampling.max_steps
     parts: list[dict[str, Tensor]] = []
     done = 0
     while True:
-        steps = block * ceil(max(min(wanted, max_steps) - done, FEWEST * every) / block)
-        state, series, redone = sampler.sample(state, lam[rows], steps, f"round-{len(parts) + 1}")
-        again = again.index_add(0, rows, redone)
+        steps = in_blocks(min(wanted, max_steps) - done, sampling.every)
+        name = f"round-{len(parts) + 1}"
+        state, series, again = sampler.sample(state, torch.as_tensor(path.lam)[rows], steps, name)
+        redone = redone.index_add(0, rows, again)
         parts.append(series)
         done += steps
-        found = gathered(parts, rows, again, path, sampler, structures.n_atoms)
+        found = gathered(parts, rows, redone, path, sampler, state.structures.n_atoms)
         if found.integral.error <= error or done >= max_steps:
-            warn_if_short(found)
             return found
         wanted = 1.05 * done * (found.integral.error / error) ** 2 if error else max_steps
+
+
+def in_blocks(steps: float, every: int) -> int:
+    """So many steps, or those of the FEWEST samples, in whole intervals of Q6."""
+    block = SELDOM * every
+    return block * ceil(max(steps, FEWEST * every) / block)
 
 
 def refuse(

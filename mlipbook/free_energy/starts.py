@@ -83,7 +83,7 @@ def melted(
     temperature: float,
     timestep: float,
     seed: int,
-    store: Folder | None,
+    store: str | os.PathLike[str] | None,
     progress: bool,
     steps: int = 1000,
 ) -> Structures:
@@ -95,7 +95,7 @@ def melted(
     for part, (factor, finer) in enumerate(((HEAT, 0.5), (1.0, 1.0))):
         state = thermalize(structures, factor * temperature, SEEDS * seed + SEEDS // 2 + part)
         run = Langevin(core, finer * timestep, factor * temperature).run
-        folder = store and store / f"{factor:g}"
+        folder = Folder(store) / "melt" / f"{factor:g}" if store is not None else None
         limits = Limits(closest=0.0)
         structures = run(state, steps, limits=limits, store=folder, progress=progress).state.structures
     q6 = float(steinhardt(structures)[0])

@@ -114,19 +114,11 @@ def hnemd(
     and for what Simulation.run refuses.
     """
     fields = fields_of(field, state)
-    if not all(state.structures.pbc):
-        raise ValueError(
-            f"pbc {state.structures.pbc}: a conductivity is of a cell periodic in all directions"
-        )
     if color is not None:
         element(color, "color", among=state.structures.symbols)
     simulation = under_field(potential, fields, temperature, timestep, definition, color, thermostat_time)
     every, steps = whole(every, "every"), whole(steps, "steps")
-    skip = round(not_negative(settle, "settle", TIME) / timestep / every)
-    if steps // every <= skip + 10:
-        raise ValueError(
-            f"{steps} steps, of which the first {skip * every} settle: nothing is left to average"
-        )
+    skip = settling(settle, timestep, every, steps)
     elements = sorted(set(state.structures.symbols))
     run = simulation.run(state, steps, observables(elements), every=every, store=store, progress=progress)
     seen = {name: series[skip:] for name, series in run.observed.items()}
@@ -140,6 +132,16 @@ def hnemd(
         temperature,
         color,
     )
+
+
+def settling(settle: float, timestep: float, every: int, steps: int) -> int:
+    """Samples of a time to leave out; ValueError if fewer than ten would be left."""
+    skip = round(not_negative(settle, "settle", TIME) / timestep / every)
+    if steps // every <= skip + 10:
+        raise ValueError(
+            f"{steps} steps, of which the first {skip * every} settle: nothing is left to average"
+        )
+    return skip
 
 
 def under_field(
@@ -167,6 +169,10 @@ def observables(elements: Sequence[str]) -> dict[str, Callable[[State], Tensor]]
 
 def fields_of(field: float | Sequence[float] | Tensor, state: State) -> Tensor:
     """(B, 3) from what `hnemd` takes; ValueError for those and states that it refuses."""
+    if not all(state.structures.pbc):
+        raise ValueError(
+            f"pbc {state.structures.pbc}: a conductivity is of a cell periodic in all directions"
+        )
     drift = float(state.momenta.sum(1).abs().max())
     if drift > 1e-6:
         raise ValueError(
