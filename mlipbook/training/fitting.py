@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import cos, pi
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +13,12 @@ from ase import Atoms
 from tqdm import tqdm
 
 from mlipbook import archive
-from mlipbook.checks import frames, one_of, positive, whole
+from mlipbook.checks import frames
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.training.checkpoint import Checkpoint, History, Learner, known_by, scales
 from mlipbook.training.cost import Cost, counts_of, squares
 from mlipbook.training.derivatives import Batch, Prepared, make_batches, normalize, prepare_all, shortest_of
+from mlipbook.training.plan import Plan
 
 
 def fit(
@@ -51,46 +51,43 @@ def fit(
     any label to act on, and a checkpoint that is damaged or of another fit; InUse if another
     process writes it.
     """
-    cost = cost or Cost()
+    plan = Plan(cost or Cost(), optimizer, epochs, batch_size, learning_rate, patience, seed)
     train, valid = frames(train, "train"), frames(valid, "valid")
-    one_of(optimizer, "optimizer", ("adam", "lbfgs"))
-    epochs, batch_size = whole(epochs, "epochs"), whole(batch_size, "batch_size")
-    learning_rate, seed = positive(learning_rate, "learning_rate"), whole(seed, "seed", least=0)
-    if patience is not None:
-        whole(patience, "patience")
-    sets = {
-        part: prepare_all(potential, frames, part) for part, frames in (("train", train), ("valid", valid))
-    }
-    weights = [cost.weights(epoch / epochs) for epoch in range(epochs + 1)]  # all that the fit will use
-    check_labels(weights, sets)
+    sets = {"train": prepare_all(potential, train, "train"), "valid": prepare_all(potential, valid, "valid")}
+    check_labels(plan.weights(), sets)
     given = scales(potential)
     if not potential.normalized:
         normalize(potential, sets["train"], reference_energies)
     potential.shortest = shortest_of(sets["train"], potential.shortest)
-    history = History(summarize(potential, sets))
-    order = np.random.default_rng(seed).permutation(len(train))
-    batches = make_batches(potential, [sets["train"][i] for i in order], batch_size)
-    held_out = make_batches(potential, sets["valid"], batch_size)
-    learners = make_learners(potential, optimizer)
-    settings = {"optimizer": optimizer, "epochs": epochs, "batch_size": batch_size, "seed": seed}
-    settings |= {"learning_rate": learning_rate, "reference_energies": reference_energies}
-    own = identity(potential, train, valid, weights, settings)
+    history, learners = History(summarize(potential, sets)), make_learners(potential, optimizer)
+    own = {**identity(potential, train, valid), **plan.identity(reference_energies)}
     saved = Checkpoint(checkpoint, own, (given, scales(potential)), learners)
+    go(potential, plan, sets, learners, history, saved, progress)
+    return history
+
+
+def go(
+    potential: ANNPotential,
+    plan: Plan,
+    sets: Mapping[str, Sequence[Prepared]],
+    learners: Sequence[Learner],
+    history: History,
+    saved: Checkpoint,
+    progress: bool,
+) -> None:
+    """All epochs that are not in the checkpoint."""
+    batches = plan.batches(potential, sets["train"])
+    held_out = make_batches(potential, sets["valid"], plan.batch_size)
     with archive.locked(saved.lock):
-        start = saved.load(learners, history)
-        train_epoch = adam_epoch if optimizer == "adam" else lbfgs_epoch
-        bar = tqdm(range(start, epochs), initial=start, total=epochs, desc="fit", disable=not progress)
+        start, end = saved.load(learners, history), plan.epochs
+        bar = tqdm(range(start, end), initial=start, total=end, desc="fit", disable=not progress)
         try:
             for epoch in bar:
-                if patience is not None and epoch and epoch - 1 - history.best_epoch.max() >= patience:
+                if plan.patience and epoch and epoch - 1 - history.best_epoch.max() >= plan.patience:
                     break
                 began = time.perf_counter()
-                shuffle = np.random.default_rng((seed, epoch)).permutation(len(batches))
-                shuffled = [batches[i] for i in shuffle]
-                rate = learning_rate * one_cycle(epoch / epochs)
-                parts = [train_epoch(learner, shuffled, cost, epoch / epochs, rate) for learner in learners]
-                history.train_cost.append(np.concatenate(parts))
-                validate(learners, held_out, cost, history)
+                history.train_cost.append(one_epoch(plan, learners, batches, epoch))
+                validate(learners, held_out, plan.cost, history)
                 history.seconds += time.perf_counter() - began
                 check_finite(history)
                 saved.save(learners, history)
@@ -98,25 +95,16 @@ def fit(
                 bar.set_postfix_str(f"valid U {U:.2f} meV/atom, F {F:.1f} meV/A, W {W:.2f} meV/atom")
         finally:  # an interrupted potential holds its best weights, too
             keep_best(potential, learners)
-    return history
 
 
-def identity(
-    potential: ANNPotential,
-    train: Sequence[Atoms],
-    valid: Sequence[Atoms],
-    weights: list[tuple[float, float, float]],
-    settings: dict[str, Any],
-) -> dict[str, str]:
-    """All that tells one fit from another, but for the weights and scales that it starts from, described."""
+def identity(potential: ANNPotential, train: Sequence[Atoms], valid: Sequence[Atoms]) -> dict[str, str]:
+    """What is fitted to what, but for the weights and scales that it starts from, described."""
     networks = {s: (network.sizes, network.activations) for s, network in potential.networks.items()}
     shape = {"members": potential.members, "repulsion": potential.repulsion_cutoff, "networks": networks}
     return {
         "potential": archive.described({**shape, **potential.descriptor.settings}),
-        "cost": archive.described(weights, f"{weights[0]} to {weights[-1]}"),
         "training set": archive.described([*map(known_by, train)], f"{len(train)} frames"),
         "validation set": archive.described([*map(known_by, valid)], f"{len(valid)} frames"),
-        **{name: archive.described(value) for name, value in settings.items()},
     }
 
 
@@ -183,6 +171,15 @@ def one_cycle(progress: float) -> float:
     """Learning-rate factor: a linear rise over the first tenth, then a cosine down to a thousandth."""
     falling = (1 + cos(pi * (progress - 0.1) / 0.9)) / 2
     return 0.1 + 9 * progress if progress < 0.1 else 0.001 + 0.999 * falling
+
+
+def one_epoch(plan: Plan, learners: Sequence[Learner], batches: Sequence[Batch], epoch: int) -> np.ndarray:
+    """The cost averaged over the epoch, (members,)."""
+    train_epoch = adam_epoch if plan.optimizer == "adam" else lbfgs_epoch
+    shuffle = np.random.default_rng((plan.seed, epoch)).permutation(len(batches))
+    shuffled, progress = [batches[i] for i in shuffle], epoch / plan.epochs
+    rate = plan.learning_rate * one_cycle(progress)
+    return np.concatenate([train_epoch(x, shuffled, plan.cost, progress, rate) for x in learners])
 
 
 def adam_epoch(
