@@ -22,6 +22,7 @@ from mlipbook.checks import not_negative, positive
 from mlipbook.structures import Structures
 
 MOST_PAIRS = 1e8  # in one neighbor table, some 10 GB
+WIDE, NARROW = 2.0, 0.3  # A, skins of moving atoms' lists
 OVERLAP = 0.01  # A; closer than this is a mistake in the input, not physics
 ALL_PAIRS_LIMIT = {"cpu": 500, "cuda": 2500}  # atoms; above it the linked cells of vesin, on the CPU, win
 
@@ -111,25 +112,25 @@ class VerletLists:
     potential sees few pairs beyond its cutoff. Lengths in angstrom.
     """
 
-    def __init__(self, cutoff: float, wide_skin: float = 2.0, narrow_skin: float = 0.3):
-        self.cutoff, self.wide_skin, self.narrow_skin = cutoff, wide_skin, narrow_skin
+    def __init__(self, cutoff: float):
+        self.cutoff = cutoff
         self.wide: Edges | None = None
         self.narrow: Edges | None = None
 
     def __call__(self, structures: Structures) -> Edges:
         if self.narrow is None or not self.narrow.hold(structures):
-            if self.wide is None or not self.wide.cover(structures, self.narrow_skin):
+            if self.wide is None or not self.wide.cover(structures, NARROW):
                 self.wide = build(structures, self.cutoff, self.widest(structures))
-            tight = self.wide.skin < 2 * self.narrow_skin  # to pick from it would not pay
-            self.narrow = self.wide if tight else self.wide.narrowed(structures, self.narrow_skin)
+            tight = self.wide.skin < 2 * NARROW  # to pick from it would not pay
+            self.narrow = self.wide if tight else self.wide.narrowed(structures, NARROW)
         return self.narrow
 
     def widest(self, structures: Structures) -> float:
         """The wide skin, angstrom, or that of a cell in which only with it a pair would have two images."""
         if not all(structures.pbc):
-            return self.wide_skin
+            return WIDE
         room = float(structures.heights.min()) / 2 - self.cutoff
-        return room if self.narrow_skin < room < self.wide_skin else self.wide_skin
+        return room if NARROW < room < WIDE else WIDE
 
 
 def build(structures: Structures, cutoff: float, skin: float = 0.0) -> Edges:

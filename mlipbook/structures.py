@@ -71,6 +71,11 @@ class Structures:
             raise ValueError(f"atom {i} has a mass of {float(self.masses[i])} amu; give a positive one")
         self.refuse_broken()
 
+    def refuse_fixed(self, why: str) -> None:
+        """Raise ValueError if atoms are fixed."""
+        if self.n_fixed:
+            raise ValueError(f"{self.n_fixed} atoms are fixed: {why}")
+
     def refuse_broken(self) -> None:
         """Raise ValueError for coordinates that are not finite and for flat periodic cells."""
         finite = torch.isfinite(self.positions).all(-1)

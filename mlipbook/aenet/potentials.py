@@ -19,25 +19,11 @@ import numpy as np
 import torch
 
 from mlipbook._version import __version__
-from mlipbook.aenet.files import FilePath, Setup, read_setup, read_xsf, write_setup, write_xsf
+from mlipbook.aenet.files import FilePath, Setup
 from mlipbook.aenet.network import read_network, write_network
 from mlipbook.aenet.records import ACTIVATIONS, NetworkFile, value_offsets, weight_offsets
 from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials.ann import ANNPotential
-
-__all__ = [
-    "NetworkFile",
-    "Setup",
-    "descriptor",
-    "read",
-    "read_network",
-    "read_setup",
-    "read_xsf",
-    "write",
-    "write_network",
-    "write_setup",
-    "write_xsf",
-]
 
 R_MIN = 0.75  # A; it only sizes aenet's neighbor arrays, so it must lie below any distance that occurs
 

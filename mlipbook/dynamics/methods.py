@@ -149,10 +149,7 @@ class MartynaTobiasKlein:
     def begin(self, state: State, kT: Number) -> State:
         if not all(state.structures.pbc):
             raise ValueError(f"pbc {state.structures.pbc}: NPT needs structures periodic in all directions")
-        if state.structures.n_fixed:
-            raise ValueError(
-                f"{state.structures.n_fixed} atoms are fixed: they cannot stay in a box that swells; take NVT"
-            )
+        state.structures.refuse_fixed("they cannot stay in a box that swells; take NVT")
         v_eps = state.extended.get("v_eps", state.momenta.new_zeros(len(state)))
         state = at_rest(state, 2, self.chain)
         return replace(state, extended={**state.extended, "v_eps": v_eps})

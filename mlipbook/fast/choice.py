@@ -13,7 +13,8 @@ from mlipbook.fast.graphs import Recorded
 from mlipbook.fast.networks import Native
 from mlipbook.fast.pairs import NativePairs
 from mlipbook.potentials import EdgePotential, Ionic, PairPotential, Potential, Wrapper
-from mlipbook.potentials.ann import ANNPotential, MemberPerReplica
+from mlipbook.potentials.ann import ANNPotential
+from mlipbook.potentials.per_replica import MemberPerReplica
 
 
 def fast(potential: Potential, off: bool = False) -> Potential:

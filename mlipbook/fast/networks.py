@@ -30,10 +30,11 @@ from mlipbook.descriptors import Chebyshev
 from mlipbook.fast.library import described, library, pointer
 from mlipbook.neighbors import Edges
 from mlipbook.potentials import Definition, Evaluation
-from mlipbook.potentials.ann import ANNPotential, MemberPerReplica
+from mlipbook.potentials.ann import ANNPotential
 from mlipbook.potentials.close_pairs import report_close_pairs, species_pair
 from mlipbook.potentials.contract import Form
 from mlipbook.potentials.edge import list_for, volumes_of
+from mlipbook.potentials.per_replica import MemberPerReplica
 from mlipbook.structures import Structures
 
 REALS = {torch.float32: "float", torch.float64: "double"}

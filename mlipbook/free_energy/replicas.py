@@ -76,7 +76,11 @@ class Sampler:
         """All replicas, one lambda each; name: of the folder within the store."""
         mixture = Mixture(self.potential, self.reference, lam.to(state.momenta.device))
         simulation = Langevin(mixture, self.timestep, self.temperature, self.sampling.friction_time)
-        observe: dict[str, Any] = {"difference": difference, "energy": energy, "pressure": bulk_pressure}
+        observe: dict[str, Any] = {
+            "difference": difference,
+            "energy": observables.potential_energy,
+            "pressure": bulk_pressure,
+        }
         if self.phase:
             observe["q6"] = Every(SELDOM * self.sampling.every, observables.q6)
         folder = self.store / name if self.store else None
@@ -140,11 +144,7 @@ class Sampler:
 
 def refuse_fixed(structures: Structures) -> None:
     """Raise ValueError for constraints: what is counted has 3N - 3 momenta and all places of the atoms."""
-    if structures.n_fixed:
-        raise ValueError(
-            f"{structures.n_fixed} atoms are fixed: free energies are of atoms that all move; take the "
-            "constraint away"
-        )
+    structures.refuse_fixed("free energies are of atoms that all move; take the constraint away")
 
 
 def refuse_time_step(timestep: float, masses: Tensor) -> None:
@@ -161,11 +161,6 @@ def refuse_time_step(timestep: float, masses: Tensor) -> None:
 def difference(state: State) -> Tensor:
     """dU/dlambda, (B,) eV."""
     return state.evaluated.difference  # type: ignore[attr-defined]
-
-
-def energy(state: State) -> Tensor:
-    """U(lambda), (B,) eV."""
-    return state.potential_energy
 
 
 def bulk_pressure(state: State) -> Tensor:

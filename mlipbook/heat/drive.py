@@ -93,11 +93,9 @@ class DrivenNoseHoover(NoseHoover):
             )
 
     def begin(self, state: State, kT: Number) -> State:
-        if state.structures.n_fixed:
-            raise ValueError(
-                f"{state.structures.n_fixed} atoms are fixed: what they take up would be missing in the flux "
-                "that a field drives; take the constraint away"
-            )
+        state.structures.refuse_fixed(
+            "what they take up would be missing in the flux that a field drives; take the constraint away"
+        )
         return super().begin(state, kT)
 
     def step(self, state: State, forces: Forces, timestep: float, kT: Number, P: Number) -> State:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mlipbook import archive
 from mlipbook.checks import positive, whole
 from mlipbook.descriptors import Chebyshev
-from mlipbook.potentials import EdgePotential, Repulsion, Wrapper
+from mlipbook.potentials import EdgePotential, Repulsion
 from mlipbook.structures import Structures
 
 
@@ -105,11 +105,8 @@ class ANNPotential(EdgePotential):
         repulsion: float | None = None,
     ):
         super().__init__()
-        self.descriptor, self.members, seed = (
-            descriptor,
-            whole(members, "members"),
-            whole(seed, "seed", least=0),
-        )
+        self.descriptor, self.species, self.shortest = descriptor, descriptor.species, {}
+        self.members, seed = whole(members, "members"), whole(seed, "seed", least=0)
         self.cutoff = descriptor.cutoff
         if repulsion is not None:
             repulsion = positive(repulsion, "repulsion", "in angstrom, or None", most=self.cutoff)
@@ -135,8 +132,6 @@ class ANNPotential(EdgePotential):
         self.register_buffer("energy_scale", torch.tensor(1.0, dtype=torch.float64))
         self.register_buffer("energy_shift", torch.tensor(0.0, dtype=torch.float64))
         self.reference_energies = dict.fromkeys(descriptor.species, 0.0)  # E_atom, eV
-        self.shortest = {}
-        self.species = descriptor.species
 
     @property
     def normalized(self) -> bool:
@@ -203,39 +198,6 @@ class ANNPotential(EdgePotential):
             k: v.detach().cpu() for k, v in self.state_dict().items() if not k.startswith("descriptor.")
         }
         return arrays, metadata
-
-
-class MemberPerReplica(Wrapper, EdgePotential):  # type: ignore[misc,override]
-    """A committee of M whose members drive replicas of their own: B = M R replicas, the first R the first's.
-
-    One batch for many potentials, with one pass over the descriptors. Raises ValueError for another B.
-    """
-
-    potential: ANNPotential  # the committee
-    members = 1
-
-    def check(self, structures: Structures) -> None:
-        self.potential.check(structures)
-        if len(structures) % self.potential.members:
-            raise ValueError(
-                f"{len(structures)} replicas for {self.potential.members} members: give each as many"
-            )
-
-    def atomic_energies(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
-        descriptor, repulsion = self.potential.descriptor, self.potential.repulsion
-        energies = self.from_features(
-            descriptor.features(vectors, center_species, neighbor_species), center_species
-        )
-        if repulsion is not None:
-            energies = energies + repulsion.atomic_energies(vectors, center_species, neighbor_species)
-        return energies
-
-    def from_features(self, features: Tensor, species: Tensor) -> Tensor:
-        """eps_i without repulsion, (A,) eV, from features (A, F)."""
-        M = self.potential.members
-        shares = features.view(M, -1, features.shape[-1])
-        energies = self.potential.network_energies(shares, species.view(M, -1)[0]).flatten()
-        return energies + self.potential.reference_energy(species)
 
 
 def _restore(arrays: dict, metadata: dict) -> ANNPotential:

@@ -20,7 +20,8 @@ from mlipbook.fast.graphs import Recorded
 from mlipbook.fast.networks import Native
 from mlipbook.fast.pairs import NativePairs, table_of
 from mlipbook.potentials import AgSe, LennardJones, Mixture, PairPotential, Repulsion, SoftCore
-from mlipbook.potentials.ann import ACTIVATIONS, MemberPerReplica
+from mlipbook.potentials.ann import ACTIVATIONS
+from mlipbook.potentials.per_replica import MemberPerReplica
 
 ELEMENTS = ("H", "O", "Na", "Si", "Ag", "Se")
 

@@ -22,7 +22,8 @@ from mlipbook.archive import made
 from mlipbook.dynamics import State, thermalize
 from mlipbook.fast.graphs import compiled
 from mlipbook.potentials import AgSe, EdgePotential, shortest_distances
-from mlipbook.potentials.ann import MemberPerReplica, load
+from mlipbook.potentials.ann import load
+from mlipbook.potentials.per_replica import MemberPerReplica
 from mlipbook.structures import Structures
 from mlipbook.studies.command import command
 from mlipbook.studies.conductivity.readings import MEMBERS
