@@ -82,9 +82,10 @@ def run(
     good, and only a new pool can take the lost jobs. A job that kills its process twice counts as failed.
     store: folder with one JSON file per finished job, known by the function and the job (`archive.identity`);
     jobs found there are not run again. The function is known by its name, without the module that it lies in,
-    and by what it closes over, functools.partial binds, or a callable object holds; or by `name` alone. One
-    that was changed under the same name needs a new store. Jobs and results are then of the types that ASE's
-    JSON knows: numbers, strings, lists, dicts, numpy arrays, ase.Atoms (tuples come back as lists).
+    and by what it closes over, its defaults, what functools.partial or a method binds, or a callable object
+    holds; or by `name` alone. One that was changed under the same name needs a new store. Jobs and results
+    are then of the types that ASE's JSON knows: numbers, strings, lists, dicts, numpy arrays, ase.Atoms
+    (tuples come back as lists).
 
     Raises CampaignError at the end if jobs failed, when all others are done and stored; ValueError if a job
     or the function cannot be named; InUse if another process uses the store.
@@ -139,24 +140,25 @@ def _elsewhere(
 ) -> Iterator[tuple[str, Any]]:
     """(key, result or Failure) as jobs finish; jobs lost with a broken pool go to a new one."""
     given = executor if isinstance(executor, Executor) else None
-    blamed: set[str] = set()
-    while todo:
+    waiting, suspects = dict(todo), list[str]()
+    while waiting or suspects:
+        alone = not waiting  # a suspect that breaks a pool of its own is the one to blame
+        batch = waiting or {(key := suspects.pop(0)): todo[key]}
         lost: dict[str, BaseException] = {}
         with nullcontext(given) if given else executor() as pool:  # type: ignore[operator]
-            for key, future in _completed(function, todo, pool):
+            for key, future in _completed(function, batch, pool):
                 error = CancelledError("cancelled") if future.cancelled() else future.exception()
                 if isinstance(error, BrokenExecutor):
                     lost[key] = error
                 else:
                     yield key, future.result() if error is None else _failure(todo[key], error)
-        # Jobs start in order, so the first of the lost was running: it goes last, behind the innocent.
-        waiting = [key for key in todo if key in lost]
-        suspect = waiting[:1]
-        hopeless = waiting if given else [key for key in suspect if key in blamed]
-        for key in hopeless:
-            yield key, _failure(todo[key], lost[key])
-        blamed.update(suspect)
-        todo = {key: todo[key] for key in waiting[1:] + suspect if key not in hopeless}
+        if given or alone:
+            yield from ((key, _failure(todo[key], error)) for key, error in lost.items())
+            lost = {}
+        # Jobs start in order, so the first of the lost was running: it comes last, behind the innocent.
+        again = [key for key in batch if key in lost]
+        suspects += again[:1]
+        waiting = {key: todo[key] for key in again[1:]}
 
 
 def _completed(

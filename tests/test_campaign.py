@@ -3,10 +3,12 @@
 import os
 import signal
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -107,7 +109,28 @@ def scaled(factor: float, job: float) -> float:
     return factor * job
 
 
-@pytest.mark.parametrize("make", [Scaled, scaled_by, partial(partial, scaled)])
+def scaled_by_default(factor: float):
+    def local(job: float, factor: float = factor) -> float:
+        return factor * job
+
+    return local
+
+
+def scaled_by_method(factor: float):
+    return Scaled(factor).__call__
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    factor: float
+
+    def __call__(self, job: float) -> float:
+        return self.factor * job
+
+
+@pytest.mark.parametrize(
+    "make", [Scaled, Slotted, scaled_by, scaled_by_default, scaled_by_method, partial(partial, scaled)]
+)
 def test_what_a_function_takes_along_belongs_to_the_key(tmp_path, make):
     factors = (1.0, np.nextafter(1.0, 2.0), 1.0)
     assert [campaign.run(make(x), [3e20], store=tmp_path)[0] for x in factors] == [3e20 * x for x in factors]
@@ -191,6 +214,32 @@ def test_job_that_always_kills_is_named_and_the_others_finish(tmp_path):
         campaign.run(kills_its_process, work, Processes, tmp_path / "store")
     assert [x for x in caught.value.results if isinstance(x, int)] == [0, 1, 2, 4, 5, 6, 7]
     assert caught.value.results[3].error.startswith("BrokenProcessPool")
+
+
+class Fragile(Executor):
+    """Job 1 breaks it, and takes along whoever is at work."""
+
+    def __init__(self) -> None:
+        self.running, self.broken = [], False
+
+    def submit(self, function, job):
+        if self.broken:
+            raise BrokenExecutor("dead")
+        future = Future()
+        self.running.append(future)
+        if job == 1:
+            self.broken = True
+            for each in self.running:
+                each.set_exception(BrokenExecutor("dead"))
+        else:
+            Timer(0.05, lambda: self.broken or future.set_result(function(job))).start()
+        return future
+
+
+def test_a_slow_job_is_not_blamed_for_another_that_kills_the_pool_again_and_again():
+    with pytest.raises(campaign.CampaignError, match="1 of 3 jobs failed") as caught:
+        campaign.run(partial(power, 2), [0, 1, 2], Fragile)
+    assert caught.value.results[::2] == [0, 4]
 
 
 def test_broken_pool_of_the_caller_is_reported_and_can_be_continued(tmp_path):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 from inspect import getclosurevars
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 from ase.io import jsonio
@@ -60,8 +60,7 @@ class Results:
         try:
             content = read_json(path)
             with reading(path):
-                result = jsonio.decode(json.dumps(content["result"]), always_array=False)
-                return [{"module": content.get("module", self.module), "result": result}]
+                return [{"module": content["module"], "result": decoded(content["result"])}]
         except (FileNotFoundError, Damaged):
             return []
 
@@ -70,7 +69,7 @@ class Results:
         content = {"function": self.name, "module": self.module, "job": job, "result": result}
         text = encoded(f"result {result!r:.200}", content)
         write_json(self.folder / f"{key}.json", json.loads(text))
-        return jsonio.decode(text, always_array=False)["result"]
+        return decoded(json.loads(text)["result"])
 
 
 def name_of(function: Any) -> str:
@@ -88,12 +87,25 @@ def module_of(function: Any) -> str:
 
 
 def taken_along(function: Any) -> Any:
-    """What a function has beside its name and its job: what it closes over, is bound to, or holds."""
+    """What a function has beside its name and its job: what it closes over, is bound to, has as defaults of
+    its arguments, or holds.
+    """
     if isinstance(function, partial):
         return [function.args, function.keywords, taken_along(function.func)]
-    if hasattr(function, "__qualname__"):
-        return getclosurevars(function).nonlocals if isinstance(function, FunctionType) else None
-    return vars(function)
+    if isinstance(function, MethodType):
+        return [function.__self__, taken_along(function.__func__)]
+    if isinstance(function, FunctionType):
+        closed, defaults = (
+            getclosurevars(function).nonlocals,
+            (function.__defaults__, function.__kwdefaults__),
+        )
+        return [closed, defaults] if any(defaults) else closed
+    return None if hasattr(function, "__qualname__") else getattr(function, "__dict__", function)
+
+
+def decoded(content: Any) -> Any:
+    """A job or a result, of what JSON has of it."""
+    return jsonio.decode(json.dumps(content), always_array=False)
 
 
 def encoded(what: str, value: Any) -> str:

@@ -106,6 +106,8 @@ def bless(notebook: Path, profile: str, reason: str) -> Path:
     got = notebooks.records(notebooks.read(source))
     entries = {name: content["records"].get(name, {}) for name in got}
     for name, item in got.items():
+        if entries[name].get("kind") == "statistic" and item["sem"] is None:
+            raise ValueError(f"{notebook.stem}: the statistic {name!r} was recorded without a standard error")
         entries[name] = _updated(entries[name], item, profile)
     blessed = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "profile": profile, "reason": reason}
     path = path_of(notebook)

@@ -37,7 +37,8 @@ class Store:
         """What is there, on the device of this state. ValueError if it is damaged, of another run, or more
         than up to step `end`.
         """
-        paths = sorted(self.folder.glob("part-*.npz")) if self.folder else []
+        found = self.folder.glob("part-*.npz") if self.folder else ()
+        paths = sorted(found, key=lambda path: (len(path.name), path.name))  # 100000 after 99999
         for number, path in enumerate(paths):
             if path.name != name_of(number):
                 missing = path.with_name(name_of(number))

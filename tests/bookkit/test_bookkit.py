@@ -422,6 +422,17 @@ def test_bless_writes_proposals_and_keeps_what_was_set_by_hand(chapter, tmp_path
     assert all(expected.powerless(name, entry, "colab") == [] for name, entry in content["records"].items())
 
 
+def test_bless_refuses_a_statistic_without_an_error_and_leaves_the_file(chapter, tmp_path, monkeypatch):
+    monkeypatch.setattr(notebooks, "BOOK", tmp_path)
+    path = expected.bless(chapter, "colab", "a first run")
+    before = path.read_text()
+    found = {name: item | {"sem": None} for name, item in notebooks.records(notebooks.read(chapter)).items()}
+    monkeypatch.setattr(notebooks, "records", lambda notebook: found)
+    with pytest.raises(ValueError, match="the statistic 'mean' was recorded without a standard error"):
+        expected.bless(chapter, "colab", "a second run")
+    assert path.read_text() == before
+
+
 def test_bless_needs_a_run_at_that_profile(chapter, tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks, "BOOK", tmp_path)
     monkeypatch.setattr(notebooks, "EXECUTED", tmp_path)

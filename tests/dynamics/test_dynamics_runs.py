@@ -376,6 +376,13 @@ def test_a_store_of_an_older_version_is_refused_in_words(tmp_path):
         stored_run(tmp_path)
 
 
+def test_parts_beyond_99999_come_last(tmp_path, monkeypatch):
+    monkeypatch.setattr("mlipbook.dynamics.store.name_of", lambda number: f"part-{number + 99998:05d}.npz")
+    stored_run(tmp_path)
+    assert (tmp_path / "part-100000.npz").exists()
+    identical(stored_run(tmp_path), stored_run(tmp_path / "another"))
+
+
 def test_missing_part_is_named(tmp_path):
     stored_run(tmp_path)
     (tmp_path / "part-00003.npz").unlink()

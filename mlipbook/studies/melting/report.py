@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.io import jsonio
 
 from mlipbook import archive, datasets
+from mlipbook.archive.jobs import decoded
 from mlipbook.averages import Value
 from mlipbook.potentials.ann import load
 from mlipbook.studies.command import Result, command
@@ -53,7 +53,7 @@ def stored(folder: Path) -> tuple[dict[Key, Ramps], dict[str, Plateaus], float]:
     held: dict[str, Plateaus] = {}
     seconds = 0.0
     for path in sorted((folder / "done").glob("*.json")):
-        done = jsonio.decode(path.read_text(), always_array=False)
+        done = decoded(archive.read_json(path))
         job, result = done["job"], done["result"]
         if "potential" in job and job["potential"] != present(job["model"]):  # older ones do not tell
             continue
