@@ -22,7 +22,6 @@ def species_pair(a: int, b: int) -> tuple[str, str]:
     """The symbols of two atomic numbers in alphabetical order, as `shortest` has them. Raises IndexError for
     numbers that no element has.
     """
-    """Symbols of two atomic numbers in alphabetical order, the key of tables of pairs: ("Ag", "Se")."""
     first, second = sorted((chemical_symbols[a], chemical_symbols[b]))
     return first, second
 

@@ -11,7 +11,6 @@ round. Stop rule: in new dynamics the members' spread stays within twice the err
 
 from __future__ import annotations
 
-import io
 import json
 import warnings
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from ase import Atoms
 from mlipbook import archive, datasets
 from mlipbook.accuracy import errors, predict
 from mlipbook.averages import mean
+from mlipbook.dynamics.trajectory import write_extxyz
 from mlipbook.potentials import CloserThanTrained
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.command import command
@@ -206,8 +206,6 @@ def next_round(
     rule = stop_rule(dynamics, float(errors(committee, parts["valid"]).rmse["force"].mean()))
     print(json.dumps(rule), len(picked), "picks")
     report = {"train": len(parts["train"]), "errors": found, "dynamics": dynamics, "stop rule": rule}
-    text = io.StringIO()
-    ase.io.write(text, picked, format="extxyz")
-    for suffix, content in (("xyz", text.getvalue()), ("json", json.dumps(report, indent=1))):
-        with archive.replacing(out.with_suffix(f".{suffix}")) as file:
-            file.write(content.encode())
+    write_extxyz(out.with_suffix(".xyz"), picked)
+    with archive.replacing(out.with_suffix(".json")) as file:
+        file.write(json.dumps(report, indent=1).encode())
