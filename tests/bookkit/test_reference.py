@@ -46,11 +46,11 @@ def test_a_public_name_says_its_units_and_what_it_raises(name):
 
 
 def test_a_docstring_without_unit_or_errors_is_found():
-    entry = ENTRIES["mb.heat.hnemd"]
-    node = reference.definition(ROOT / entry.source, "hnemd")
-    bare = replace(entry, doc="Drive the heat flux.")
-    assert unsaid(bare, node)[0] == "mb.heat.hnemd: a unit" and "that it raises" in unsaid(bare, node)[1]
-    assert unsaid(replace(entry, doc=""), node)[0] == "mb.heat.hnemd: a docstring"
+    entry = ENTRIES["mb.heat.green_kubo"]
+    node = reference.definition(ROOT / entry.source, "green_kubo")
+    bare = replace(entry, doc="Integrate the heat flux.")
+    assert unsaid(bare, node)[0] == "mb.heat.green_kubo: a unit" and "that it raises" in unsaid(bare, node)[1]
+    assert unsaid(replace(entry, doc=""), node)[0] == "mb.heat.green_kubo: a docstring"
 
 
 def test_signatures_are_as_written():
