@@ -20,6 +20,7 @@ from torch import Tensor
 from mlipbook import archive, neighbors
 from mlipbook.archive import made
 from mlipbook.dynamics import State, thermalize
+from mlipbook.dynamics.state import repeated
 from mlipbook.fast.graphs import compiled
 from mlipbook.potentials import AgSe, EdgePotential, shortest_distances
 from mlipbook.potentials.ann import load
@@ -67,13 +68,10 @@ def closest(frames: Sequence[Atoms]) -> float:
 
 def start(folder: Path, copies: int, seed: int, device: str, own: slice = slice(None)) -> State:
     """All starts, or some, as often as there are models, with new velocities."""
-    positions = torch.as_tensor(archive.load_arrays(folder / "starts.npz")["positions"][own]).repeat(
-        copies, 1, 1
-    )
-    one = Structures.from_ase(crystal())
-    cells = one.cells.expand(len(positions), 3, 3).contiguous()
-    structures = replace(one, positions=positions, cells=cells).to(device)
-    return thermalize(structures, TEMPERATURE, seed)
+    melts = torch.as_tensor(archive.load_arrays(folder / "starts.npz")["positions"][own])
+    all_alike = repeated(Structures.from_ase(crystal()), copies * len(melts))
+    structures = replace(all_alike, positions=melts.repeat(copies, 1, 1))
+    return thermalize(structures.to(device), TEMPERATURE, seed)
 
 
 @cache

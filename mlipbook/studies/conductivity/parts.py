@@ -17,10 +17,8 @@ def joined(parts: Sequence[Mapping[str, Any]], copies: int) -> dict[str, Any]:
     """
     for name in ("steps", "timestep"):
         if len(found := {float(x[name]) for x in parts}) > 1:
-            raise ValueError(
-                f"parts of one run differ in {name}: {sorted(found)}; delete those of an older one"
-            )
-    whole = {name: parts[0][name] for name in parts[0]}
+            raise ValueError(f"parts of a run differ in {name}: {sorted(found)}; delete the older ones")
+    whole = dict(parts[0])
     for name in AXES.keys() & whole.keys():
         each = [np.moveaxis(x[name], AXES[name], 0) for x in parts]
         models = [x.reshape(copies, -1, *x.shape[1:]) for x in each]

@@ -28,7 +28,7 @@ from mlipbook import archive, bookkit
 from mlipbook.archive import made
 from mlipbook.averages import Value
 from mlipbook.dynamics import State, thermalize
-from mlipbook.heat import Response, predicted_error, without_enthalpy
+from mlipbook.heat import Response, without_enthalpy
 from mlipbook.heat.green_kubo import correlation
 from mlipbook.lammps.drive import heat_field, thermostat
 from mlipbook.lammps.table import started
@@ -36,7 +36,7 @@ from mlipbook.potentials import AgSe
 from mlipbook.structures import Structures
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.conductivity.readings import Numbers, integrals, lag_of
-from mlipbook.studies.conductivity.report import columns_of, running_of
+from mlipbook.studies.conductivity.report import columns_of, predicted_errors, running_of
 from mlipbook.studies.conductivity.runs import (
     BLOCK,
     FIELD,
@@ -171,18 +171,15 @@ def fields_of(equilibrium: Any, folder: Path) -> Numbers:
     """Columns of what the fields of each group did, and the errors that equilibrium predicts."""
     responses = {group: response(names, folder) for group, names in GROUPS.items()}
     done = {group: x for group, x in responses.items() if x is not None}
-    times = [x.interval * x.temperature.numel() for x in done.values()]
     raw, _, fixed, *_ = values_of(equilibrium)
-    predicted = [
-        predicted_error(abs(float(x.field[0, 0])), raw if "raw" in group else fixed, x.volume, t)
-        for (group, x), t in zip(done.items(), times, strict=True)
-    ]
     return {
         "names": list(done),
         **columns_of(list(done.values())),
-        "predicted_error": predicted,
+        "predicted_error": predicted_errors(
+            list(done.values()), [raw if "raw" in group else fixed for group in done]
+        ),
         "replicas": [x.temperature.shape[1] for x in done.values()],
-        "time": [t / (1000 * ps) for t in times],
+        "time": [x.interval * x.temperature.numel() / (1000 * ps) for x in done.values()],
     }
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from mlipbook.dynamics import Langevin, State, thermalize
 from mlipbook.dynamics.state import repeated
 from mlipbook.potentials import AgSe
 from mlipbook.structures import Structures
+from mlipbook.studies.sodium import relabeled
 from mlipbook.units import fs, ps
 
 EDGE, TEMPERATURE, TIMESTEP = 4.993, 500.0, 3 * fs  # A, K; the paper's state
@@ -34,10 +35,8 @@ def equilibrated(
     start = repeated(Structures.from_ase(crystal(cells), device), replicas)
     state = thermalize(start, HOT, seed)
     for temperature, time in ((HOT, MELT), (TEMPERATURE, SETTLE)):
-        run = Langevin(potential, TIMESTEP, temperature).run(
-            state, round(time / TIMESTEP), every=50, progress=progress
-        )
-        state = run.state
+        melt = Langevin(potential, TIMESTEP, temperature)
+        state = melt.run(state, round(time / TIMESTEP), every=50, progress=progress).state
     return state
 
 
@@ -58,10 +57,8 @@ def label(atoms: Atoms) -> Atoms:
     atoms = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
     atoms.wrap()
     result = AgSe().evaluate(Structures.from_ase(atoms))
-    stress = result.stress[0].numpy()[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
-    found = {"energy": float(result.energy[0]), "forces": result.forces[0].numpy(), "stress": stress}
-    atoms.calc = SinglePointCalculator(atoms, **found)
-    return atoms
+    stress = full_3x3_to_voigt_6_stress(result.stress[0].numpy())
+    return relabeled(atoms, energy=float(result.energy[0]), forces=result.forces[0].numpy(), stress=stress)
 
 
 def split(replicas: list[list[Atoms]]) -> tuple[list[Atoms], list[Atoms], list[Atoms]]:

@@ -43,9 +43,8 @@ def assess(
     for trained, (on_new, on_old) in results.items():
         for name, unit in UNITS.items():
             for group, here in groups.items():
-                records[f"{group}, {trained} new frames: {name}"] = (mean(on_new[name][here]) ** 0.5).record(
-                    unit
-                )
+                rms = mean(on_new[name][here]) ** 0.5
+                records[f"{group}, {trained} new frames: {name}"] = rms.record(unit)
             records[f"old test, {trained} new frames: {name}"] = (mean(on_old[name]) ** 0.5).record(unit)
     ratio = np.sqrt(results["without"][0]["force"]) * meV / force_spread(base, new)
     for group, here in groups.items():

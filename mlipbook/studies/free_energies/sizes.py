@@ -16,7 +16,6 @@ from math import lgamma, log
 from pathlib import Path
 from typing import Any
 
-from ase.build import bulk
 from ase.data import atomic_masses
 
 from mlipbook import free_energy as fe
@@ -27,6 +26,7 @@ from mlipbook.potentials.ann import ANNPotential, load
 from mlipbook.structures import Structures
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.melting.teacher import each_member
+from mlipbook.studies.table1 import boxes
 from mlipbook.units import fs, kB, meV
 
 TEMPERATURE = 350.0  # K
@@ -48,8 +48,7 @@ def sodium() -> ANNPotential:
 
 def crystal(cells: int, volume: float) -> Structures:
     """2 cells^3 atoms on their sites; volume in A^3 per atom."""
-    cube = bulk("Na", "bcc", a=(2 * volume) ** (1 / 3), cubic=True)
-    return Structures.from_ase(cube * (cells, cells, cells))
+    return Structures.from_ase(boxes.crystal(2 * cells**3, volume))
 
 
 @cache
@@ -87,7 +86,6 @@ def mistakes(n_atoms: int) -> dict[str, float]:
 
 def records(solid: FreeEnergy, liquid: FreeEnergy) -> dict[str, dict[str, Any]]:
     """What chapter 8 records of both phases, meV per atom; n: of the window with the fewest samples."""
-
     values = {}
     for phase, result in (("solid", solid), ("liquid", liquid)):
         fewest = round(min(w.independent for w in result.windows))

@@ -12,7 +12,6 @@ whose expansion in y is the virial series. `free_energy.soft_core_excess` integr
 
 from __future__ import annotations
 
-from pathlib import Path as Folder
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,6 @@ CUTOFF = 8.0  # A, 2.24 sigma
 TIMESTEP, FRICTION_TIME = 3 * fs, 500 * fs  # friction is weak: dilute atoms have far to go
 EQUILIBRATION = 2000  # steps
 DILUTE = 0.5  # y up to which random places are found
-OUT = Folder(__file__).parents[2] / "data" / "soft-core.json"
 
 
 def temperature_of(y: float, density: float = DENSITY, mu: float = MU, sigma: float = SIGMA) -> float:

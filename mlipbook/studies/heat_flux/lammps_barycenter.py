@@ -25,7 +25,6 @@ from mlipbook.lammps.table import instance
 from mlipbook.studies.command import Result, command
 from mlipbook.units import kB, ps
 
-ROOT = Path(__file__).parents[3]
 TEMPERATURE, NOISE, STEP = 900.0, 0.25, 1e-4  # K, A, ps
 STRESSES = ("stress/atom", "centroid/stress/atom")  # of six and of nine numbers per atom
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import sqrt
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,7 +33,6 @@ TEMPERATURE, DENSITY, CUTOFF = 0.722 * EPSILON / kB, 0.8442 / SIGMA**3, 2.5 * SI
 TIMESTEP = 0.005 * TAU
 SHARE = 2.0  # of the energy of a pair of unlike colors goes to the blue atom, -1 to the other
 BLUE, OTHER = 36, 18  # written as atomic numbers; masses stay argon's
-ROOT = Path(__file__).parents[3]
 
 
 def argon() -> EdgePotential:

@@ -36,12 +36,7 @@ def bare(state: State, step: int) -> State:
 
 def save_state(path: Path, state: State, metadata: dict[str, Any], **arrays: Any) -> None:
     """A state, with its result if it has one, and other arrays."""
-    result = state.result
-    totals = (
-        {}
-        if result is None
-        else {"energies": result.energies, "forces": result.forces, "virials": result.virials}
-    )
+    totals = ("energies", "forces", "virials") if state.result else ()
     arrays = {
         **arrays,
         "positions": state.structures.positions,
@@ -49,7 +44,7 @@ def save_state(path: Path, state: State, metadata: dict[str, Any], **arrays: Any
         "species": state.structures.species,
         "momenta": state.momenta,
         **{f"extended.{name}": value for name, value in state.extended.items()},
-        **{f"result.{name}": getattr(result, name) for name in totals},
+        **{f"result.{name}": getattr(state.result, name) for name in totals},
     }
     metadata |= {"kind": KIND, "version": VERSION, "step": state.step, "free": state.degrees_of_freedom}
     archive.save(path, arrays, metadata)

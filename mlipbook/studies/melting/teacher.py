@@ -39,9 +39,8 @@ def labeled(teacher: ANNPotential, frames: Sequence[Atoms]) -> list[Atoms]:
     """Copies of frames with the teacher's energy, forces and static stress as labels."""
     copies = []
     for atoms, found in zip(frames, predict(teacher, frames), strict=True):
-        energy = float(found["energy"][0])
-        labels = {"energy": energy, "free_energy": energy, "forces": found["forces"][0]}
-        copies.append(relabeled(atoms, **labels, stress=found["stress"][0]))
+        labels = {name: x[0] for name, x in found.items()} | {"energy": float(found["energy"][0])}
+        copies.append(relabeled(atoms, **labels, free_energy=labels["energy"]))
     return copies
 
 
@@ -108,9 +107,10 @@ def errors_by_phase(potential: ANNPotential, frames: Sequence[Atoms]) -> Errors:
     )
 
 
-def means_and_errors(
-    errors: dict[str, np.ndarray],
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+ByPhase = dict[str, np.ndarray]
+
+
+def means_and_errors(errors: ByPhase) -> tuple[ByPhase, ByPhase]:
     """Means over frames and their standard errors, phase -> (members,), from phase -> (members, frames)."""
     return (
         {phase: x.mean(1) for phase, x in errors.items()},

@@ -179,9 +179,8 @@ def records(found: Comparison) -> dict[str, dict]:
         out[f"{q} error, EF minus EFP"] = mean(difference).record(UNITS[q])
     for phase in ("solid", "liquid"):
         here = [atoms.info["phase"] == phase for atoms in found.frames]
-        out[f"pressure bias, EF, {phase}"] = mean(full[plain["EF"]]["pressure"][:, here].mean(1)).record(
-            "GPa"
-        )
+        bias = full[plain["EF"]]["pressure"][:, here].mean(1)
+        out[f"pressure bias, EF, {phase}"] = mean(bias).record("GPa")
     for short in plain:
         for q in ("force", "stress"):
             heavy = rmse(full[f"{short}, p_U = 100"][q])

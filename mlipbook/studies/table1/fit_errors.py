@@ -7,7 +7,7 @@ python -m mlipbook study table1.fit_errors weights
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from mlipbook.studies.k_points.equations import (
     least_squares,
     solve,
 )
+from mlipbook.studies.k_points.labels import shift
 from mlipbook.studies.sodium import Weights, by_part
 from mlipbook.studies.stress.training import by_kind, held_out, train_kinds
 from mlipbook.studies.table1.potentials import POTENTIALS, SETTINGS, WEIGHTS, Labels, bundled, frames_of
@@ -49,15 +50,8 @@ class Comparison:
     def phase_shift(self) -> tuple[np.ndarray, float]:
         """Mean energy error of liquids less that of solids, (members,) meV/atom, and the standard error over
         frames that all members share: what it does to F_liq - F_sol, to first order."""
-        e = self.errors["energy"]
-        return e[:, ~self.solid].mean(1) - e[:, self.solid].mean(1), liquid_less_solid(
-            e.mean(0), self.solid
-        ).error
-
-
-def liquid_less_solid(x: np.ndarray, solid: np.ndarray) -> Value:
-    """Of means over frames; n: all of them."""
-    return replace(mean(x[~solid]) - mean(x[solid]), n=len(x))
+        e, solid = self.errors["energy"], self.solid
+        return e[:, ~solid].mean(1) - e[:, solid].mean(1), shift(e.mean(0), solid).error
 
 
 def tested(potential: ANNPotential, frames: Sequence[Atoms]) -> Comparison:
@@ -87,17 +81,14 @@ def correction_records(labels: Labels, pair: tuple[str, str]) -> dict[str, dict]
     potential, prepared = blank(frames)
     found = equations(potential, frames, prepared)
     solid = np.array([atoms.info["phase"] == "solid" for atoms in frames])
-    columns = {
-        "as they are": found.errors(np.zeros(found.X.shape[-1])),
-        "left out": left_out(found),
-    }
+    columns = {"as they are": found.errors(np.zeros(found.X.shape[-1])), "left out": left_out(found)}
     out = {}
     for kind, errors in columns.items():
         for name, unit in UNITS.items():
             out[f"{many} minus {few}, {kind}: {name}"] = (mean(errors[name] ** 2) ** 0.5).record(unit)
         title = f"{many} minus {few}, {kind}: energy, liquid minus solid"
         sign = -1 if kind == "as they are" else 1  # errors are predicted minus labeled
-        out[title] = (sign * liquid_less_solid(errors["energy"], solid)).record("meV/atom")
+        out[title] = (sign * shift(errors["energy"], solid)).record("meV/atom")
     return out
 
 
@@ -124,11 +115,9 @@ def records(setting: str, frames: Sequence[Atoms], found: Comparison) -> dict[st
         out[f"{setting}: {name} error"] = mean(each).record(unit)
     shifts, sem = found.phase_shift()
     n = len(found.solid)
-    for m, value in enumerate(shifts):
-        out[f"{setting}, seed {m}: energy error, liquid minus solid"] = Value(value, sem, n).record(
-            "meV/atom"
-        )
-    out[f"{setting}: energy error, liquid minus solid"] = Value(shifts.mean(), sem, n).record("meV/atom")
+    titles = {setting: shifts.mean()} | {f"{setting}, seed {m}": x for m, x in enumerate(shifts)}
+    for title, x in titles.items():
+        out[f"{title}: energy error, liquid minus solid"] = Value(x, sem, n).record("meV/atom")
     return out
 
 
@@ -156,9 +145,9 @@ def weights(epochs: int = 80, members: int = 2) -> Result:
     found = tested(potential, frames)
     shifts, sem = found.phase_shift()
     out = {}
-    for kind, shift in by_kind(shifts, COMPARED).items():
+    for kind, x in by_kind(shifts, COMPARED).items():
         title = f"{kind}: energy error, liquid minus solid"
-        out[title] = Value(shift.mean(), sem, len(found.solid)).record("meV/atom")
+        out[title] = Value(x.mean(), sem, len(found.solid)).record("meV/atom")
     for name, unit in UNITS.items():
         rms = np.sqrt((found.errors[name] ** 2).mean(1))
         for kind, each in by_kind(rms, COMPARED).items():
