@@ -18,8 +18,6 @@ the cluster, and may be killed and started again:
 dask starts the tasks of a dead worker again on another one, by default up to three times.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 import traceback

@@ -6,8 +6,6 @@ Each check raises TypeError for what is no such thing at all, ValueError for a v
 message has the argument's name, what was given, and what to give instead.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection, Iterable
 from math import inf, isfinite

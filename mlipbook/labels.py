@@ -6,8 +6,6 @@
 A run that was killed continues from its store; one structure that fails does not stop the others.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -3,8 +3,6 @@
 No pickle: a file from a stranger is data, never code.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import zipfile

@@ -1,7 +1,5 @@
 """What values consist of, kind by kind: a name of the kind, and bytes or parts (see `archive.identity`)."""
 
-from __future__ import annotations
-
 import dis
 import sys
 import sysconfig

@@ -1,7 +1,5 @@
 """JSON files that carry their own checksum: results, finished jobs."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

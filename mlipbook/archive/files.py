@@ -1,7 +1,5 @@
 """Files that appear whole or not at all, and the one error for those that are not what was written."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

@@ -13,8 +13,6 @@ close over, their defaults, and the globals that they read. Other objects are th
 would take. A value may say itself what it is known by, in `identified_by()`. What cannot be known is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Results of a function's jobs in a folder, a JSON file each, known by the function and the job."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """One process at a time on a store: a lock that says who holds it and dies with its holder."""
 
-from __future__ import annotations
-
 import os
 import platform
 import time

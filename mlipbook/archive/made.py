@@ -1,7 +1,5 @@
 """Files that are made once: whether one is there, and of what."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from pathlib import Path

@@ -4,8 +4,6 @@ Where a replica leaves its limits it starts again from its own start, so that th
 potential the kernels that were compiled for it); what it showed and will show is not to be used.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Momenta: where they come from, the noise that acts on them, and which of them there are."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

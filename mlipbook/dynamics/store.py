@@ -4,8 +4,6 @@ Each file holds what was observed in its chunk and the state at its end, appears
 complete, and is never changed: the last one is the checkpoint.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

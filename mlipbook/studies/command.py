@@ -5,8 +5,6 @@ docstring of a function is its help: the first sentence says what it does, "name
 Arguments before a "/" go without their name. A module with one command needs no word for it.
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 import re

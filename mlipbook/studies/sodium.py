@@ -1,7 +1,5 @@
 """What the studies of sodium share: the bundled labels, their parts, and potentials trained on them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

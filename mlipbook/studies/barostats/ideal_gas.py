@@ -12,8 +12,6 @@ N_f = 3N - 3; kT = P = 1 here.
     python -m mlipbook study barostats.ideal_gas
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import lgamma
 from types import SimpleNamespace

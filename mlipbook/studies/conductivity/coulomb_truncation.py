@@ -1,7 +1,5 @@
 """What the damped and shifted Coulomb interaction of the alpha-Ag2Se model leaves out of Ewald's sum."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

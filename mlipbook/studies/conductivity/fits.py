@@ -3,8 +3,6 @@
 python -m mlipbook study conductivity.fits --folder F
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache

@@ -1,7 +1,5 @@
 """A run of many replicas of several models, done in parts: each part has some replicas of every model."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

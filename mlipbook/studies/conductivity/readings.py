@@ -5,8 +5,6 @@ energies: each species' mean atomic energy shifted to the reference's. Gauge fix
 silver taken off. At zero mass current: L_qq - L_q1^2/L_11, the same in every gauge.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The records of results/full/conductivity.json: means over fits of a kind, with standard errors."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from mlipbook.averages import Value

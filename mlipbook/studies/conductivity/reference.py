@@ -12,8 +12,6 @@ equilibrium come first: they tell the gauge of those under a field. The second m
 results/full/reference-hnemd.json.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 from math import nan

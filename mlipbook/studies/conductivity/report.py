@@ -3,8 +3,6 @@
 python -m mlipbook study conductivity.report --folder F
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

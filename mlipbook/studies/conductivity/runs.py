@@ -18,8 +18,6 @@ some replicas of each model after the others, for a CPU and for runs that may be
 all replicas fit in one batch.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

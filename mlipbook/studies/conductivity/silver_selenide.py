@@ -4,8 +4,6 @@ The silver sublattice is a liquid: starts are crystals whose silver was melted i
 replica. Labels are exact, so that the errors of a fit are the fit's own.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress

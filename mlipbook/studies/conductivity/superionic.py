@@ -10,8 +10,6 @@ out of the full sum of Ewald.
 Trajectories are kept in the folder: the same command goes on where it stopped.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any

@@ -9,8 +9,6 @@ round. Stop rule: in new dynamics the members' spread stays within twice the err
     python -m mlipbook study exploration.active_learning 2 picks.xyz --labeled FOLDER
 """
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Sequence

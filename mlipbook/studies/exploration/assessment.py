@@ -3,8 +3,6 @@
 python -m mlipbook study exploration.assessment
 """
 
-from __future__ import annotations
-
 import numpy as np
 from ase import Atoms
 

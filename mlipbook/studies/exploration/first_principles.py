@@ -10,8 +10,6 @@ drift that extrapolated orbitals bring, within the friction time.
 A trajectory goes on where it stopped; `judge` writes results/full/first-principles-md.json.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from math import nan

@@ -3,8 +3,6 @@
 It runs ASE's integrators (Martyna, Tobias, Klein: Nose-Hoover chains on atoms and volume).
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import numpy as np

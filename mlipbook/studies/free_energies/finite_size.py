@@ -13,8 +13,6 @@ in an open part of an infinite melt N fluctuates by N S(0), a freedom that a cel
     python -m mlipbook study free_energies.finite_size
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import log, pi
 from pathlib import Path

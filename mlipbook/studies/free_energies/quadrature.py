@@ -8,8 +8,6 @@ y = y_1 lambda^(3/n), so that
 k = 1 - 3/n gives p = 1, and dF/du is as smooth as the equation of state.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 from math import sqrt

@@ -6,8 +6,6 @@ per atom changes little with the size of the cell; `mistakes` says what forgetti
     python -m mlipbook study free_energies.sizes --store FOLDER
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import replace

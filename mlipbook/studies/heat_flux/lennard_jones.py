@@ -10,8 +10,6 @@ Trajectories are kept in the folder: the same command goes on where it stopped. 
 results in the units of Lennard-Jones.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path

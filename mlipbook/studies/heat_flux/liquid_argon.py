@@ -6,8 +6,6 @@ then be divided unequally between blue and other atoms, or be shifted by their c
     python -m mlipbook study heat_flux.liquid_argon --store argon
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import sqrt

@@ -6,8 +6,6 @@
     python -m mlipbook study k_points.correction
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

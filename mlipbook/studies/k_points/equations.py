@@ -6,8 +6,6 @@ The correction is linear in the normalized descriptor: 23 numbers for sodium, fo
 terms of Eq. 3 with a ridge that leave-one-out chooses, so that a handful of frames determines it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

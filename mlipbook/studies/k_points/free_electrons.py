@@ -4,8 +4,6 @@ A mesh of k points in a box of edge L sees the states k = 2 pi (m + shift)/(n L)
 lengths in angstrom, pressures in eV/A^3; Fermi-Dirac occupations of width kT, two electrons a state.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, pi

@@ -7,8 +7,6 @@ liquid can be compared, and for all.
     python -m mlipbook study k_points.labels
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 

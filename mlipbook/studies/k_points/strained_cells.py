@@ -8,8 +8,6 @@ atoms.
     python -m mlipbook study k_points.strained_cells
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from math import ceil
 

@@ -5,8 +5,6 @@ branch have the same temperatures (branch, sample). Homogeneous melting is a mat
 one ramp says little, and every score here is a mean over replicas with its standard error.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.special import log_ndtr
 

@@ -13,8 +13,6 @@ drifts. Every call is a label, and all are kept.
 results/full/first-principles-ramps/NAME: see `first_principles_files`.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace

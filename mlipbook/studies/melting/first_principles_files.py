@@ -1,7 +1,5 @@
 """Files of a run of `first_principles`: checkpoint.npz, and part-0000.npz, ... with PART steps each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import sha256

@@ -3,8 +3,6 @@
 Checks compare outer time steps: the longest whose invariant stays level in NVE and NPT is that of the ramps.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -4,8 +4,6 @@
 second half liquids. `melting.runs` says which potentials run what.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Means over students have the error over seeds; where they are compared with the 
 error, which is common to all, is in it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any

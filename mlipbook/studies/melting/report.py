@@ -7,8 +7,6 @@
 G: folder of the same study with students that were not taught hot liquids.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path

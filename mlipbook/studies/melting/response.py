@@ -4,8 +4,6 @@ The causal law: a model whose pressure is too high by eps_P behaves like the tea
 of -eps_P. The teacher's ramps under pressure tell what that does to volumes and melting.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

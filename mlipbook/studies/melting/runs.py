@@ -12,8 +12,6 @@ themselves hold plateaus.
 Both go on where they stopped. `melting.report` makes results/full/hysteresis.json and .npz of it.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 `comparison` has the scores as functions of arrays; here they are applied to the Ramps of `melting.ramps`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

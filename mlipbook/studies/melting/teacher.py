@@ -6,8 +6,6 @@ between it and potentials of the usual size, trained on snapshots of its dynamic
 students alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any

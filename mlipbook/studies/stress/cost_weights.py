@@ -6,8 +6,6 @@ A map of many weights, several members at each, is then a single fit.
     python -m mlipbook study stress.cost_weights --device cuda --out results/full/cost-weights.json
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from itertools import product

@@ -1,7 +1,5 @@
 """Pressure against volume of labeled frames and of models: what a bias of the pressure does to the volume."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ Network m of every kind starts from the same weights and sees the same batches, 
 seed by seed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

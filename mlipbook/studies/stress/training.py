@@ -5,8 +5,6 @@ Kinds of fit are compared seed by seed (see `kinds`), on many frames, on few, an
     python -m mlipbook study stress.training --device cuda --out results/full/ef-efp.json
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Boxes of crystalline and of liquid sodium at a given volume, for free energies to start from."""
 
-from __future__ import annotations
-
 from ase import Atoms
 from ase.build import bulk
 

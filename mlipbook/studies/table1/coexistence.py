@@ -10,8 +10,6 @@ makes finished runs longer. `table1.coexistence_report` makes results/full/coexi
     python -m mlipbook study table1.coexistence --folder F --steps 25000
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -9,8 +9,6 @@ the pieces is an honest error, which the autocorrelation of such short runs woul
     python -m mlipbook study table1.coexistence_report --folder F --out results/full/coexistence.json
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """F_liq - F_sol of the four labelings from the jobs of `runs`: one level for all, and shifts from it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from math import hypot

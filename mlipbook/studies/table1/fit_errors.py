@@ -4,8 +4,6 @@ python -m mlipbook study table1.fit_errors errors
 python -m mlipbook study table1.fit_errors weights
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan

@@ -1,7 +1,5 @@
 """Jobs of Table 1: which there are, where results lie, and whether they are of the present potentials."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 from itertools import product

@@ -16,8 +16,6 @@ corrections of `table1.potentials` stand for labels.
 The frames of the second line are in results/full/perturbation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -13,8 +13,6 @@ one. One committee for each setting; its members differ in their first weights o
     python -m mlipbook study table1.potentials --folder results/full/table1-potentials
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args

@@ -1,7 +1,5 @@
 """What the jobs of `table1.runs` found, as numbers with errors: `table1.report` makes its tables of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import hypot
 from pathlib import Path

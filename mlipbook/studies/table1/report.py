@@ -13,8 +13,6 @@ with the paper carry, besides, the error of the fits, which all seeds share.
     python -m mlipbook study table1.report --folder F --out results/full/delta-f.json
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import pairwise, product
 from pathlib import Path

@@ -12,8 +12,6 @@ jobs of several machines are merged by copying files. `table1.report` makes resu
 Both go on where they stopped. The volume is measured with 128 atoms and used for 1,024 as well.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
