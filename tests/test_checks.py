@@ -275,3 +275,21 @@ def test_what_would_not_end_ends_with_words(name):
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert re.search(f"ValueError: .*{name}", ended.stderr.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("value", ["sodium.npz", LennardJones, None, ARGON])
+def test_what_is_no_potential_is_refused_wherever_one_is_asked_for(value):
+    for ask in (
+        mb.Calculator,
+        mb.fast,
+        lambda x: mb.errors(x, [ARGON]),
+        lambda x: NVE(x, fs).run(state(), 2, progress=False),
+        lambda x: heat.flux(x, mb.Structures.from_ase(ARGON), state().velocities),
+    ):
+        with pytest.raises(TypeError, match="give a potential, such as mb.load"):
+            ask(value)
+
+
+def test_a_run_of_atoms_instead_of_a_state_is_refused():
+    with pytest.raises(TypeError, match="state .*: give a State, as thermalize or State.from_ase make it"):
+        NVE(LJ, fs).run(ARGON, 2)

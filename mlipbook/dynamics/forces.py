@@ -23,7 +23,8 @@ class CommitteeMean(Wrapper):
 
     def renew(self) -> None:
         """Forget the lists, and what was recorded."""
-        self.lists, self.fast = VerletLists(self.potential.cutoff), fast(self.potential)
+        self.fast = fast(self.potential)
+        self.lists = VerletLists(self.potential.cutoff)
 
     def __call__(self, structures: Structures) -> Evaluation:
         return self.evaluate(structures, "II", self.lists(structures))

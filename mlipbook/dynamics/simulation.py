@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mlipbook import archive
-from mlipbook.checks import positive, refusal, whole
+from mlipbook.checks import of_type, positive, refusal, whole
 from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.dynamics.host import Number, Numbers, on_host, per_replica
 from mlipbook.dynamics.limits import Limits, Target, Unstable, Watch, advice
@@ -91,11 +91,11 @@ class Simulation:
 
         observe: functions of the State, each giving a tensor (B, ...), called after every `every` steps, or
         in intervals of its own, as an `Every`; the invariant (eV) is always there. frames: steps between
-        frames that are kept. store: folder for the parts of the trajectory, written every `chunk` steps; the
-        same call goes on after the last of them, on a CPU bit for bit as if it had not been interrupted. A
-        committee drives by its mean.
-        Raises Unstable if a run leaves its limits, ValueError for arguments that do not fit and for a store
-        of another run, OSError for a store that cannot be written, InUse for one that another process uses.
+        frames that are kept. store: folder of the trajectory's parts, written every `chunk` steps; the same
+        call goes on after the last one, on a CPU bit for bit as if not interrupted; limits may be others
+        then, and hold for the steps to come. A committee drives by its mean.
+        Raises Unstable beyond the limits, ValueError for arguments that do not fit and a store of another
+        run, OSError for a store that cannot be written, InUse for one that another process uses.
         """
         steps, every, chunk = whole(steps, "steps"), whole(every, "every"), whole(chunk, "chunk")
         frames = None if frames is None else whole(frames, "frames")
@@ -144,6 +144,7 @@ class Simulation:
 
         Raises ValueError for a temperature that is not positive.
         """
+        of_type(state, "state", State, "a State, as thermalize or State.from_ase make it")
 
         def target(schedule: Numbers | Ramp, name: str, unit: float = 1.0) -> Target:
             if not isinstance(schedule, Ramp):

@@ -9,6 +9,7 @@ from typing import cast
 
 import torch
 
+from mlipbook.checks import refusal
 from mlipbook.fast.graphs import Recorded
 from mlipbook.fast.networks import Native
 from mlipbook.fast.pairs import NativePairs
@@ -23,8 +24,11 @@ def fast(potential: Potential, off: bool = False) -> Potential:
     In C for structures on a CPU (ANN potentials, pair potentials, and wrappers around them), as a CUDA graph
     for those on a GPU. Where there is none, or no C compiler, it is the potential itself; why is written once
     on stderr (logger "mlipbook"). Weights that change in the potential change in its form, too. off: the
-    potential itself, always; MLIPBOOK_FAST=off in the environment does so everywhere. Raises nothing.
+    potential itself, always; MLIPBOOK_FAST=off in the environment does so everywhere. Raises TypeError for
+    what is no potential.
     """
+    if isinstance(potential, type) or not hasattr(potential, "evaluate"):
+        raise refusal(potential, "potential", "a potential, such as mb.load(path)", error=TypeError)
     if off or os.environ.get("MLIPBOOK_FAST") == "off" or isinstance(potential, Recorded):
         return potential
     form = in_c(potential)

@@ -110,10 +110,11 @@ def hnemd(
     (B, 3). color: an element whose current is driven instead, the field then in eV/A. thermostat_time of the
     single Nose-Hoover thermostat, settle (left out of the averages), timestep: internal units. The gauge is
     that of the potential (`Shifted`). store: as in Simulation.run; the same call goes on after a kill.
-    Raises ValueError for a field of zero or of another shape, for a state whose total momentum is not zero,
-    and for what Simulation.run refuses.
+    Raises ValueError for a field of zero or of another shape, for a state whose total momentum is not zero or
+    whose temperature is another one, and for what Simulation.run refuses.
     """
     fields = fields_of(field, state)
+    refuse_other_temperature(state, positive(temperature, "temperature", "in K"))
     if color is not None:
         element(color, "color", among=state.structures.symbols)
     simulation = under_field(potential, fields, temperature, timestep, definition, color, thermostat_time)
@@ -173,6 +174,7 @@ def fields_of(field: float | Sequence[float] | Tensor, state: State) -> Tensor:
         raise ValueError(
             f"pbc {state.structures.pbc}: a conductivity is of a cell periodic in all directions"
         )
+    state.structures.refuse_fixed("a field acts on a cell that is free to flow; remove the constraint")
     drift = float(state.momenta.sum(1).abs().max())
     if drift > 1e-6:
         raise ValueError(
@@ -189,6 +191,18 @@ def fields_of(field: float | Sequence[float] | Tensor, state: State) -> Tensor:
             "not zero, is needed"
         )
     return given.expand(len(state), 3)
+
+
+def refuse_other_temperature(state: State, temperature: float) -> None:
+    """Raise ValueError if the replicas are, on average, less than half or more than twice as hot (five of its
+    standard deviations allowed): a lattice without heat never becomes what was meant.
+    """
+    noise = 1 + 5 * (2 / (len(state) * state.degrees_of_freedom)) ** 0.5
+    found = float(state.temperature.mean())
+    if not 0.5 / noise <= found / temperature <= 2 * noise:
+        raise ValueError(
+            f"the state has {found:.1f} K, the run {temperature:g} K: start from dynamics at this temperature"
+        )
 
 
 def flux_of(state: State) -> Tensor:

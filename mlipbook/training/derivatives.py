@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
+from ase.geometry import find_mic
 from torch import Tensor
 
 from mlipbook import neighbors
@@ -21,6 +22,7 @@ from mlipbook.potentials.ann import ANNPotential
 from mlipbook.potentials.contract import Distances
 from mlipbook.structures import Structures, has_stress
 
+SAME = 1e-5  # A: positions that files round
 VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))  # xx, yy, zz, yz, xz, xy
 
 
@@ -107,9 +109,12 @@ def labels_of(atoms: Atoms) -> tuple[Tensor, Tensor, Tensor]:
     """Labels U () eV, F (N, 3) eV/A, W = -volume * stress (6,) eV of a frame; NaN where there is none.
 
     Reads the results of the frame's calculator, the free energy before the energy; a stress where there is
-    one (`structures.has_stress`). Raises ValueError for labels that are not finite or have a wrong shape.
+    one (`structures.has_stress`). Raises ValueError for labels that are not finite or have a wrong shape, and
+    for those of another structure.
     """
     found = atoms.calc.results if atoms.calc is not None else {}
+    if found:
+        refuse_labels_of_another(atoms)
     energy = found.get("free_energy", found.get("energy"))
     W = -atoms.cell.volume * np.asarray(found["stress"]) if "stress" in found and has_stress(atoms) else None
     shapes = {"energy": (energy, ()), "forces": (found.get("forces"), (len(atoms), 3)), "stress": (W, (6,))}
@@ -124,6 +129,23 @@ def labels_of(atoms: Atoms) -> tuple[Tensor, Tensor, Tensor]:
                 raise ValueError(f"{key} holds NaN or infinity; remove the label or the frame")
         labels.append(label)
     return labels[0], labels[1], labels[2]
+
+
+def refuse_labels_of_another(atoms: Atoms) -> None:
+    """Raise ValueError if the calculator's results are of other atoms, another cell or other positions."""
+    labeled = getattr(atoms.calc, "atoms", None)  # calculators outside of ASE need not keep it
+    if labeled is None:
+        return
+    same = np.array_equal(labeled.numbers, atoms.numbers) and np.array_equal(labeled.pbc, atoms.pbc)
+    same = same and np.allclose(labeled.cell.array, atoms.cell.array, rtol=0, atol=SAME)
+    if same:
+        moves, _ = find_mic(atoms.positions - labeled.positions, atoms.cell, atoms.pbc)  # wrapped or not
+        same = bool(np.abs(moves).max() < SAME)
+    if not same:
+        raise ValueError(
+            "the labels are of another structure: atoms, cell or positions changed since they were computed; "
+            "label this one, or give a SinglePointCalculator of its own"
+        )
 
 
 def collate(potential: ANNPotential, prepared: Sequence[Prepared]) -> Batch:

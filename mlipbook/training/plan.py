@@ -49,6 +49,6 @@ class Plan:
         settings = {**{name: getattr(self, name) for name in names}, "reference_energies": reference_energies}
         weights = self.weights()
         return {
-            "cost": archive.described(weights, f"{weights[0]} to {weights[-1]}"),
             **{name: archive.described(value) for name, value in settings.items()},
+            "cost": archive.described(weights, f"{weights[0]} to {weights[-1]}"),  # at so many epochs
         }

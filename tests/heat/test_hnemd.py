@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.constraints import FixAtoms
 from conftest import ann, crystal
 
 import mlipbook as mb
@@ -400,6 +401,13 @@ def test_runs_that_cannot_be_are_refused():
     moving = replace(state, momenta=state.momenta + 1.0)
     with pytest.raises(ValueError, match="total momentum"):
         short(moving)
+    for temperature in (0.0, 100.0, 4000.0):
+        with pytest.raises(ValueError, match="the state has .* K, the run 500 K"):
+            short(thermalize(mb.Structures.from_ase(rattled()), temperature))
+    tied = rattled()
+    tied.set_constraint(FixAtoms([0]))
+    with pytest.raises(ValueError, match="1 atoms are fixed: .* remove the constraint"):
+        short(thermalize(tied, 500.0))
     with pytest.raises(ValueError, match="nothing is left to average"):
         heat.hnemd(AgSe(), state, 0.02, 500.0, 30, 2 * fs, progress=False)
 

@@ -499,6 +499,31 @@ def test_labels_that_are_not_finite_are_refused(argon, label):
         fit(argon_potential(), (train, argon[1]))
 
 
+@pytest.mark.parametrize("change", ["positions", "cell", "numbers", "pbc"])
+def test_labels_of_another_structure_are_refused(argon, change):
+    train = [with_labels(f, **f.calc.results) for f in argon[0]]
+    stale = train[3]
+    if change == "positions":
+        stale.positions[2, 1] += 0.01
+    elif change == "cell":
+        stale.set_cell(stale.cell.array * 1.01)
+    elif change == "numbers":
+        stale.numbers[:2], stale.calc.atoms.numbers[:2] = 18, 10
+    else:
+        stale.pbc = (True, True, False)
+    with pytest.raises(ValueError, match=r"train frame 3 .*the labels are of another structure"):
+        fit(argon_potential(), (train, argon[1]), epochs=1)
+    with pytest.raises(ValueError, match="the labels are of another structure"):
+        mb.errors(argon_potential(), [stale])
+
+
+def test_labels_of_a_structure_wrapped_into_its_cell_are_its_own(argon):
+    train = [with_labels(f, **f.calc.results) for f in argon[0]]
+    for atoms in train:
+        atoms.positions[0] += atoms.cell[0] - 2 * atoms.cell[2]
+    fit(argon_potential(), (train, argon[1]), epochs=1)
+
+
 def test_wrong_frames_are_refused(argon):
     train, valid = argon
     with pytest.raises(ValueError, match=r"valid \[\]: give a list of ase.Atoms"):

@@ -15,16 +15,40 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mlipbook.averages import block_average as block_average  # part of what this module offers
+from mlipbook.averages import block_average
 from mlipbook.checks import whole
 from mlipbook.descriptors import _angular_tables, chebyshev_series, circular_functions
-from mlipbook.motion import blocks as blocks
-from mlipbook.motion import diffusion as diffusion
-from mlipbook.motion import in_mean_cell as in_mean_cell
-from mlipbook.motion import lindemann as lindemann
-from mlipbook.motion import mean_square_displacement as mean_square_displacement
+from mlipbook.observables.motion import (
+    blocks,
+    diffusion,
+    in_mean_cell,
+    lindemann,
+    mean_square_displacement,
+)
 from mlipbook.structures import Structures
 from mlipbook.units import ATOMIC_MASS
+
+__all__ = [
+    "averaged_bond_order",
+    "block_average",
+    "blocks",
+    "density",
+    "diffusion",
+    "enthalpy",
+    "in_mean_cell",
+    "kinetic_energy",
+    "lindemann",
+    "mean_square_displacement",
+    "pair_distribution",
+    "potential_energy",
+    "pressure",
+    "pressure_tensor",
+    "q6",
+    "shortest_distance",
+    "steinhardt",
+    "temperature",
+    "volume",
+]
 
 if TYPE_CHECKING:
     from mlipbook.dynamics import State
