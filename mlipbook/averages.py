@@ -111,7 +111,7 @@ def median(samples: Any) -> Value:
 
 
 def block_average(series: Tensor) -> Value:
-    """Mean over the first axis with the standard error of a correlated series (T, ...), in its unit.
+    """Mean over the first axis with the standard error of a correlated series (T, ...), in the unit of both.
 
     n = T/(2 tau) of the samples count, tau = 1/2 + sum_t rho(t) up to the first lag W >= 5 tau (Sokal's
     automatic window; Functional Integration, NATO ASI B 361, 131 (1997), section 3); error^2 = variance/n,
