@@ -25,8 +25,8 @@ def digest(tensors: Iterable[Tensor]) -> str:
 
 
 def bare(state: State, step: int) -> State:
-    """The state as it comes back from a file: what a step derived and carried on, to rounding, is dropped, and
-    arrays lie in memory as read (the order of a sum, hence its last bit, depends on that).
+    """The state as it comes back from a file: what a step derived and carried on, to rounding, is dropped,
+    and arrays lie in memory as read (the order of a sum, hence its last bit, depends on that).
     """
     structures, found = replace(state.structures), state.evaluated
     energies, forces, virials = (x.contiguous() for x in (found.energies, found.forces, found.virials))
