@@ -174,7 +174,7 @@ def fields_of(field: float | Sequence[float] | Tensor, state: State) -> Tensor:
         raise ValueError(
             f"pbc {state.structures.pbc}: a conductivity is of a cell periodic in all directions"
         )
-    state.structures.refuse_fixed("a field acts on a cell that is free to flow; remove the constraint")
+    state.structures.refuse_fixed("their flux would not be that of Eq. 11; remove the constraint")
     drift = float(state.momenta.sum(1).abs().max())
     if drift > 1e-6:
         raise ValueError(
