@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import mlipbook
+from mlipbook.fast.choice import fast
 
 from . import notebooks, stamps
 from .results import ROOT
@@ -39,6 +40,7 @@ class Entry:
 def sections() -> dict[str, tuple[str, list[Entry]]]:
     """Module -> its docstring and entries; "mb" has the names of the package itself."""
     values = {name: getattr(mlipbook, name) for name in mlipbook.__all__ if name != "__version__"}
+    values["fast"] = fast  # of which mb.fast, a module that can be called, is a short form
     modules = {name: value for name, value in values.items() if isinstance(value, ModuleType)}
     found = {
         "mb": (mlipbook.__doc__ or "", [_entry("mb", n, v) for n, v in values.items() if n not in modules])
