@@ -40,6 +40,7 @@ from mlipbook.studies.melting.first_principles_files import (
     digest,
     keep,
     load_state,
+    moving,
     resume,
     save_state,
 )
@@ -58,6 +59,7 @@ from mlipbook.units import Ry, fs, kB
 INNER_STEP = 2.5  # fs
 MELTED_Q6, MELTED_TIME = 0.25, 3.0  # a heated crystal is done when Q6 has been below for so long, ps
 THERMOSTAT, BAROSTAT, CHAIN = 100.0, 500.0, 3  # fs, fs, as in the ramps of the potentials
+SETTINGS = {"inner_step": INNER_STEP, "thermostat": THERMOSTAT, "barostat": BAROSTAT, "chain": CHAIN}
 
 
 # ---- the inner potential, and where runs start ---------------------------------------------------------
@@ -127,6 +129,7 @@ class FirstPrinciples:
 
     def __init__(self) -> None:
         self.calculator = first_principles()
+        self.settings = self.calculator.parameters
 
     def __call__(self, structures: Structures) -> Evaluation:
         [atoms] = structures.to_ase()
@@ -161,9 +164,11 @@ def perform(run: Run, folder: Path, forces: Any = None) -> None:
     outer = run.outer or outer_step(folder)
     method = method_of(run, inner, outer)
     timestep = (outer if run.plain else INNER_STEP) * fs
-    identity = {**asdict(run), "outer": outer, "inner": digest(inner.state_dict().values())}
+    start = load_state(folder / "starts" / f"{run.start}.npz")[0]
+    identity = {**asdict(run), **SETTINGS, "outer": outer, "first_principles": forces.settings}
+    identity |= {"inner": digest(inner.state_dict().values()), "begins": digest(moving(start))}
     target = folder / run.name
-    state, rows, labels = resume(target, folder / "starts" / f"{run.start}.npz", identity)
+    state, rows, labels = resume(target, start, identity)
     kT = kB * run.temperature(1e-3 * outer * state.step)
     state = method.begin(state, kT)  # keeps extended variables that are there
     if state.result is None:

@@ -1,5 +1,6 @@
 """Files of a run of `first_principles`: checkpoint.npz, and part-0000.npz, ... with PART steps each."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import sha256
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mlipbook import archive
+from mlipbook.bookkit import provenance
 from mlipbook.dynamics import State
 from mlipbook.potentials import Evaluation
 from mlipbook.structures import Structures
@@ -20,8 +22,14 @@ KIND, VERSION = "first-principles run", 1
 
 
 def digest(tensors: Iterable[Tensor]) -> str:
-    """SHA-256 of numbers, by which these runs know their inner potential."""
+    """SHA-256 of numbers, by which these runs know their inner potential and their start."""
     return sha256(b"".join(x.detach().cpu().numpy().tobytes() for x in tensors)).hexdigest()
+
+
+def moving(state: State) -> list[Tensor]:
+    """What of a state its future depends on."""
+    structures = state.structures
+    return [structures.positions, structures.cells, structures.species, structures.masses, state.momenta]
 
 
 def bare(state: State, step: int) -> State:
@@ -64,14 +72,18 @@ def load_state(path: Path) -> tuple[State, dict[str, np.ndarray], dict[str, Any]
     return state, arrays, metadata
 
 
-def resume(target: Path, start: Path, identity: dict[str, Any]) -> tuple[State, list[dict], list[dict]]:
+def resume(target: Path, start: State, identity: dict[str, Any]) -> tuple[State, list[dict], list[dict]]:
     """State, rows of all steps, and the labels that are not yet in a part. ValueError if of another run."""
     if not (target / "checkpoint.npz").exists():
         # The inner potential's dynamics made it: neither its step nor its forces are of this run.
-        return replace(load_state(start)[0], step=0, result=None), [], []
+        return replace(start, step=0, result=None), [], []
     state, arrays, metadata = load_state(target / "checkpoint.npz")
-    if metadata["identity"] != identity:
-        raise ValueError(f"{target}: holds {metadata['identity']}, not {identity}; move the folder away")
+    found, wanted = metadata["identity"], json.loads(json.dumps(identity))
+    for name in found.keys() | wanted:
+        if found.get(name) != wanted.get(name):
+            raise ValueError(
+                f"{target}: its {name} is {found.get(name)}, not {wanted.get(name)}; move the folder away"
+            )
     columns = [name for name in arrays if name.startswith("row.")]
     rows = [{name[4:]: float(arrays[name][k]) for name in columns} for k in range(state.step)]
     waiting = [name for name in arrays if name.startswith("label.")]
@@ -81,8 +93,9 @@ def resume(target: Path, start: Path, identity: dict[str, Any]) -> tuple[State, 
 
 def keep(target: Path, state: State, rows: list[dict], labels: list[dict], identity: dict[str, Any]) -> None:
     """The checkpoint, replaced whole; every PART steps the labels move to a file that never changes."""
-    metadata: dict[str, Any] = {"identity": identity}
     series = {f"row.{name}": np.array([row[name] for row in rows]) for name in rows[0]}
+    source = provenance(series["row.seconds"].sum(), seed=0)
+    metadata: dict[str, Any] = {"identity": identity, "provenance": source}
     if len(labels) == PART:
         part = {name: np.stack([x[name] for x in labels]) for name in labels[0]}
         part |= {"energy": series["row.energy"][-PART:], "time": series["row.time"][-PART:]}

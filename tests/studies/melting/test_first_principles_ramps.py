@@ -17,7 +17,7 @@ SHORT = replace(ramps.heating(1), start="start", length=0.02 * 12, outer=20.0)
 class Stand:
     """In the place of first principles: another network, which may be killed."""
 
-    iterations = 1
+    iterations, settings = 1, {"ecut": 1.0}
 
     def __init__(self, potential, kill_at=None):
         self.potential, self.kill_at, self.calls = potential, kill_at, 0
@@ -108,12 +108,35 @@ def test_every_call_is_a_label_of_its_structure(folder, sodium_pair):
     assert np.isclose(part["energy"][3], float(result.energy), atol=1e-3)
 
 
-def test_a_folder_of_another_run_is_refused(folder, sodium_pair):
+def test_a_folder_of_another_run_is_refused(folder, sodium_pair, monkeypatch):
     _, costly = sodium_pair
     with pytest.raises(KeyboardInterrupt):
         ramps.perform(SHORT, folder, Stand(costly, 3))
-    with pytest.raises(ValueError, match="move the folder away"):
-        ramps.perform(replace(SHORT, last=480.0), folder, Stand(costly))
+    other = Stand(costly)
+    other.settings = {"ecut": 2.0}
+    start = folder / "starts" / "start.npz"
+    state, _, _ = ramps.load_state(start)
+    bits = start.read_bytes()
+
+    def refused(what, run=SHORT, forces=None):
+        with pytest.raises(ValueError, match=rf"its {what} is .*move the folder away"):
+            ramps.perform(run, folder, forces or Stand(costly))
+
+    refused("last", replace(SHORT, last=480.0))
+    refused("first_principles", forces=other)
+    ramps.save_state(start, state.updated(momenta=state.momenta.nextafter(torch.ones(()))), {})
+    refused("begins")
+    start.write_bytes(bits)
+    monkeypatch.setitem(ramps.SETTINGS, "barostat", 400.0)
+    refused("barostat")
+    monkeypatch.undo()
+
+
+def test_a_checkpoint_tells_where_it_comes_from(folder, sodium_pair):
+    _, costly = sodium_pair
+    ramps.perform(replace(SHORT, length=0.02), folder, Stand(costly))
+    _, metadata = archive.load(folder / SHORT.name / "checkpoint.npz")
+    assert {"commit", "versions", "date", "seconds"} <= metadata["provenance"].keys()
 
 
 def test_a_heated_crystal_ends_three_picoseconds_after_it_melted():
