@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers
 
 from mlipbook.archive import reading, replacing
-
-FilePath = str | os.PathLike[str]
+from mlipbook.archive.files import FilePath
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def read_setup(path: FilePath) -> Setup:
     def find(pattern: str, example: str) -> re.Match[str]:
         match = re.search(pattern, body, re.MULTILINE | re.IGNORECASE)
         if match is None:
-            raise ValueError(f"{path}: no line such as {example!r}; add it")
+            raise ValueError(f"no line such as {example!r}; add it")
         return match
 
     def number(pattern: str, example: str, kind: Callable[[str], Any]) -> Any:
@@ -71,17 +69,16 @@ def read_setup(path: FilePath) -> Setup:
         try:
             return kind(re.sub("[dD]", "e", word))  # Fortran writes 1.5d0
         except ValueError as error:
-            raise ValueError(f"{path}: {word!r} where {example!r} has a number") from error
+            raise ValueError(f"{word!r} where {example!r} has a number") from error
 
-    basis = find(r"^\s*BASIS\s+type\s*=\s*(\S+)", "BASIS type=Chebyshev").group(1)
-    if basis.lower() != "chebyshev":
-        raise ValueError(f"{path}: basis {basis!r}; only Chebyshev is supported")
-    count = number(r"^\s*ENV\s+(\S+)", "ENV 2", int)
-    listed = body[find(r"^\s*ENV\s.*\n", "ENV 2").end() :].split()[:count]
     try:
+        basis = find(r"^\s*BASIS\s+type\s*=\s*(\S+)", "BASIS type=Chebyshev").group(1)
+        if basis.lower() != "chebyshev":
+            raise ValueError(f"basis {basis!r}; only Chebyshev is supported")
+        count = number(r"^\s*ENV\s+(\S+)", "ENV 2", int)
         return Setup(
             find(r"^\s*ATOM\s+(\S+)", "ATOM Na").group(1),
-            tuple(listed),
+            tuple(body[find(r"^\s*ENV\s.*\n", "ENV 2").end() :].split()[:count]),
             description.group(1).rstrip("\n") if description else "",
             number(r"^\s*RMIN\s+(\S+)", "RMIN 1.5", float),
             number(r"radial_Rc\s*=\s*(\S+)", "radial_Rc = 6.5", float),
@@ -90,20 +87,16 @@ def read_setup(path: FilePath) -> Setup:
             number(r"angular_N\s*=\s*(\S+)", "angular_N = 4", int),
         )
     except ValueError as error:
-        message = str(error)
-        raise ValueError(message if message.startswith(str(path)) else f"{path}: {message}") from error
+        raise ValueError(f"{path}: {error}") from error
 
 
 def write_setup(path: FilePath, setup: Setup) -> None:
     """Write a .stp file; reading it gives the same setup."""
     lines = ["DESCR", setup.description, "END DESCR", "", f"ATOM {setup.element}", ""]
     lines += [f"ENV {len(setup.environment)}", *setup.environment, "", f"RMIN {setup.r_min!r}", ""]
-    lines += ["BASIS type=Chebyshev"]
-    lines += [
-        f"radial_Rc = {setup.radial_cutoff!r} radial_N = {setup.radial_order} "
-        f"angular_Rc = {setup.angular_cutoff!r} angular_N = {setup.angular_order}"
-    ]
-    _write(path, lines)
+    radial = f"radial_Rc = {setup.radial_cutoff!r} radial_N = {setup.radial_order}"
+    angular = f"angular_Rc = {setup.angular_cutoff!r} angular_N = {setup.angular_order}"
+    _write(path, [*lines, "BASIS type=Chebyshev", f"{radial} {angular}"])
 
 
 def read_xsf(path: FilePath) -> Atoms:
@@ -143,9 +136,8 @@ def read_xsf(path: FilePath) -> Atoms:
         stop = next((k for k in range(first, len(rows)) if not rows[k][1]), len(rows))
     table = [floats(k, 1, (3, 6), "El x y z, or El x y z fx fy fz") for k in range(first, stop)]
     symbols = [rows[k][1][0] for k in range(first, stop)]
-    unknown = [symbol for symbol in symbols if symbol not in atomic_numbers]
-    if unknown or not symbols:
-        raise ValueError(f"{path}: " + (f"unknown element {unknown[0]!r}" if unknown else "no atoms"))
+    if unknown := [symbol for symbol in symbols or [""] if symbol not in atomic_numbers]:
+        raise ValueError(f"{path}: " + (f"unknown element {unknown[0]!r}" if symbols else "no atoms"))
     atoms = Atoms(symbols, [values[:3] for values in table], cell=cell, pbc=crystal)
     if all(len(values) == 6 for values in table):
         results["forces"] = np.array(table)[:, 3:]

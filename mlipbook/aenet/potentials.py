@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,7 @@ import torch
 
 from mlipbook._version import __version__
 from mlipbook.aenet.files import FilePath, Setup
-from mlipbook.aenet.network import read_network, write_network
-from mlipbook.aenet.records import ACTIVATIONS, NetworkFile, value_offsets, weight_offsets
+from mlipbook.aenet.network import ACTIVATIONS, NetworkFile, read_network, sizes_of, write_network
 from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials.ann import ANNPotential
 
@@ -37,14 +37,12 @@ def descriptor(setups: Iterable[Setup]) -> Chebyshev:
     """
     by_element = {setup.element: setup for setup in setups}
     first = next(iter(by_element.values()))
-    numbers = [
-        (s.radial_cutoff, s.radial_order, s.angular_cutoff, s.angular_order) for s in by_element.values()
-    ]
-    for element, setup, own in zip(by_element, by_element.values(), numbers, strict=True):
-        if own != numbers[0]:
+    numbers = attrgetter("radial_cutoff", "radial_order", "angular_cutoff", "angular_order")
+    for element, setup in by_element.items():
+        if (own := numbers(setup)) != numbers(first):
             raise ValueError(
                 f"setup of {element}: radial cutoff and order, angular cutoff and order {own} differ from "
-                f"{first.element}'s {numbers[0]}; use networks that were made with the same"
+                f"{first.element}'s {numbers(first)}; use networks that were made with the same"
             )
         missing = [e for e in by_element if e not in setup.environment]
         extra = [e for e in setup.environment if e not in by_element]
@@ -64,7 +62,7 @@ def descriptor(setups: Iterable[Setup]) -> Chebyshev:
             "its networks on them; retrain with radial_Rc >= angular_Rc"
         )
     environments = {element: setup.environment for element, setup in by_element.items()}
-    return Chebyshev(tuple(by_element), *numbers[0], environments=environments)
+    return Chebyshev(tuple(by_element), *numbers(first), environments=environments)
 
 
 def read(files: Mapping[str, FilePath]) -> ANNPotential:
@@ -90,7 +88,7 @@ def read(files: Mapping[str, FilePath]) -> ANNPotential:
     potential = ANNPotential(
         descriptor(network.setup for network in networks.values()),
         hidden={element: network.n_nodes[1:-1].tolist() for element, network in networks.items()},
-        activation={element: _activations(network) for element, network in networks.items()},
+        activation={s: [ACTIVATIONS[code] for code in n.activations[:-1]] for s, n in networks.items()},
     )
     for element, network in networks.items():
         module: Any = potential.networks[element]
@@ -98,7 +96,8 @@ def read(files: Mapping[str, FilePath]) -> ANNPotential:
             weight.data = torch.as_tensor(np.ascontiguousarray(matrix))[None]
         module.mean = torch.as_tensor(network.feature_mean)
         module.mean_square = torch.as_tensor(network.feature_mean_square)
-        potential.reference_energies[element] = _atomic_energy(network)
+        energy = network.atomic_energies[network.types.index(element)]
+        potential.reference_energies[element] = float(energy)
     potential.energy_scale.fill_(first.energy_scale)
     potential.energy_shift.fill_(first.energy_shift)
     potential.aenet = networks  # type: ignore[assignment]
@@ -123,28 +122,17 @@ def write(potential: ANNPotential, folder: FilePath, member: int = 0) -> list[Pa
         )
     if not 0 <= member < potential.members:
         raise ValueError(f"member {member}: the potential has members 0 to {potential.members - 1}")
-    kept = potential.aenet
-    files = {
-        element: _updated(kept.get(element) or _blank(potential, element), potential, element, member)
-        for element in potential.networks
-    }
+    files = {Path(folder) / f"{s}.nn": _file(potential, s, member) for s in potential.networks}
     descriptor(network.setup for network in files.values())  # refuses what aenet would compute otherwise
-    for element, network in files.items():
-        write_network(Path(folder) / f"{element}.nn", network)
-    return [Path(folder) / f"{element}.nn" for element in files]
+    for path, network in files.items():
+        write_network(path, network)
+    return list(files)
 
 
-def _activations(network: NetworkFile) -> list[str]:
-    return [ACTIVATIONS[code] for code in network.activations[:-1]]
-
-
-def _atomic_energy(network: NetworkFile) -> float:
-    return float(network.atomic_energies[network.types.index(network.element)])
-
-
-def _updated(file: NetworkFile, potential: ANNPotential, element: str, member: int) -> NetworkFile:
-    """The file with what the potential holds now."""
+def _file(potential: ANNPotential, element: str, member: int) -> NetworkFile:
+    """What the potential holds of an element, in the records that `read` kept, or in new ones."""
     module: Any = potential.networks[element]
+    file = potential.aenet.get(element) or _blank(potential, element)
     matrices = [weight.detach()[member].double().cpu().numpy() for weight in module.weights]
     energies = zip(file.types, file.atomic_energies, strict=True)
     return replace(
@@ -159,23 +147,21 @@ def _updated(file: NetworkFile, potential: ANNPotential, element: str, member: i
 
 
 def _blank(potential: ANNPotential, element: str) -> NetworkFile:
-    """The records of a network that was not read from a file."""
+    """New records; zeros where `_file` puts what the potential holds."""
     module: Any = potential.networks[element]
     d, n_nodes = potential.descriptor, np.array(module.sizes)
+    filled: dict[str, Any] = dict.fromkeys(("n_evaluated", "n_atoms", "n_structures"), 0)
+    filled |= dict.fromkeys(("energy_scale", "energy_shift"), 0.0)
+    filled |= dict.fromkeys(("feature_kinds", "feature_mean", "feature_mean_square"), np.zeros(d.n_features))
     parameters = np.zeros((4, d.n_features))
     parameters[:, 0] = d.radial_cutoff, d.radial_order, d.angular_cutoff, d.angular_order
     mean, mean_square = module.mean.double().cpu().numpy(), module.mean_square.double().cpu().numpy()
     deviation = np.sqrt(np.clip(mean_square - mean**2, 0, None))
     return NetworkFile(
-        n_layers=len(n_nodes),
-        n_nodes_max=n_nodes.max(),
-        n_weights=weight_offsets(n_nodes)[-1],
-        n_values=n_nodes.sum() + len(n_nodes) - 1,
+        **sizes_of(n_nodes),
+        **filled,
         n_nodes=n_nodes,
         activations=np.array([ACTIVATIONS.index(name) for name in (*module.activations, "linear")]),
-        weight_offsets=weight_offsets(n_nodes),
-        value_offsets=value_offsets(n_nodes),
-        weights=np.zeros(weight_offsets(n_nodes)[-1]),
         description=f"trained with mlipbook {__version__}$$",
         element=element,
         n_environment=len(d.environments[element]),
@@ -185,22 +171,15 @@ def _blank(potential: ANNPotential, element: str) -> NetworkFile:
         descriptor="Chebyshev",
         n_features=d.n_features,
         n_parameters=4,
-        feature_kinds=np.zeros(d.n_features),
         feature_parameters=parameters,
         feature_environments=np.zeros((2, d.n_features)),
-        n_evaluated=0,
         feature_min=mean - deviation,
         feature_max=mean + deviation,
-        feature_mean=mean,
-        feature_mean_square=mean_square,
+        weights=np.zeros(0),
         training_set="",
         normalized=1,
-        energy_scale=1.0,
-        energy_shift=0.0,
         n_types=len(d.species),
         types=d.species,
         atomic_energies=np.zeros(len(d.species)),
-        n_atoms=0,
-        n_structures=0,
         energy_range=np.array([-1.0, 1.0, 0.0]),
     )

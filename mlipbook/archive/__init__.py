@@ -8,11 +8,10 @@ a store in use is `InUse`.
 """
 
 from mlipbook.archive.arrays import load, load_arrays, save
-from mlipbook.archive.documents import read_json, write_json
+from mlipbook.archive.documents import made, read_json, write_json
 from mlipbook.archive.files import Damaged, reading, replacing
 from mlipbook.archive.identity import Unidentified, described, identity, refuse_other
 from mlipbook.archive.locks import InUse, locked
-from mlipbook.archive.made import made
 
 __all__ = [
     "Damaged",
@@ -24,10 +23,5 @@ __all__ = [
     "load_arrays",
     "locked",
     "made",
-    "read_json",
-    "reading",
-    "refuse_other",
-    "replacing",
-    "save",
-    "write_json",
 ]
+__all__ += ["read_json", "reading", "refuse_other", "replacing", "save", "write_json"]

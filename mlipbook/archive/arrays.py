@@ -9,13 +9,13 @@ import zipfile
 from collections.abc import Mapping
 from io import BytesIO
 from math import prod
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
 from torch import Tensor
 
-from mlipbook.archive.files import Damaged, reading, replacing
+from mlipbook.archive.files import Damaged, FilePath, reading, replacing
 
 MEMBER = "__metadata__"
 ROOM = 2**26  # bytes that may be unpacked from any file,
@@ -23,9 +23,7 @@ TIMES = 20  # or from a larger one so many times its size
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def save(
-    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray | Tensor], metadata: Mapping[str, Any]
-) -> None:
+def save(path: FilePath, arrays: Mapping[str, np.ndarray | Tensor], metadata: Mapping[str, Any]) -> None:
     """Write arrays and metadata (JSON types; must hold "kind": str and "version": int) to one npz file.
 
     Raises ValueError if kind or version are missing or an array holds Python objects, TypeError if the
@@ -33,20 +31,17 @@ def save(
     """
     if not isinstance(metadata.get("kind"), str) or not isinstance(metadata.get("version"), int):
         raise ValueError(f"{path}: metadata need 'kind' (str) and 'version' (int), have {sorted(metadata)}")
-    members = {
-        name: array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
-        for name, array in arrays.items()
-    }
-    for name, array in members.items():
-        if array.dtype.hasobject:
+    members = {MEMBER: np.array(json.dumps(dict(metadata)))}
+    for name, array in arrays.items():
+        members[name] = array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
+        if members[name].dtype.hasobject:
             raise ValueError(f"{path}: array {name!r} holds Python objects; put them into the metadata")
-    members[MEMBER] = np.array(json.dumps(dict(metadata)))
     with replacing(path) as file:
         np.savez(file, **members)  # type: ignore[arg-type]
 
 
 def load(
-    path: str | os.PathLike[str], kind: str | None = None, version: int | None = None
+    path: FilePath, kind: str | None = None, version: int | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and metadata of a file that `save` wrote; checked against `kind` and the newest `version` known.
 
@@ -66,25 +61,23 @@ def load(
     return arrays, metadata
 
 
-def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def load_arrays(path: FilePath) -> dict[str, np.ndarray]:
     """All arrays of an npz file. np.load does not look at the checksums of members above 4 kB; this does.
 
     Raises Damaged for anything but a sound npz file without pickles, FileNotFoundError if it is not there.
     """
-    with open(path, "rb") as file, reading(path), zipfile.ZipFile(file) as members:
-        unpacked, packed = sum(member.file_size for member in members.infolist()), _size(file)
+    with open(path, "rb") as file, reading(path), zipfile.ZipFile(file) as archive:
+        members, packed = archive.infolist(), os.fstat(file.fileno()).st_size
+        unpacked = sum(member.file_size for member in members)
         if unpacked > max(ROOM, TIMES * packed):
             raise Damaged(
                 f"{path}: {packed} bytes that would unpack to {unpacked}, more than {TIMES} times their "
                 "size: no file of ours; make it again, or restore it from a copy"
             )
-        names = [name.removesuffix(".npy") for name in members.namelist()]
-        if len(set(names)) < len(names):
+        arrays = {each.filename.removesuffix(".npy"): _array(archive.read(each), each) for each in members}
+        if len(arrays) < len(members):
             raise ValueError("two members of one name")
-        return {
-            name: _array(members.read(member), member)
-            for name, member in zip(names, members.infolist(), strict=True)
-        }
+        return arrays
 
 
 def _array(content: bytes, member: zipfile.ZipInfo) -> np.ndarray:
@@ -96,7 +89,3 @@ def _array(content: bytes, member: zipfile.ZipInfo) -> np.ndarray:
         raise ValueError(f"{member.filename}: {len(content)} bytes for {shape} of {dtype}")
     array = np.frombuffer(bytearray(content), dtype, offset=stream.tell())
     return array.reshape(shape, order="F" if fortran else "C")
-
-
-def _size(file: BinaryIO) -> int:
-    return file.seek(0, os.SEEK_END)

@@ -3,12 +3,11 @@
 import dis
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+import types
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cached_property, partial, singledispatch
 from pathlib import Path, PurePath
-from types import BuiltinFunctionType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,7 @@ from ase.calculators.calculator import BaseCalculator, Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
 from torch import Tensor, nn
 
-OURS = "mlipbook"
-METHODS = (FunctionType, property, cached_property, staticmethod, classmethod)
+METHODS = (types.FunctionType, property, cached_property, staticmethod, classmethod)
 OF_MODULES, OF_CALCULATORS = {*vars(nn.Module())}, {*vars(Calculator()), "directory"}  # no one's own
 
 
@@ -44,44 +42,33 @@ def content_of(value: Any) -> tuple[str, Content]:
     return "object", Pairs([*inside.items(), ("pairs", dict(pairs or ()))])
 
 
-@content_of.register
-def _(value: None | bool | int | str | bytes | complex) -> tuple[str, Content]:
-    return "value", repr(value).encode()
+def _bound(function: types.BuiltinFunctionType) -> Any:
+    """What a method of C is bound to; a function of C is bound to its module."""
+    return None if isinstance(function.__self__, types.ModuleType) else function.__self__
 
 
-@content_of.register(np.bool_ | np.integer)
-def _(value: Any) -> tuple[str, Content]:
-    return content_of(value.item())
-
-
-@content_of.register(float | np.float64)
-def _(value: float) -> tuple[str, Content]:
-    return "float", float(value).hex().encode()
-
-
-@content_of.register(torch.dtype | np.dtype | PurePath)
-def _(value: Any) -> tuple[str, Content]:
-    return "name", str(value).encode()
-
-
-@content_of.register
-def _(value: torch.device) -> tuple[str, Content]:
-    return "device", b""  # results do not depend on it
-
-
-@content_of.register
-def _(value: list | tuple) -> tuple[str, Content]:
-    return "sequence", list(value)
-
-
-@content_of.register
-def _(value: Mapping) -> tuple[str, Content]:
-    return "mapping", Pairs(value.items())
-
-
-@content_of.register
-def _(value: set | frozenset) -> tuple[str, Content]:
-    return "set", Pairs((x, None) for x in value)
+KINDS: tuple[tuple[Any, str, Callable[[Any], Content]], ...] = (
+    (None | bool | int | str | bytes | complex, "value", lambda x: repr(x).encode()),
+    (np.bool_ | np.integer, "value", lambda x: repr(x.item()).encode()),
+    (float | np.float64, "float", lambda x: float(x).hex().encode()),
+    (torch.dtype | np.dtype | PurePath, "name", lambda x: str(x).encode()),
+    (torch.device, "device", lambda x: b""),  # results do not depend on it
+    (list | tuple, "sequence", list),
+    (Mapping, "mapping", lambda x: Pairs(x.items())),
+    (set | frozenset, "set", lambda x: Pairs((each, None) for each in x)),
+    (SinglePointCalculator, "labels", lambda x: [x.results]),
+    (types.ModuleType, "package", lambda x: _package(x.__name__).encode()),
+    (types.BuiltinFunctionType, "function", lambda x: [x.__qualname__, _bound(x)]),
+    (types.MethodType, "method", lambda x: [x.__func__, x.__self__]),
+    (partial, "partial", lambda x: [x.func, x.args, x.keywords]),
+    (property, "property", lambda x: [x.fget, x.fset]),
+    (staticmethod | classmethod, "property", lambda x: [x.__func__]),
+    (cached_property, "property", lambda x: [x.func]),
+    (types.MemberDescriptorType, "slot", lambda x: x.__name__.encode()),
+    (types.CodeType, "code", lambda x: [x.co_code, x.co_consts, x.co_names]),
+)
+for classes, kind, content in KINDS:
+    content_of.register(classes, lambda value, kind=kind, content=content: (kind, content(value)))
 
 
 @content_of.register
@@ -129,11 +116,6 @@ def _(value: BaseCalculator) -> tuple[str, Content]:
     return "calculator", Pairs([("class", kind), ("parameters", parameters), *own.items()])
 
 
-@content_of.register
-def _(value: SinglePointCalculator) -> tuple[str, Content]:
-    return "labels", [value.results]
-
-
 # ---- functions and classes ---------------------------------------------------------------------------
 
 
@@ -144,55 +126,10 @@ def _package(module: str) -> str:
 
 
 def _installed(module: str) -> bool:
-    package = _package(module)
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if package == OURS or package in sys.builtin_module_names:
-        return True
-    places = {"site-packages", "dist-packages"} & {*Path(file or "").parts}
-    return bool(places) or (file or "").startswith(sysconfig.get_path("stdlib"))
-
-
-@content_of.register
-def _(value: ModuleType) -> tuple[str, Content]:
-    return "package", _package(value.__name__).encode()
-
-
-@content_of.register
-def _(value: BuiltinFunctionType) -> tuple[str, Content]:
-    return "function", [
-        value.__qualname__,
-        None if isinstance(value.__self__, ModuleType) else value.__self__,
-    ]
-
-
-@content_of.register
-def _(value: MethodType) -> tuple[str, Content]:
-    return "method", [value.__func__, value.__self__]
-
-
-@content_of.register
-def _(value: partial) -> tuple[str, Content]:
-    return "partial", [value.func, value.args, value.keywords]
-
-
-@content_of.register(property)
-def _(value: property) -> tuple[str, Content]:
-    return "property", [value.fget, value.fset]
-
-
-@content_of.register(staticmethod | classmethod)
-def _(value: Any) -> tuple[str, Content]:
-    return "property", [value.__func__]
-
-
-@content_of.register
-def _(value: cached_property) -> tuple[str, Content]:
-    return "property", [value.func]
-
-
-@content_of.register
-def _(value: MemberDescriptorType) -> tuple[str, Content]:
-    return "slot", value.__name__.encode()
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    known = _package(module) in ("mlipbook", *sys.builtin_module_names)
+    installed = {"site-packages", "dist-packages"} & {*Path(file).parts}
+    return known or bool(installed) or file.startswith(sysconfig.get_path("stdlib"))
 
 
 @content_of.register
@@ -204,10 +141,10 @@ def _(value: type) -> tuple[str, Content]:
 
 
 @content_of.register
-def _(value: FunctionType) -> tuple[str, Content]:
+def _(value: types.FunctionType) -> tuple[str, Content]:
     named = "<lambda>" not in value.__qualname__
     module = value.__module__ or ""
-    closed = dict(zip(value.__code__.co_freevars, _cells(value), strict=True))
+    closed = dict(zip(value.__code__.co_freevars, map(_inside, value.__closure__ or ()), strict=True))
     if _installed(module) and named:
         return "function", [f"{_package(module)}.{value.__qualname__}", closed]
     known = {name: value.__globals__[name] for name in _globals(value.__code__) if name in value.__globals__}
@@ -216,24 +153,18 @@ def _(value: FunctionType) -> tuple[str, Content]:
     return "function", [value.__qualname__, code, closed, known, value.__defaults__, value.__kwdefaults__]
 
 
-def _cells(function: FunctionType) -> Iterator[Any]:
-    for cell in function.__closure__ or ():
-        with suppress(ValueError):  # not set yet
-            yield cell.cell_contents
-            continue
-        yield None
+def _inside(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not set yet
+        return None
 
 
-@content_of.register
-def _(value: CodeType) -> tuple[str, Content]:
-    return "code", [value.co_code, value.co_consts, value.co_names]
-
-
-def _globals(code: CodeType) -> Iterable[str]:
+def _globals(code: types.CodeType) -> Iterable[str]:
     """The globals that a function reads."""
     for instruction in dis.get_instructions(code):
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             yield instruction.argval
     for inner in code.co_consts:
-        if isinstance(inner, CodeType):
+        if isinstance(inner, types.CodeType):
             yield from _globals(inner)

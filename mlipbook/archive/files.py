@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+FilePath = str | os.PathLike[str]
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 LEFTOVER = re.compile(r"\.(?:([0-9a-f]{8})-(\d+)-[0-9a-f]{8}|[0-9a-f]{32})\.tmp$")
 OLD = 7 * 86400  # seconds, after which a leftover of another host, or without an owner, has none any more
@@ -24,7 +25,7 @@ class Damaged(ValueError):
 
 @contextmanager
 def reading(
-    path: str | os.PathLike[str],
+    path: FilePath,
     what: str = "a file written by mlipbook",
     remedy: str = "make it again, or restore it from a copy",
 ) -> Iterator[None]:
@@ -48,15 +49,18 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error.__cause__, OSError):  # says so already, of another file
             raise
-        raise OSError(
-            error.errno,
-            f"{path} cannot be written ({error.strerror or error}); what was written before is complete: "
-            "make room, or the folder writable, and make the same call again",
-        ) from error
+        file = isinstance(error, FileExistsError | NotADirectoryError)
+        way = (
+            "move the file that lies where a folder is wanted"
+            if file
+            else "make room, or the folder writable"
+        )
+        said = f"{path} cannot be written ({error.strerror or error}); what was written before is complete"
+        raise OSError(error.errno, f"{said}: {way}, and make the same call again") from error
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def replacing(path: FilePath) -> Iterator[BinaryIO]:
     """A binary file to write; it takes the place of `path` when the block ends, and is removed on an error.
 
     A process killed half-way, or a machine that loses its power, leaves the former file as it was.
@@ -96,14 +100,11 @@ def sweep(folder: Path) -> None:
 
 
 def _lives(pid: int) -> bool:
-    if os.name != "posix":  # elsewhere a signal 0 is no question
-        return True
     try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
+        if os.name == "posix":  # elsewhere a signal 0 is no question
+            os.kill(pid, 0)
+    except (OSError, OverflowError) as error:
+        return isinstance(error, PermissionError)  # of another user
     return True
 
 

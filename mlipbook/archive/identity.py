@@ -42,9 +42,7 @@ def identity(value: Any) -> str:
     try:
         return _digest(value, type(value).__name__, (), {}).hex()
     except RecursionError as error:
-        raise Unidentified(
-            f"a {type(value).__name__} that is nested too deeply cannot be identified"
-        ) from error
+        raise Unidentified(f"{type(value).__name__}: nested too deeply to be identified") from error
 
 
 def described(value: Any, words: str | None = None) -> str:
@@ -79,13 +77,13 @@ def _words(value: Any) -> str:
         return ", ".join(f"{name} {_words(each)}" for name, each in value.items())
     if isinstance(value, partial):
         return f"{_words(value.func)}({', '.join([*map(_words, value.args), *_named(value.keywords)])})"
+    if isinstance(value, Atoms):
+        return value.get_chemical_formula()
     if isinstance(value, nn.Module):
         return f"{type(value).__name__}({', '.join(_named(settings_of(value)))})"
     if is_dataclass(value) and not isinstance(value, type):
         own = {field.name: getattr(value, field.name) for field in fields(value)}
         return f"{type(value).__name__}({', '.join(_named(own))})"
-    if isinstance(value, Atoms):
-        return value.get_chemical_formula()
     return value.__qualname__ if hasattr(value, "__qualname__") else repr(value)
 
 

@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from inspect import getclosurevars
 from pathlib import Path
@@ -17,9 +18,8 @@ from mlipbook.archive.identity import identity
 
 
 class Results:
-    """What is kept of a function; name stands for all of it, if given.
-
-    Raises ValueError for a lambda without a name, and for what a function takes along that cannot be known.
+    """What is kept of a function; name stands for all of it, if given. Raises ValueError for a lambda without
+    a name, and for what a function takes along that cannot be known.
     """
 
     def __init__(self, folder: Path, function: Any, name: str | None = None):
@@ -39,8 +39,13 @@ class Results:
 
         Warns of results that may not be those of this function, and of older ones, which are not used.
         """
-        contents = {key: content for key in keys for content in self.read(self.folder / f"{key}.json")}
-        if elsewhere := {content["module"] for content in contents.values()} - {self.module}:
+        contents = {}
+        for key in keys:
+            path = self.folder / f"{key}.json"
+            with suppress(FileNotFoundError, Damaged), reading(path):
+                content = read_json(path)
+                contents[key] = content["module"], decoded(content["result"])
+        if elsewhere := {module for module, _ in contents.values()} - {self.module}:
             warnings.warn(
                 f"{self.folder}: results of {self.name} of module {', '.join(elsewhere)} are taken for those "
                 f"of {self.module}, as after a move; if it is another function, give another store",
@@ -52,15 +57,7 @@ class Results:
                 "calculators less well, are not used",
                 stacklevel=4,
             )
-        return {key: content["result"] for key, content in contents.items()}
-
-    def read(self, path: Path) -> list[dict[str, Any]]:
-        try:
-            content = read_json(path)
-            with reading(path):
-                return [{"module": content["module"], "result": decoded(content["result"])}]
-        except (FileNotFoundError, Damaged):
-            return []
+        return {key: result for key, (_, result) in contents.items()}
 
     def keep(self, key: str, job: Any, result: Any) -> Any:
         """Store a result and return it as a later call will read it. ValueError for what JSON cannot hold."""
@@ -79,9 +76,8 @@ def name_of(function: Any) -> str:
 
 def module_of(function: Any) -> str:
     """Where a function lies; of ours, the package."""
-    if isinstance(function, partial):
-        return module_of(function.func)
-    return "mlipbook" if function.__module__.startswith("mlipbook.") else function.__module__
+    module = (function.func if isinstance(function, partial) else function).__module__
+    return "mlipbook" if module.startswith("mlipbook.") else module
 
 
 def taken_along(function: Any) -> Any:

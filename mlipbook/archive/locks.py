@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlipbook.archive.files import writing
+from mlipbook.archive.files import FilePath, writing
 
 try:
     import fcntl
@@ -23,7 +23,7 @@ class InUse(RuntimeError):
 
 
 @contextmanager
-def locked(path: str | os.PathLike[str] | None) -> Iterator[None]:
+def locked(path: FilePath | None) -> Iterator[None]:
     """While the block runs, no other process holds this lock, a file that tells process, host and time.
 
     The system frees the lock when its process ends, in whatever way; a file that a kill left behind is taken
@@ -66,15 +66,12 @@ def _take(path: Path) -> int:
 
 
 def _refusal(path: Path, descriptor: int) -> str:
-    try:
-        holder = os.read(descriptor, 1000).decode(errors="replace").strip() or "another process"
+    with open(descriptor, errors="replace") as file:
+        holder = file.read(1000).strip() or "another process"
         minutes = (time.time() - os.fstat(descriptor).st_mtime) / 60
-    finally:
-        os.close(descriptor)
-    return (
-        f"{path.parent if path.name == 'lock' else path}: in use by {holder} for {minutes:.0f} minutes; "
-        "wait until it ends, stop it, or give another place"
-    )
+    store = path.parent if path.name == "lock" else path
+    way = "wait until it ends, stop it, or give another place"
+    return f"{store}: in use by {holder} for {minutes:.0f} minutes; {way}"
 
 
 def _forget() -> None:

@@ -12,7 +12,7 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlipbook import aenet, archive
-from mlipbook.aenet.records import RECORDS
+from mlipbook.aenet.network import RECORDS
 from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.structures import Structures
