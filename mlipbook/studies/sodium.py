@@ -1,7 +1,7 @@
 """What the studies of sodium share: the bundled labels, their parts, and potentials trained on them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from ase import Atoms
@@ -17,6 +17,8 @@ from mlipbook.training.fitting import fit
 from mlipbook.units import GPa, meV
 
 Weights = tuple[float, float, float]  # p_U, p_F, p_W of Eq. 3
+Phase = Literal["solid", "liquid"]
+PHASES: tuple[Any, ...] = get_args(Phase)
 LATTICE = 4.27  # A, of crystals that start; a barostat finds its own
 LIQUID_Q6 = 0.12  # frames that start a liquid have less: some cold ones have begun to crystallize
 RICHER = Chebyshev(("Na",), radial_cutoff=7.0, radial_order=20, angular_cutoff=7.0, angular_order=8)
@@ -77,10 +79,12 @@ def at_gamma() -> list[Atoms]:
     return datasets.load("na-gamma") + cubic(datasets.load("na-gamma-active"))
 
 
-def liquids(temperature: float) -> list[Atoms]:
-    """Labeled liquids, those of the nearest temperatures (K) first."""
+def liquids(temperature: float, number: int | None = None) -> list[Atoms]:
+    """Labeled liquids, those of the nearest temperatures (K) first. number: how many, again and again if
+    there are fewer (default: each once)."""
     labeled = [atoms for atoms in datasets.load("na-gamma") if atoms.info["q6"] < LIQUID_Q6]
-    return sorted(labeled, key=lambda atoms: abs(atoms.info["md_temperature_K"] - temperature))
+    nearest = sorted(labeled, key=lambda atoms: abs(atoms.info["md_temperature_K"] - temperature))
+    return [nearest[b % len(nearest)].copy() for b in range(number or len(nearest))]
 
 
 def means(potential: Potential, frames: Sequence[Atoms]) -> list[dict[str, np.ndarray]]:

@@ -5,6 +5,8 @@ from ase.build import bulk
 
 from mlipbook.studies import sodium
 
+SPRING = 0.35  # eV/A^2 of Einstein crystals, 1.5 times 3 kT/<u^2> of the crystal at 350 K; any would do
+
 
 def crystal(atoms: int, volume: float) -> Atoms:
     """bcc sodium on its lattice sites; volume in A^3 per atom. Raises ValueError unless atoms = 2 n^3."""
@@ -14,36 +16,30 @@ def crystal(atoms: int, volume: float) -> Atoms:
     return bulk("Na", "bcc", a=(2 * volume) ** (1 / 3), cubic=True) * (cells, cells, cells)
 
 
-def liquids(number: int, volume: float, temperature: float) -> list[Atoms]:
-    """Labeled liquids of 128 atoms, those of the nearest temperatures first, brought to this volume."""
-    nearest = sodium.liquids(temperature)
-    found = []
-    for atoms in (nearest[b % len(nearest)].copy() for b in range(number)):
+def starts(phase: str, number: int, volume: float, temperature: float) -> list[Atoms]:
+    """`number` boxes of 128 atoms in this phase: crystals, or labeled liquids, those of the nearest
+    temperatures first, brought to this volume (A^3 per atom)."""
+    if phase == "solid":
+        return [crystal(128, volume)] * number
+    found = sodium.liquids(temperature, number)
+    for atoms in found:
         atoms.set_cell(atoms.cell * (volume * len(atoms) / atoms.cell.volume) ** (1 / 3), scale_atoms=True)
-        found.append(atoms)
     return found
 
 
-def melt(atoms: int, volume: float, temperature: float) -> Atoms:
-    """One liquid, of 128 atoms or of n^3 times as many: copies, which forget each other in a few ps.
+def box(phase: str, atoms: int, volume: float, temperature: float) -> Atoms:
+    """One structure of so many atoms in this phase; volume in A^3 per atom.
 
-    Soft spheres that start from a crystal keep some of its order for tens of ps, and potentials at their
-    melting point would grow it again. Raises ValueError for other numbers of atoms.
+    Liquids are of 128 atoms or of n^3 times as many: copies, which forget each other in a few ps. Soft
+    spheres that start from a crystal keep some of its order for tens of ps, and potentials at their melting
+    point would grow it again. Raises ValueError for other numbers of atoms.
     """
+    if phase == "solid":
+        return crystal(atoms, volume)
     copies = round((atoms / 128) ** (1 / 3))
     if 128 * copies**3 != atoms:
         raise ValueError(f"{atoms} atoms of liquid: give 128, 1024, or another cube of boxes of 128")
-    return liquids(1, volume, temperature)[0] * (copies, copies, copies)
-
-
-def box(phase: str, atoms: int, volume: float, temperature: float) -> Atoms:
-    """One structure of so many atoms in this phase; volume in A^3 per atom."""
-    return crystal(atoms, volume) if phase == "solid" else melt(atoms, volume, temperature)
-
-
-def starts(phase: str, number: int, volume: float, temperature: float) -> list[Atoms]:
-    """`number` boxes of 128 atoms in this phase."""
-    return [crystal(128, volume)] * number if phase == "solid" else liquids(number, volume, temperature)
+    return starts(phase, 1, volume, temperature)[0] * (copies, copies, copies)
 
 
 def heated(phase: str, temperature: float) -> float:

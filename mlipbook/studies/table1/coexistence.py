@@ -10,7 +10,6 @@ makes finished runs longer. `table1.coexistence_report` makes results/full/coexi
     python -m mlipbook study table1.coexistence --folder F --steps 25000
 """
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,14 +22,15 @@ from ase import Atoms
 from ase.build import bulk
 from torch import Tensor
 
-from mlipbook import archive, bookkit, campaign, observables
+from mlipbook import archive, campaign, observables
 from mlipbook.dynamics import NVE, Every, Langevin, Limits, State, thermalize
 from mlipbook.dynamics.simulation import Observables
 from mlipbook.free_energy import PhaseChange
 from mlipbook.potentials import Potential, Repulsion, SoftCore
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.command import command, kept_records
-from mlipbook.studies.table1.jobs import PHASES, fingerprint, member
+from mlipbook.studies.sodium import PHASES
+from mlipbook.studies.table1.jobs import Job, done, keep
 from mlipbook.studies.table1.potentials import POTENTIALS, SETTINGS, Setting
 from mlipbook.units import fs, ps
 
@@ -42,14 +42,11 @@ STARTS = {"128-Gamma": (335.0, 355.0)} | dict.fromkeys(("128-4k", "1024-Gamma", 
 HOT = 1500.0  # K, of soft spheres, to forget the crystal
 MELTING, COOLING, SETTLING = 2.0, 1.0, 3.0  # ps
 TIMESTEP = 8.0  # fs: a thirtieth of the period of sodium's fastest vibration; half of it for soft spheres
-CORE = (
-    2.8  # A, where a fixed repulsion begins: without it pairs cross 2.2 A at times and fall into each other
-)
+CORE = 2.8  # A, where a fixed repulsion begins: without it pairs cross 2.2 A at times and fall together
 LIMITS = Limits(closest=1.2)  # A
 EVERY, BIN = 5, 125  # steps between samples, and that a stored mean is over (1 ps)
 ORDERED = 0.27  # of an atom's averaged q6: hot crystals have 0.4, liquids 0.15
 BOTH = (0.2, 0.8)  # share of ordered atoms while both phases are there
-Job = dict[str, Any]
 
 
 def jobs_of(settings: Iterable[str] = SETTINGS, seeds: Iterable[int] = (0,)) -> list[Job]:
@@ -114,8 +111,7 @@ def prepared(
     held = replace(state, structures=replace(state.structures, masses=masses))
     held = langevin(held, "melting", HOT, MELTING, soft)
     held = langevin(held, "cooling", temperature, COOLING, soft)
-    light = replace(held.structures, masses=state.masses)
-    free = thermalize(light, temperature, seed + 1)
+    free = thermalize(replace(held.structures, masses=state.masses), temperature, seed + 1)
     free = langevin(free, "settling", temperature, SETTLING, potential)
     refuse_one_phase(float(ordered(free)))
     return replace(free, step=0, extended={})
@@ -139,25 +135,26 @@ def refuse_one_phase(share: float) -> None:
 # ---- a run ---------------------------------------------------------------------------------------------
 
 
-def coexist(potential: Potential, state: State, steps: int, **options: Any) -> Job:
+def coexist(potential: Potential, state: State, steps: int, store: Path | None = None) -> Job:
     """Run at constant energy: means over each ps of temperature (K), normal and lateral pressure (eV/A^3),
     the share of ordered atoms at its end, and the drift of the energy (eV per atom) over the run.
 
-    options: of `Simulation.run`. Raises PhaseChange if one phase is gone in the end.
+    Raises PhaseChange if one phase is gone in the end.
     """
     observe: Observables = {
         "temperature": observables.temperature,
         "pressure": lambda state: state.pressure_tensor.diagonal(dim1=1, dim2=2),
         "ordered": Every(BIN, ordered),
     }
-    run = NVE(potential, TIMESTEP * fs).run(state, steps, observe, EVERY, limits=LIMITS, **options)
+    options: dict[str, Any] = {"limits": LIMITS, "store": store, "chunk": 10 * BIN, "progress": False}
+    run = NVE(potential, TIMESTEP * fs).run(state, steps, observe, EVERY, **options)
     seen = {name: x[:, 0] for name, x in run.observed.items()}
     share = seen.pop("ordered")
-    series = {name: x.unflatten(0, (-1, BIN // EVERY)) for name, x in seen.items()}
-    pressure, energy = series["pressure"].mean(1), series["invariant"].mean(1) / state.structures.n_atoms
+    series = {name: x.unflatten(0, (-1, BIN // EVERY)).mean(1) for name, x in seen.items()}
+    pressure, energy = series["pressure"], series["invariant"] / state.structures.n_atoms
     refuse_one_phase(float(share[-10:].mean()))
     return {
-        "temperature": series["temperature"].mean(1).tolist(),
+        "temperature": series["temperature"].tolist(),
         "normal_pressure": pressure[:, 2].tolist(),
         "lateral_pressure": pressure[:, :2].mean(1).tolist(),
         "ordered": share.tolist(),
@@ -168,25 +165,16 @@ def coexist(potential: Potential, state: State, steps: int, **options: Any) -> J
 
 
 def unfinished(
-    folder: Path,
-    jobs: Iterable[Job],
-    steps: int,
-    potentials: Path = POTENTIALS,
-    volumes: Mapping[str, Any] | None = None,
+    folder: Path, jobs: Iterable[Job], steps: int, potentials: Path, volumes: Mapping[str, Any]
 ) -> list[Job]:
-    """Jobs without a result of so many steps of the present potentials, at these volumes if given."""
+    """Jobs without a result of so many steps of the present potentials, at these volumes."""
 
-    def done(job: Job) -> bool:
+    def enough(job: Job) -> bool:
         path = path_of(folder, job)
-        found = archive.read_json(path) if path.exists() else {"steps": 0}
-        same = volumes is None or found.get("volume") == volumes[job["setting"]]
-        return found["steps"] >= steps and same and found["potential"] == made_of(potentials, job)
+        same = done(path, potentials, volume=volumes[job["setting"]])
+        return same and archive.read_json(path)["steps"] >= steps
 
-    return [job for job in jobs if not done(job)]
-
-
-def made_of(potentials: Path, job: Job) -> str:
-    return fingerprint(potentials, {**job, "quantity": "coexistence"})
+    return [job for job in jobs if not enough(job)]
 
 
 def with_core(potential: ANNPotential) -> ANNPotential:
@@ -195,19 +183,17 @@ def with_core(potential: ANNPotential) -> ANNPotential:
     return potential
 
 
-def perform(job: Job, folder: str, steps: int, potentials: str, volumes: Mapping[str, Any]) -> None:
+def perform(job: Job, folder: Path, steps: int, potentials: Path, volumes: Mapping[str, Any]) -> None:
     """Do a job and write its file; volumes: of each setting and phase, A^3 per atom."""
-    torch.set_num_threads(1)
-    path, models = path_of(Path(folder), job), Path(potentials)
-    made, cpu = made_of(models, job), time.process_time()
-    potential = with_core(member(models, job["setting"], job["seed"]))
     volume = volumes[job["setting"]]
-    store = path.parent / "runs" / f"{made}-{path.stem}"
-    state = prepared(potential, volume, job["start"], 2 * job["seed"], store=store)
-    found = coexist(potential, state, steps, store=store / "run", chunk=10 * BIN, progress=False)
-    spent = {"cpu_seconds": time.process_time() - cpu, "device": "cpu", "commit": bookkit.results.COMMIT}
-    about = {"steps": steps, "atoms": state.structures.n_atoms, "volume": volume, "potential": made}
-    archive.write_json(path, {**job, **about, **found, **spent})
+
+    def work(potential: ANNPotential, store: Path) -> Job:
+        potential = with_core(potential)
+        state = prepared(potential, volume, job["start"], 2 * job["seed"], store=store)
+        found = coexist(potential, state, steps, store / "run")
+        return {"steps": steps, "atoms": state.structures.n_atoms, "volume": volume, **found}
+
+    keep(path_of(folder, job), job, potentials, work)
 
 
 def stored_volumes(path: Path) -> dict[str, dict[str, float]]:
@@ -226,7 +212,7 @@ def study(
     steps: int = 25_000,
 ) -> None:
     """All runs of these settings and seeds. steps: a multiple of 1250."""
-    volumes = stored_volumes(free_energies)
-    todo = unfinished(folder, jobs_of(settings, seeds), steps, potentials, volumes)
-    options: dict[str, Any] = {"folder": str(folder), "potentials": str(potentials), "steps": steps}
-    campaign.run(partial(perform, volumes=volumes, **options), todo)
+    options: dict[str, Any] = {"steps": steps, "potentials": potentials}
+    options["volumes"] = stored_volumes(free_energies)
+    todo = unfinished(folder, jobs_of(settings, seeds), **options)
+    campaign.run(partial(perform, folder=folder, **options), todo)

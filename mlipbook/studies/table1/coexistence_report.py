@@ -18,9 +18,10 @@ import numpy as np
 from mlipbook import archive
 from mlipbook.averages import Value
 from mlipbook.studies.command import Result, command, kept_records
-from mlipbook.studies.table1.coexistence import PHASES, POTENTIALS, Job, jobs_of, made_of, path_of
-from mlipbook.studies.table1.jobs import TEMPERATURE
-from mlipbook.studies.table1.potentials import SETTINGS
+from mlipbook.studies.sodium import PHASES
+from mlipbook.studies.table1.coexistence import jobs_of, path_of
+from mlipbook.studies.table1.jobs import REFERENCE, TEMPERATURE, Job, done
+from mlipbook.studies.table1.potentials import POTENTIALS, SETTINGS
 from mlipbook.units import GPa, meV
 
 SETTLE, PIECE, EDGE = 2, 10, 3  # ps: left out at the start, of a piece, and that its first value is a mean of
@@ -36,16 +37,17 @@ class FixedPoints(NamedTuple):
     counts: np.ndarray
     left: Value
 
+    def combined(self, weights: np.ndarray) -> Value:
+        """The sum of the temperatures times weights (G,), whose errors are correlated."""
+        error = (weights @ self.covariance @ weights) ** 0.5
+        return Value(weights @ self.temperatures, error, self.counts[weights > 0].sum())
+
     def value(self, group: int) -> Value:
-        return Value(self.temperatures[group], self.covariance[group, group] ** 0.5, self.counts[group])
+        return self.combined(np.eye(len(self.counts))[group])
 
     def difference(self, a: int, b: int) -> Value:
-        """Group a less group b, whose errors are correlated."""
-        variance = self.covariance[a, a] + self.covariance[b, b] - 2 * self.covariance[a, b]
-        return Value(self.temperatures[a] - self.temperatures[b], variance**0.5, self.counts[a])
-
-    def mean(self) -> Value:
-        return Value(self.temperatures.mean(), self.covariance.mean() ** 0.5, self.counts.sum())
+        """Group a less group b."""
+        return self.combined(np.eye(len(self.counts))[a] - np.eye(len(self.counts))[b])
 
 
 def fixed_points(begins: np.ndarray, ends: np.ndarray, groups: np.ndarray) -> FixedPoints:
@@ -58,20 +60,14 @@ def fixed_points(begins: np.ndarray, ends: np.ndarray, groups: np.ndarray) -> Fi
         raise ValueError(f"{P} pieces for {G} temperatures and a rate: make the runs longer")
     design = np.column_stack([begins, np.eye(G)[groups]])
     fit, *_ = np.linalg.lstsq(design, ends, rcond=None)
-    left, constants = fit[0], fit[1:]
+    left, T = fit[0], fit[1:] / (1 - fit[0])
     if not 0 <= left < 1:
         raise ValueError(f"after a piece {left:.2f} of the way is left: no approach; make the runs longer")
     noise = ((ends - design @ fit) ** 2).sum() / (P - G - 1)
     covariance = noise * np.linalg.inv(design.T @ design)
-    slopes = np.column_stack(
-        [constants / (1 - left) ** 2, np.eye(G) / (1 - left)]
-    )  # of T by (left, constants)
-    return FixedPoints(
-        constants / (1 - left),
-        slopes @ covariance @ slopes.T,
-        np.bincount(groups),
-        Value(left, covariance[0, 0] ** 0.5, P),
-    )
+    slopes = np.column_stack([T, np.eye(G)]) / (1 - left)  # of T by (left, (1 - left) T)
+    share = Value(left, covariance[0, 0] ** 0.5, P)
+    return FixedPoints(T, slopes @ covariance @ slopes.T, np.bincount(groups), share)
 
 
 def melting_slope(records: Records, setting: str) -> float:
@@ -102,39 +98,41 @@ def fitted(runs: Sequence[np.ndarray], groups: Sequence[int]) -> FixedPoints:
 def finished(folder: Path, potentials: Path = POTENTIALS) -> list[Job]:
     """Jobs in a folder. Raises FileNotFoundError if one is missing, ValueError if one is of other potentials
     than the present ones."""
-    found = []
-    for job in jobs_of():
-        path = path_of(folder, job)
-        found.append(archive.read_json(path))
-        if found[-1]["potential"] != made_of(potentials, job):
-            raise ValueError(f"{path}: of other potentials than those in {potentials}; run it again")
+    paths = [path_of(folder, job) for job in jobs_of()]
+    found = [archive.read_json(path) for path in paths]
+    if stale := [path for path in paths if not done(path, potentials)]:
+        raise ValueError(f"{stale[0]}: of other potentials than those in {potentials}; run it again")
     return found
 
 
 def records(jobs: Sequence[Job], free: Records) -> dict[str, Any]:
     """All numbers of the study; free: records of `table1.report`."""
     settings = [s for s in SETTINGS if any(job["setting"] == s for job in jobs)]
-    runs = [at_zero_pressure(job, melting_slope(free, job["setting"])) for job in jobs]
+    slopes = {setting: melting_slope(free, setting) for setting in settings}
+    runs = [at_zero_pressure(job, slopes[job["setting"]]) for job in jobs]
     groups = [settings.index(job["setting"]) for job in jobs]
     fit, single = fitted(runs, groups), fitted(runs, range(len(runs)))
     out: dict[str, Any] = {f"share of the way left after {PIECE} ps": fit.left.record()}
-    for g, setting in enumerate(settings):
-        theirs = T_m(free, setting)
-        out[f"T_m, {setting}, coexistence"] = fit.value(g).record("K")
-        z = Value(fit.value(g).z(theirs), 1.0, 1)
-        out[f"z, T_m, {setting}: coexistence less free energies"] = z.record()
+    base, level = settings.index(REFERENCE[0]), [T_m(free, setting) for setting in settings]
+    for g, (setting, theirs) in enumerate(zip(settings, level, strict=True)):
         low, high = sorted((k for k, x in enumerate(groups) if x == g), key=lambda k: jobs[k]["start"])
-        z = Value(single.difference(low, high).z(), 1.0, 1)
-        out[f"z, T_m, {setting}: from below less from above"] = z.record()
+        z = {
+            "coexistence less free energies": fit.value(g).z(theirs),
+            "from below less from above": single.difference(low, high).z(),
+        }
+        out |= {f"z, T_m, {setting}: {what}": Value(x, 1.0, 1).record() for what, x in z.items()}
         pressures = np.concatenate([jobs[k]["normal_pressure"] for k in (low, high)]) / GPa
+        out[f"T_m, {setting}, coexistence"] = fit.value(g).record("K")
         out[f"normal pressure, {setting}"] = Value(pressures.mean(), n=len(pressures)).record("GPa")
-        out[f"melting curve, {setting}"] = Value(melting_slope(free, setting) * GPa, n=1).record("K/GPa")
-        if g != (base := settings.index("128-4k")):
-            out[f"T_m, {setting} less 128-4k, coexistence"] = fit.difference(g, base).record("K")
+        out[f"melting curve, {setting}"] = Value(slopes[setting] * GPa, n=1).record("K/GPa")
+        if g != base:
+            less = fit.difference(g, base)
+            out[f"T_m, {setting} less {REFERENCE[0]}, coexistence"] = less.record("K")
     # The free energies' errors are those of the table's level, the same for all: they do not average out.
-    level = [T_m(free, setting) for setting in settings]
+    G = len(settings)
     theirs = Value(np.mean([x.value for x in level]), np.mean([x.error for x in level]))
-    out["T_m, mean of all: coexistence less free energies"] = (fit.mean() - theirs).record("K")
+    less = fit.combined(np.full(G, 1 / G)) - theirs
+    out["T_m, mean of all: coexistence less free energies"] = less.record("K")
     return out | watched(jobs)
 
 

@@ -5,7 +5,7 @@ python -m mlipbook study table1.fit_errors weights
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
 
@@ -24,10 +24,11 @@ from mlipbook.studies.k_points.equations import (
     fit_correction,
     least_squares,
     solve,
+    subset,
 )
 from mlipbook.studies.k_points.labels import shift
 from mlipbook.studies.sodium import Weights, by_part
-from mlipbook.studies.stress.training import by_kind, held_out, train_kinds
+from mlipbook.studies.stress.kinds import by_kind, held_out, rmse, train_kinds
 from mlipbook.studies.table1.potentials import POTENTIALS, SETTINGS, WEIGHTS, Labels, bundled, frames_of
 from mlipbook.training.derivatives import prepare_all
 
@@ -45,18 +46,23 @@ class Comparison:
     errors: Mapping[str, np.ndarray]
     solid: np.ndarray
 
-    def phase_shift(self) -> tuple[np.ndarray, float]:
+    def phase_shift(self) -> Value:
         """Mean energy error of liquids less that of solids, (members,) meV/atom, and the standard error over
         frames that all members share: what it does to F_liq - F_sol, to first order."""
         e, solid = self.errors["energy"], self.solid
-        return e[:, ~solid].mean(1) - e[:, solid].mean(1), shift(e.mean(0), solid).error
+        sem = shift(e.mean(0), solid).error
+        return Value(e[:, ~solid].mean(1) - e[:, solid].mean(1), sem, len(solid))
+
+
+def are_solid(frames: Sequence[Atoms]) -> np.ndarray:
+    return np.array([atoms.info["phase"] == "solid" for atoms in frames])
 
 
 def tested(potential: ANNPotential, frames: Sequence[Atoms]) -> Comparison:
     """On the test frames below ORDINARY, in the setting's own labels."""
     test = [a for a in by_part(frames)["test"] if a.info["md_temperature_K"] < ORDINARY]
     errors = held_out(potential, test, prepare_all(potential, test, "test"))
-    return Comparison(errors, np.array([atoms.info["phase"] == "solid" for atoms in test]))
+    return Comparison(errors, are_solid(test))
 
 
 def left_out(found: Equations) -> dict[str, np.ndarray]:
@@ -64,11 +70,8 @@ def left_out(found: Equations) -> dict[str, np.ndarray]:
     A, b = found.normal()
     _, ridge = least_squares(found)
     n = len(A)
-    each = []
-    for i in range(n):
-        c = solve(A.sum(0) - A[i], b.sum(0) - b[i], ridge * (n - 1))
-        one = Equations(found.X[i : i + 1], found.y[i : i + 1], found.atomic_volumes[i : i + 1])
-        each.append(one.errors(c))
+    without = [solve(A.sum(0) - A[i], b.sum(0) - b[i], ridge * (n - 1)) for i in range(n)]
+    each = [subset(found, np.array([i])).errors(c) for i, c in enumerate(without)]
     return {name: np.concatenate([errors[name] for errors in each]) for name in UNITS}
 
 
@@ -78,7 +81,7 @@ def correction_records(labels: Labels, pair: tuple[str, str]) -> dict[str, dict]
     frames = differences(labels[many], labels[few])
     potential, prepared = blank(frames)
     found = equations(potential, frames, prepared)
-    solid = np.array([atoms.info["phase"] == "solid" for atoms in frames])
+    solid = are_solid(frames)
     columns = {"as they are": found.errors(np.zeros(found.X.shape[-1])), "left out": left_out(found)}
     out = {}
     for kind, errors in columns.items():
@@ -94,7 +97,7 @@ def large_cell_records(four: ANNPotential, labels: Labels) -> dict[str, dict]:
     """The frames of 1,024 atoms against the 4k-potential with the correction 8k - 4k, which saw none."""
     frames = labels["1024-Gamma"]
     errors = transferred(four, fit_correction(differences(labels["8k"], labels["4k"])), frames)
-    solid = np.array([atoms.info["phase"] == "solid" for atoms in frames])
+    solid = are_solid(frames)
     out = {}
     for phase, here in (("solid", solid), ("liquid", ~solid)):
         for name in ("energy", "pressure"):
@@ -109,13 +112,11 @@ def records(setting: str, frames: Sequence[Atoms], found: Comparison) -> dict[st
         n = sum(atoms.info["label"] == kind for atoms in frames)
         out[f"{setting}: {kind} labels"] = Value(n, nan, n).record("frames")
     for name, unit in UNITS.items():
-        each = np.sqrt((found.errors[name] ** 2).mean(1))
-        out[f"{setting}: {name} error"] = mean(each).record(unit)
-    shifts, sem = found.phase_shift()
-    n = len(found.solid)
-    titles = {setting: shifts.mean()} | {f"{setting}, seed {m}": x for m, x in enumerate(shifts)}
+        out[f"{setting}: {name} error"] = mean(rmse(found.errors[name])).record(unit)
+    shifts = found.phase_shift()
+    titles = {setting: shifts.value.mean()} | {f"{setting}, seed {m}": x for m, x in enumerate(shifts.value)}
     for title, x in titles.items():
-        out[f"{title}: energy error, liquid minus solid"] = Value(x, sem, n).record("meV/atom")
+        out[f"{title}: energy error, liquid minus solid"] = replace(shifts, value=x).record("meV/atom")
     return out
 
 
@@ -141,13 +142,12 @@ def weights(epochs: int = 80, members: int = 2) -> Result:
     parts = by_part(frames)
     potential = train_kinds(COMPARED, parts["train"], parts["valid"], members=members, epochs=epochs)
     found = tested(potential, frames)
-    shifts, sem = found.phase_shift()
+    shifts = found.phase_shift()
     out = {}
-    for kind, x in by_kind(shifts, COMPARED).items():
+    for kind, x in by_kind(shifts.value, COMPARED).items():
         title = f"{kind}: energy error, liquid minus solid"
-        out[title] = Value(x.mean(), sem, len(found.solid)).record("meV/atom")
+        out[title] = replace(shifts, value=x.mean()).record("meV/atom")
     for name, unit in UNITS.items():
-        rms = np.sqrt((found.errors[name] ** 2).mean(1))
-        for kind, each in by_kind(rms, COMPARED).items():
+        for kind, each in by_kind(rmse(found.errors[name]), COMPARED).items():
             out[f"{kind}: {name} error"] = mean(each).record(unit)
     return Result(out)

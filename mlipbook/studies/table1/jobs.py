@@ -1,39 +1,27 @@
 """Jobs of Table 1: which there are, where results lie, and whether they are of the present potentials."""
 
 import hashlib
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
+import torch
 
-from mlipbook import archive
+from mlipbook import archive, bookkit
 from mlipbook.potentials.ann import ANNPotential, load
+from mlipbook.studies.command import device_name
+from mlipbook.studies.sodium import PHASES
 from mlipbook.studies.table1.potentials import POTENTIALS, SETTINGS
 
-Phase = Literal["solid", "liquid"]
-PHASES: tuple[Any, ...] = get_args(Phase)
 SEEDS = (0, 1, 2)
 REFERENCE = ("128-4k", 0)  # setting and seed
 TEMPERATURE = 350.0  # K
 SHORT = "free energy, half the time step"
 QUANTITIES = {"volume": "volume", "difference": "difference", "free-energy": "free energy", "short": SHORT}
 Job = dict[str, Any]
-
-
-def member(potentials: Path, setting: str, seed: int) -> ANNPotential:
-    """A potential in single precision, silent about close pairs, which references make at small lambda."""
-    potential = load(potentials / f"{setting}.npz").member(seed).float()
-    potential.shortest = {}
-    return potential
-
-
-def fingerprint(potentials: Path, job: Job) -> str:
-    """Of the files of a job's potentials: it tells results of other potentials than the present ones."""
-    settings = [job["setting"], *([REFERENCE[0]] if job["quantity"] == "difference" else [])]
-    files = [(potentials / f"{setting}.npz").read_bytes() for setting in settings]
-    return "-".join(hashlib.sha256(file).hexdigest()[:12] for file in files)
 
 
 def jobs_of(
@@ -59,23 +47,41 @@ def path_of(folder: Path, job: Job) -> Path:
     return folder / f"{name_of(job).replace(', ', '_').replace(' ', '-')}.json"
 
 
-def results(folder: Path) -> list[dict[str, Any]]:
-    """All finished jobs in a folder, by name."""
-    return [archive.read_json(path) for path in sorted(folder.glob("*_*.json"))]
+def member(potentials: Path, setting: str, seed: int) -> ANNPotential:
+    """A potential in single precision, silent about close pairs, which references make at small lambda."""
+    potential = load(potentials / f"{setting}.npz").member(seed).float()
+    potential.shortest = {}
+    return potential
 
 
-def unfinished(
-    folder: Path, jobs: Iterable[Job], potentials: Path = POTENTIALS, how: str | None = None
-) -> list[Job]:
-    """Jobs without a result of the present potentials, and sampled so (`sampled_by`), if `how` is given."""
+def fingerprint(potentials: Path, job: Job) -> str:
+    """Of the files of a job's potentials: it tells results of other potentials than the present ones."""
+    settings = [job["setting"], *([REFERENCE[0]] if job.get("quantity") == "difference" else [])]
+    files = [(potentials / f"{setting}.npz").read_bytes() for setting in settings]
+    return "-".join(hashlib.sha256(file).hexdigest()[:12] for file in files)
 
-    def done(job: Job) -> bool:
-        path = path_of(folder, job)
-        found = archive.read_json(path) if path.exists() else {"potential": None}
-        same = how is None or found.get("sampling", how) == how  # older results do not tell
-        return same and found["potential"] == fingerprint(potentials, job)
 
-    return [job for job in jobs if not done(job)]
+def done(path: Path, potentials: Path, **how: Any) -> bool:
+    """Whether a job has a result, of the present potentials and made so (older results do not tell)."""
+    if not path.exists():
+        return False
+    found = archive.read_json(path)
+    same = all(found.get(name, x) == x for name, x in how.items())
+    return same and found["potential"] == fingerprint(potentials, found)
+
+
+def keep(
+    path: Path, job: Job, potentials: Path, work: Callable[[ANNPotential, Path], Job], device: str = "cpu"
+) -> None:
+    """Do a job, work(its potential, a store for its dynamics), and write its file."""
+    torch.set_num_threads(1)
+    began, cpu = time.perf_counter(), time.process_time()
+    made = fingerprint(potentials, job)
+    potential = member(potentials, job["setting"], job["seed"])
+    found = work(potential, path.parent / "runs" / f"{made}-{path.stem}")
+    spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
+    about = {"device": device_name(device), **spent, "commit": bookkit.results.COMMIT}
+    archive.write_json(path, {**job, "potential": made, **found, **about})
 
 
 def volume_at(folder: Path, job: Job, potentials: Path = POTENTIALS) -> float:
@@ -83,12 +89,12 @@ def volume_at(folder: Path, job: Job, potentials: Path = POTENTIALS) -> float:
 
     Raises FileNotFoundError if there is none, ValueError if one is of other potentials than these.
     """
-    like = [{**job, "quantity": "volume", "atoms": 128, "seed": seed} for seed in SEEDS]
-    paths = [path for path in (path_of(folder, each) for each in like) if path.exists()]
+    every = [path_of(folder, {**job, "quantity": "volume", "atoms": 128, "seed": seed}) for seed in SEEDS]
+    paths = [path for path in every if path.exists()]
     if not paths:
-        raise FileNotFoundError(f"{path_of(folder, like[0])} is missing: run `volume` first")
-    if stale := set(paths) & {path_of(folder, each) for each in unfinished(folder, like, potentials)}:
+        raise FileNotFoundError(f"{every[0]} is missing: run `volume` first")
+    if stale := [path for path in paths if not done(path, potentials)]:
         raise ValueError(
-            f"{min(stale)}: the volume of other potentials than those in {potentials}; run `volume` again"
+            f"{stale[0]}: the volume of other potentials than those in {potentials}; run `volume` again"
         )
     return round(float(np.mean([archive.read_json(path)["volume"][0] for path in paths])), 2)

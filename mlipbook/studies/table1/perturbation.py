@@ -31,10 +31,11 @@ from mlipbook.observables import steinhardt
 from mlipbook.potentials.ann import ANNPotential, load
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.k_points.correction import differences, fit_correction
-from mlipbook.studies.sodium import means, of_phase, relabeled
-from mlipbook.studies.table1 import potentials as k_point_potentials
-from mlipbook.studies.table1 import runs as delta_f
+from mlipbook.studies.sodium import PHASES, means, of_phase, relabeled
 from mlipbook.studies.table1.boxes import heated, starts
+from mlipbook.studies.table1.jobs import TEMPERATURE, fingerprint, jobs_of, member, volume_at
+from mlipbook.studies.table1.potentials import POTENTIALS, bundled, corrected
+from mlipbook.studies.table1.runs import TIMESTEP
 from mlipbook.units import fs, kB, meV
 
 SETTING, SEED = "128-4k", 0
@@ -50,7 +51,7 @@ def snapshots(
     """The last frames of independent replicas of 128 atoms, 5 ps after their start; volume: A^3 per atom."""
     boxes = starts(phase, SNAPSHOTS, volume, temperature)
     state = thermalize(boxes, heated(phase, temperature), seed=1)
-    simulation = Langevin(potential, delta_f.TIMESTEP * fs, temperature)
+    simulation = Langevin(potential, TIMESTEP * fs, temperature)
     end = simulation.run(state, STEPS, limits=Limits(closest=0.0), **run).state.structures
     found = end.to_ase()
     for k, (atoms, q6) in enumerate(zip(found, steinhardt(end).tolist(), strict=True)):
@@ -72,19 +73,18 @@ def perturbed(
 
     drawn: the frames with the energies of the potential that drew them. Errors: jackknife over the frames.
     """
-    named = [
-        {atoms.info["frame"]: atoms.get_potential_energy() for atoms in frames} for frames in (a, b, drawn)
-    ]
-    out, found = {}, {}
-    for phase in ("solid", "liquid"):
+    named = [{x.info["frame"]: x.get_potential_energy() for x in frames} for frames in (a, b, drawn)]
+    found = {}
+    for phase in PHASES:
         here = of_phase(a, phase)
         energies = np.array([[each[atoms.info["frame"]] for atoms in here] for each in named]) / len(here[0])
         found[phase] = second_order(energies, kB * temperature / len(here[0]))
     found["liquid minus solid"] = replace(found["liquid"] - found["solid"], n=len(a))
-    for phase, x in found.items():
-        for name, value, error in zip(ORDERS, *(x / meV), strict=True):
-            out[f"{title}, {phase}: {name}"] = Value(value, error, x.n).record("meV/atom")
-    return out
+    return {
+        f"{title}, {phase}: {name}": Value(value, error, x.n).record("meV/atom")
+        for phase, x in found.items()
+        for name, value, error in zip(ORDERS, *(x / meV), strict=True)
+    }
 
 
 def second_order(energies: np.ndarray, kT: float) -> Value:
@@ -102,33 +102,33 @@ def second_order(energies: np.ndarray, kT: float) -> Value:
 
 
 @command()
-def frames(folder: Path, potentials: Path = delta_f.POTENTIALS, out: Path = Path("drawn.xyz")) -> None:
+def frames(folder: Path, potentials: Path = POTENTIALS, out: Path = Path("drawn.xyz")) -> None:
     """Draw snapshots of both phases. folder: of `runs`, with the volumes; out: extxyz."""
-    T, potential, drawn = delta_f.TEMPERATURE, delta_f.member(potentials, SETTING, SEED), []
-    for phase in delta_f.PHASES:
-        job = delta_f.jobs_of("volume", [SETTING], [SEED], [phase], [T])[0]
-        volume = delta_f.volume_at(folder, job, potentials)
-        store = folder / "runs" / f"snapshots-{phase}-{delta_f.fingerprint(potentials, job)}"
-        drawn += snapshots(potential, phase, volume, T, store=store, progress=False)
+    potential, drawn = member(potentials, SETTING, SEED), []
+    for phase in PHASES:
+        job = jobs_of("volume", [SETTING], [SEED], [phase])[0]
+        store = folder / "runs" / f"snapshots-{phase}-{fingerprint(potentials, job)}"
+        volume = volume_at(folder, job, potentials)
+        drawn += snapshots(potential, phase, volume, TEMPERATURE, store=store, progress=False)
     ase.io.write(out, predicted(potential, drawn), format="extxyz")
 
 
 @command(saves="delta-f-perturbation")
-def report(potentials: Path = delta_f.POTENTIALS, frames: Path = KEPT) -> Result:
+def report(potentials: Path = POTENTIALS, frames: Path = KEPT) -> Result:
     """What the labels say. frames: folder of drawn, gamma and four.xyz.xz."""
-    T = delta_f.TEMPERATURE
     drawn, gamma, four = (list(ase.io.iread(frames / f"{x}.xyz.xz")) for x in ("drawn", "gamma", "four"))
     labels: dict[str, Any] = {"Gamma": gamma, "4k": four}
-    results = perturbed(gamma, four, drawn, T, "Gamma minus 4k")
+    pairs = {"Gamma minus 4k": (gamma, four)}
     for name, labeled in labels.items():
-        committee = load(potentials / f"128-{name}.npz")
-        title = f"labels minus potential, 128-{name}"
-        results |= perturbed(labeled, predicted(committee, labeled), drawn, T, title)
-    known = k_point_potentials.bundled()
+        fitted = predicted(load(potentials / f"128-{name}.npz"), labeled)
+        pairs[f"labels minus potential, 128-{name}"] = labeled, fitted
+    known = bundled()
     for name in ("32k", "8k"):
         correction = fit_correction(differences(known[name], known["4k"]))
-        corrected = k_point_potentials.corrected(four, correction)
-        results |= perturbed(corrected, four, drawn, T, f"{name} minus 4k, by the correction")
+        pairs[f"{name} minus 4k, by the correction"] = corrected(four, correction), four
+    results: dict[str, Any] = {}
+    for title, (a, b) in pairs.items():
+        results |= perturbed(a, b, drawn, TEMPERATURE, title)
     names = [atoms.info["frame"] for atoms in gamma]
     energies = {name: [a.get_potential_energy() for a in each] for name, each in labels.items()}
     return Result(results, {"frames": names, "energies": energies})

@@ -14,8 +14,10 @@ from mlipbook.averages import Value
 from mlipbook.dynamics import State, thermalize
 from mlipbook.free_energy import PhaseChange
 from mlipbook.studies.table1 import boxes, coexistence, coexistence_report
-from mlipbook.studies.table1.coexistence import BIN, POTENTIALS, jobs_of, path_of
-from mlipbook.studies.table1.runs import SETTINGS, TEMPERATURE, member
+from mlipbook.studies.table1 import jobs as table1_jobs
+from mlipbook.studies.table1.coexistence import BIN, jobs_of, path_of
+from mlipbook.studies.table1.jobs import TEMPERATURE, member
+from mlipbook.studies.table1.potentials import POTENTIALS, SETTINGS
 from mlipbook.units import GPa, meV
 
 VOLUMES = {"solid": 39.52, "liquid": 40.68}
@@ -66,7 +68,7 @@ def test_one_half_is_crystal_and_one_is_melt(box):
 
 @pytest.mark.slow
 def test_energy_is_conserved_while_both_phases_stay(potential, box):
-    found = coexistence.coexist(potential, box, 2 * BIN, progress=False)
+    found = coexistence.coexist(potential, box, 2 * BIN)
     names = ("temperature", "normal_pressure", "lateral_pressure", "ordered")
     assert {len(found[name]) for name in names} == {2}
     assert abs(found["energy_drift"]) < 2e-5  # eV per atom; 1 K of heat is 2.6e-4
@@ -78,7 +80,7 @@ def test_energy_is_conserved_while_both_phases_stay(potential, box):
 def test_a_box_of_one_phase_is_refused(potential, phase):
     state = thermalize(boxes.box(phase, 128, VOLUMES[phase], 350.0), boxes.heated(phase, 320.0))
     with pytest.raises(PhaseChange, match="one phase is gone"):
-        coexistence.coexist(potential, state, BIN, progress=False)
+        coexistence.coexist(potential, state, BIN)
 
 
 # ---- jobs ----------------------------------------------------------------------------------------------
@@ -89,19 +91,18 @@ def test_jobs_are_kept_made_longer_and_bound_to_their_potential(tmp_path, monkey
     models = tmp_path / "models"
     models.mkdir()
     (models / "128-4k.npz").write_bytes(b"weights")
-    monkeypatch.setattr(coexistence, "member", lambda *_: SimpleNamespace())
+    monkeypatch.setattr(table1_jobs, "member", lambda *_: SimpleNamespace())
     monkeypatch.setattr(coexistence, "prepared", lambda *_, **__: box)
     monkeypatch.setattr(coexistence, "coexist", lambda *_, **__: {"temperature": [350.0]})
     jobs = jobs_of(["128-4k"])
     assert {job["start"] for job in jobs} == set(coexistence.STARTS["128-4k"])
     for job in jobs:
-        coexistence.perform(job, str(tmp_path), 250, str(models), {"128-4k": VOLUMES})
-    assert coexistence.unfinished(tmp_path, jobs, 250, models) == []
-    assert coexistence.unfinished(tmp_path, jobs, 500, models) == jobs
+        coexistence.perform(job, tmp_path, 250, models, {"128-4k": VOLUMES})
+    assert coexistence.unfinished(tmp_path, jobs, 500, models, {"128-4k": VOLUMES}) == jobs
     for volumes, left in ((VOLUMES, []), ({**VOLUMES, "solid": VOLUMES["solid"] + 0.01}, jobs)):
         assert coexistence.unfinished(tmp_path, jobs, 250, models, {"128-4k": volumes}) == left
     (models / "128-4k.npz").write_bytes(b"trained again")
-    assert coexistence.unfinished(tmp_path, jobs, 250, models) == jobs
+    assert coexistence.unfinished(tmp_path, jobs, 250, models, {"128-4k": VOLUMES}) == jobs
 
 
 # ---- the report ----------------------------------------------------------------------------------------

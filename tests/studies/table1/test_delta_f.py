@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import product
 from math import log
 from pathlib import Path
@@ -20,6 +21,7 @@ from mlipbook.structures import Structures
 from mlipbook.studies.k_points.equations import blank, differences, fit_correction
 from mlipbook.studies.sodium import LIQUID_Q6
 from mlipbook.studies.table1 import boxes, fit_errors, perturbation
+from mlipbook.studies.table1 import jobs as table1_jobs
 from mlipbook.studies.table1 import potentials as k_point_potentials
 from mlipbook.studies.table1 import readings as delta_f_results
 from mlipbook.studies.table1 import report as delta_f_report
@@ -53,18 +55,17 @@ def test_difference_of_two_einstein_crystals_is_the_exact_one():
 @pytest.mark.filterwarnings("ignore:the series at lambda")
 def test_a_job_leaves_one_file_and_is_not_done_again(tmp_path, monkeypatch):
     potentials(tmp_path / "models")
-    monkeypatch.setattr(delta_f, "member", lambda *_: einstein(0.5))
+    monkeypatch.setattr(table1_jobs, "member", lambda *_: einstein(0.5))
     jobs = jobs_of("free energy", ["128-4k"], [0], ["solid"], atoms=[54])
-    sampling = {"error": 0.0, "max_steps": 400, "equilibration": 400}
-    options = {"potentials": str(tmp_path / "models"), "sampling": sampling}
+    sampling = replace(delta_f.SAMPLING, error=0.0, max_steps=400, equilibration=400)
+    options = {"potentials": tmp_path / "models", "sampling": sampling}
     with pytest.raises(RuntimeError, match="run `volume` first"):
         delta_f.run(tmp_path, jobs, **options)
     volume = jobs_of("volume", ["128-4k"], [0], ["solid"])[0]
     write(tmp_path, volume, tmp_path / "models", volume=[39.996, 0.1])
     delta_f.run(tmp_path, jobs, **options)
-    assert delta_f.unfinished(tmp_path, jobs, tmp_path / "models") == []
-    how, other = (delta_f.sampled_by({**sampling, "error": error}) for error in (0.0, 5e-324))
-    assert delta_f.unfinished(tmp_path, jobs, tmp_path / "models", how) == []
+    assert delta_f.unfinished(tmp_path, jobs, **options) == []
+    other = replace(sampling, error=5e-324)
     assert delta_f.unfinished(tmp_path, jobs, tmp_path / "models", other) == jobs
     found = archive.read_json(path_of(tmp_path, jobs[0]))
     assert found["volume"] == 40.0
@@ -72,7 +73,7 @@ def test_a_job_leaves_one_file_and_is_not_done_again(tmp_path, monkeypatch):
         found["windows"][0]
     )
     potentials(tmp_path / "models", content=b"trained again")
-    assert delta_f.unfinished(tmp_path, jobs, tmp_path / "models") == jobs
+    assert delta_f.unfinished(tmp_path, jobs, **options) == jobs
 
 
 def test_volumes_of_other_potentials_are_refused(tmp_path):
@@ -118,7 +119,7 @@ def potentials(folder: Path, content: bytes = b"weights") -> Path:
 
 def write(folder: Path, job: dict, models: Path, **found) -> None:
     folder.mkdir(exist_ok=True)
-    made = {"potential": delta_f.fingerprint(models, job), "device": "cpu", "cpu_seconds": 1.0}
+    made = {"potential": table1_jobs.fingerprint(models, job), "device": "cpu", "cpu_seconds": 1.0}
     path_of(folder, job).write_text(json.dumps({**job, **made, **found}))
 
 
