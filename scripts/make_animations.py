@@ -19,7 +19,7 @@ from mlipbook.dynamics import NPT, Limits, Ramp, thermalize
 from mlipbook.potentials import AgSe
 from mlipbook.studies.conductivity import superionic
 from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE
-from mlipbook.studies.melting import runs as hysteresis
+from mlipbook.studies.melting import ramps as hysteresis
 from mlipbook.units import fs, ps
 
 FOLDER = Path(__file__).parents[1] / "book" / "animations"

@@ -111,3 +111,9 @@ def relabeled(atoms: Atoms, **labels: Any) -> Atoms:
     copy = atoms.copy()
     copy.calc = SinglePointCalculator(copy, **labels)
     return copy
+
+
+def predicted(potential: Potential, frames: Sequence[Atoms]) -> list[Atoms]:
+    """Copies of the frames with the mean of the members as labels."""
+    found = zip(frames, means(potential, frames), strict=True)
+    return [relabeled(atoms, **labels, free_energy=labels["energy"]) for atoms, labels in found]

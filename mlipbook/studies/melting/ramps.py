@@ -4,7 +4,6 @@
 second half liquids. `melting.runs` says which potentials run what.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from ase.build import bulk
 from mlipbook import observables
 from mlipbook.dynamics import NPT, Limits, Ramp, State, Trajectory, Unstable, thermalize
 from mlipbook.potentials.ann import ANNPotential
+from mlipbook.structures import Structures
 from mlipbook.studies.sodium import LATTICE, liquids
 from mlipbook.units import GPa, fs
 
@@ -64,47 +64,74 @@ class Ramps:
         return np.logical_not((self.observed["shortest"] > CLOSEST).all(axis=-1))
 
 
-# ---- ramps -----------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Plateaus:
+    """Crystals and liquids at constant temperatures and zero pressure; branches solid, liquid.
+
+    temperature: (2, replicas) K. observed: name -> (2, replicas, samples). g: (2, replicas, bins), averages.
+    """
+
+    temperature: np.ndarray
+    observed: Mapping[str, np.ndarray]
+    g: np.ndarray
+    stopped: str = ""
+
+
+# ---- runs ------------------------------------------------------------------------------------------------
 
 
 def starts(replicas: int) -> list[Atoms]:
     """`replicas` perfect bcc crystals of 128 atoms; as many labeled liquids, the nearest to COOLING in T."""
-    nearest = liquids(COOLING[0])
     crystal = bulk("Na", "bcc", a=LATTICE, cubic=True) * (4, 4, 4)
-    return [crystal] * replicas + [nearest[b % len(nearest)] for b in range(replicas)]
+    return [crystal] * replicas + liquids(COOLING[0], replicas)
 
 
-def moving(replicas: int, temperature: np.ndarray, seed: int) -> State:
-    """The starts with velocities. Perfect crystals get twice the heat: half of it goes into vibrations."""
-    twice = np.repeat([2.0, 1.0], replicas)
-    return thermalize(starts(replicas), twice * temperature, seed=seed)
+def run_batch(
+    potential: ANNPotential,
+    temperature: np.ndarray | Ramp,
+    first: np.ndarray,
+    steps: int,
+    seed: int = 0,
+    pressure: float = 0.0,
+    **run: Any,
+) -> tuple[Trajectory, str]:
+    """As many crystals as liquids in one batch of isotropic NPT, with velocities of temperatures `first`.
+
+    pressure: GPa; run: options of `Simulation.run`. The second value is "", or why the run ended early:
+    nothing stops it but numbers that are none, atoms on top of each other, and volumes that halve or double;
+    close pairs are observed instead.
+    """
+    simulation = NPT(in_single_precision(potential), TIMESTEP * fs, temperature, pressure * GPa)
+    # Perfect crystals get twice the heat: half of it goes into vibrations.
+    n = len(first) // 2
+    start = thermalize(starts(n), np.repeat([2.0, 1.0], n) * first, seed=seed)
+    run |= {"every": EVERY, "frames": FRAMES, "limits": Limits(closest=0.0)}
+    try:
+        return simulation.run(start, steps, OBSERVED, **run), ""
+    except Unstable as stop:
+        return stop.trajectory, str(stop)
 
 
 def run_ramps(
-    potential: ANNPotential,
-    rate: float,
-    *,
-    replicas: int = 8,
-    seed: int = 0,
-    pressure: float = 0.0,
-    store: str | os.PathLike[str] | None = None,
-    progress: bool = True,
+    potential: ANNPotential, rate: float, *, replicas: int = 8, **options: Any
 ) -> tuple[Trajectory, str]:
-    """Heat `replicas` crystals and cool as many liquids at this rate (K/ps) in one batch of isotropic NPT.
-
-    pressure: GPa. The second value is "", or why the run ended early: nothing stops it but numbers that are
-    none, atoms on top of each other, and volumes that halve or double; close pairs are observed instead.
-    """
+    """Heat `replicas` crystals and cool as many liquids at this rate (K/ps); options: of `run_batch`."""
     first, last = np.repeat(np.transpose([HEATING, COOLING]), replicas, axis=1)
     steps = ramp_steps(rate)
-    schedule = Ramp(first, last, steps)
-    simulation = NPT(in_single_precision(potential), TIMESTEP * fs, schedule, pressure * GPa)
-    options: dict[str, Any] = {"every": EVERY, "frames": FRAMES, "store": store, "progress": progress}
-    try:
-        start = moving(replicas, first, seed)
-        return simulation.run(start, steps, OBSERVED, limits=Limits(closest=0.0), **options), ""
-    except Unstable as stop:
-        return stop.trajectory, str(stop)
+    return run_batch(potential, Ramp(first, last, steps), first, steps, **options)
+
+
+def plateaus(
+    potential: ANNPotential, solid: Sequence[float], liquid: Sequence[float], length: float, **options: Any
+) -> Plateaus:
+    """A crystal at each temperature of `solid` (K), a liquid at each of `liquid`, as many of the one as of
+    the other, `length` ps after SETTLE; options: of `run_batch`."""
+    temperature = np.array([*solid, *liquid], float)
+    steps, settle = (FRAMES * max(1, round(t * 1e3 / TIMESTEP / FRAMES)) for t in (length + SETTLE, SETTLE))
+    trajectory, stopped = run_batch(potential, temperature, temperature, steps, **options)
+    observed, g = gathered(trajectory, steps)
+    late = {name: x[..., settle // EVERY :] for name, x in observed.items()}
+    return Plateaus(temperature.reshape(2, -1), late, g[..., settle // FRAMES :].mean(-1), stopped)
 
 
 def ramp_steps(rate: float) -> int:
@@ -119,17 +146,18 @@ def in_single_precision(potential: ANNPotential) -> ANNPotential:
     return copy
 
 
+# ---- what they gave --------------------------------------------------------------------------------------
+
+
 def ramps_of(trajectory: Trajectory, stopped: str, rate: float) -> Ramps:
     """What `run_ramps` at this rate gave."""
-    steps, skip = ramp_steps(rate), SETTLE * 1e3 / TIMESTEP
-    T = schedule_of(np.arange(EVERY, steps + 1, EVERY), steps)
-    kept = np.arange(EVERY, steps + 1, EVERY) > skip
-    T_frames = schedule_of(np.arange(FRAMES, steps + 1, FRAMES), steps)
-    kept_frames = np.arange(FRAMES, steps + 1, FRAMES) > skip
-    observed = {name: by_branch(trajectory.observed[name].numpy(), len(kept))[..., kept] for name in OBSERVED}
-    g = by_branch(pair_distributions(trajectory), len(kept_frames))
-    g = np.moveaxis(g, -1, 2)[:, :, kept_frames]
-    return Ramps(T[:, kept], observed, T_frames[:, kept_frames], g, stopped)
+    steps = ramp_steps(rate)
+    observed, g = gathered(trajectory, steps)
+    early, early_frames = (int(SETTLE * 1e3 / TIMESTEP / every) for every in (EVERY, FRAMES))
+    T = schedule_of(np.arange(EVERY, steps + 1, EVERY), steps)[:, early:]
+    T_frames = schedule_of(np.arange(FRAMES, steps + 1, FRAMES), steps)[:, early_frames:]
+    late = {name: x[..., early:] for name, x in observed.items()}
+    return Ramps(T, late, T_frames, np.moveaxis(g, -1, 2)[:, :, early_frames:], stopped)
 
 
 def schedule_of(step: np.ndarray, steps: int) -> np.ndarray:
@@ -137,68 +165,26 @@ def schedule_of(step: np.ndarray, steps: int) -> np.ndarray:
     return np.array([a + (b - a) * step / steps for a, b in (HEATING, COOLING)])
 
 
-def by_branch(series: np.ndarray, samples: int) -> np.ndarray:
-    """(T, 2 replicas, ...) to (2, replicas, ..., samples); nan where the run ended before."""
-    full = np.full((samples, *series.shape[1:]), np.nan)
-    full[: len(series)] = series
-    return np.moveaxis(full.reshape(samples, 2, -1, *series.shape[2:]), 0, -1)
+def gathered(trajectory: Trajectory, steps: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Observables (2, replicas, samples) and g(r) (2, replicas, bins, frames) of a run of so many steps; nan
+    where it ended before."""
+
+    def by_branch(series: np.ndarray, every: int) -> np.ndarray:
+        full = np.full((steps // every, *series.shape[1:]), np.nan)
+        full[: len(series)] = series
+        return np.moveaxis(full.reshape(len(full), 2, -1, *series.shape[2:]), 0, -1)
+
+    observed = {name: by_branch(trajectory.observed[name].numpy(), EVERY) for name in OBSERVED}
+    return observed, by_branch(pair_distributions(trajectory), FRAMES)
 
 
 def pair_distributions(trajectory: Trajectory) -> np.ndarray:
     """g(r) of the frames, (frames, replicas, bins); nan in cells narrower than 2 EDGES[-1]."""
-    structures = trajectory.state.structures
+    species = trajectory.state.structures.species.cpu()
     g = np.full((*trajectory.positions.shape[:2], len(EDGES) - 1), np.nan)
     for k, (positions, cells) in enumerate(zip(trajectory.positions, trajectory.cells, strict=True)):
         wide = cells.det() > (2 * EDGES[-1]) ** 3
         if bool(wide.any()):
-            frame = type(structures)(positions[wide], cells[wide], structures.species.cpu())
+            frame = Structures(positions[wide], cells[wide], species)
             g[k, wide.numpy()] = observables.pair_distribution(frame, torch.as_tensor(EDGES)).numpy()
     return g
-
-
-# ---- plateaus -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Plateaus:
-    """Crystals and liquids at constant temperatures and zero pressure; branches solid, liquid.
-
-    temperature: (2, replicas) K. observed: name -> (2, replicas, samples). g: (2, replicas, bins), averages.
-    """
-
-    temperature: np.ndarray
-    observed: Mapping[str, np.ndarray]
-    g: np.ndarray
-    stopped: str = ""
-
-
-def plateaus(
-    potential: ANNPotential,
-    solid: Sequence[float],
-    liquid: Sequence[float],
-    length: float,
-    *,
-    seed: int = 0,
-    store: str | os.PathLike[str] | None = None,
-    progress: bool = True,
-) -> Plateaus:
-    """A crystal at each temperature of `solid` (K), a liquid at each of `liquid`, `length` ps after SETTLE.
-
-    As many of the one as of the other.
-    """
-    n, temperature = len(solid), np.array([*solid, *liquid], float)
-    steps, settle = (FRAMES * max(1, round(t * 1e3 / TIMESTEP / FRAMES)) for t in (length + SETTLE, SETTLE))
-    simulation = NPT(in_single_precision(potential), TIMESTEP * fs, temperature)
-    options: dict[str, Any] = {"every": EVERY, "frames": FRAMES, "store": store, "progress": progress}
-    stopped = ""
-    try:
-        start = moving(n, temperature, seed)
-        trajectory = simulation.run(start, steps, OBSERVED, limits=Limits(closest=0.0), **options)
-    except Unstable as stop:
-        trajectory, stopped = stop.trajectory, str(stop)
-    observed = {
-        name: by_branch(trajectory.observed[name].numpy(), steps // EVERY)[..., settle // EVERY :]
-        for name in OBSERVED
-    }
-    g = by_branch(pair_distributions(trajectory), steps // FRAMES)[..., settle // FRAMES :].mean(-1)
-    return Plateaus(temperature.reshape(2, n), observed, g, stopped)

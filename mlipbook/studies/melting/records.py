@@ -15,14 +15,16 @@ from mlipbook.accuracy import predict
 from mlipbook.averages import Value
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.melting import comparison as melting
-from mlipbook.studies.melting.ramps import CLOSEST, Plateaus, Ramps
+from mlipbook.studies.melting.ramps import Plateaus, Ramps
 from mlipbook.studies.melting.response import Response
-from mlipbook.studies.melting.scores import PHASES, Score, grid_of, melts_at, teacher_error, transitions
+from mlipbook.studies.melting.scores import Score, close, grid_of, melts_at, teacher_error, transitions
 from mlipbook.studies.melting.teacher import KINDS, Errors
-from mlipbook.studies.stress.training import UNITS
+from mlipbook.studies.sodium import PHASES
+from mlipbook.studies.stress.kinds import UNITS
 from mlipbook.units import meV
 
 BRANCHES = ("heating", "cooling")
+Records = dict[str, dict[str, Any]]
 Key = tuple[str, float, float]  # model, rate (K/ps), pressure (GPa)
 
 
@@ -42,7 +44,7 @@ def of_runs(students: Sequence[Value]) -> Value:
     return replace(mean, n=sum(x.n for x in students))
 
 
-def records_of_kind(kind: str, scores: Mapping[str, Score], teacher: Score) -> dict[str, dict[str, Any]]:
+def records_of_kind(kind: str, scores: Mapping[str, Score], teacher: Score) -> Records:
     """Means over the students of a kind; where they are compared with the teacher, its error is included.
 
     Melting temperatures scatter by the run: their mean's error is that of all replicas. z of the transition
@@ -72,71 +74,70 @@ def records_of_kind(kind: str, scores: Mapping[str, Score], teacher: Score) -> d
     return {f"{kind}: {name}": item for name, item in found.items()}
 
 
-def records_of_teacher(found: Score, response: Response) -> dict[str, dict[str, Any]]:
-    return {
-        "teacher: melting temperature": found.T_plus.record("K"),
-        "teacher: replicas that froze": count(found.froze),
-        "teacher: shortest pair": count(found.closest, "A"),
-        "teacher: volume step": found.volume_step.record("A^3"),
-        "teacher: enthalpy step": found.enthalpy_step.record("meV/atom"),
-        "teacher: bulk modulus, solid": response.bulk_modulus[0].record("GPa"),
-        "teacher: bulk modulus, liquid": response.bulk_modulus[1].record("GPa"),
-        "teacher: dT/dP of melting on heating": response.melting.record("K/GPa"),
-        "teacher: dT/dP by Clapeyron": response.clapeyron.record("K/GPa"),
+def records_of_teacher(own: Score, response: Response) -> Records:
+    found = {
+        "melting temperature": own.T_plus.record("K"),
+        "replicas that froze": count(own.froze),
+        "shortest pair": count(own.closest, "A"),
+        "volume step": own.volume_step.record("A^3"),
+        "enthalpy step": own.enthalpy_step.record("meV/atom"),
+        "dT/dP of melting on heating": response.melting.record("K/GPa"),
+        "dT/dP by Clapeyron": response.clapeyron.record("K/GPa"),
     }
+    moduli = zip(PHASES, response.bulk_modulus, strict=True)
+    found |= {f"bulk modulus, {phase}": B.record("GPa") for phase, B in moduli}
+    return {f"teacher: {name}": item for name, item in found.items()}
 
 
-def records_of_errors(errors: Errors, prefix: str = "") -> dict[str, dict[str, Any]]:
+def records_of_errors(errors: Errors, prefix: str = "") -> Records:
     """Held-out errors of a committee of students, EF and EFP, over seeds."""
-    out: dict[str, dict[str, Any]] = {}
+    out: Records = {}
+    delta = errors.energy["liquid"] - errors.energy["solid"]
+    frames = float(delta.error.mean())  # by the frames, which are the same for all
     for k, kind in enumerate(KINDS):
-        for name, values in errors.rmse.items():
-            out[f"{prefix}{kind}: {name} error"] = over_seeds(np.split(values, 2)[k], UNITS[name])
-        for phase in PHASES:
-            bias = np.split(errors.pressure[phase], 2)[k]
-            out[f"{prefix}{kind}: pressure bias, {phase}"] = over_seeds(bias, "GPa")
-        delta = np.split(errors.energy["liquid"] - errors.energy["solid"], 2)[k]
-        frames = np.hypot(errors.energy_sem["liquid"], errors.energy_sem["solid"]).mean()  # the same for all
-        name = f"{prefix}{kind}: energy error of the liquid less that of the solid"
-        out[name] = over_seeds(delta, "meV/atom", float(frames))
+        found = {f"{name} error": (x, UNITS[name], 0.0) for name, x in errors.rmse.items()}
+        found |= {f"pressure bias, {phase}": (errors.pressure[phase].value, "GPa", 0.0) for phase in PHASES}
+        found["energy error of the liquid less that of the solid"] = delta.value, "meV/atom", frames
+        for name, (values, unit, common) in found.items():
+            out[f"{prefix}{kind}: {name}"] = over_seeds(np.split(values, 2)[k], unit, common)
     return out
 
 
-def records_of_teacher_errors(errors: Mapping[str, Errors]) -> dict[str, dict[str, Any]]:
+def records_of_teacher_errors(errors: Mapping[str, Errors]) -> Records:
     """Errors of the teacher on real test frames, by group; pressure biases with their error over frames."""
-    out: dict[str, dict[str, Any]] = {}
+    out: Records = {}
     for group, found in errors.items():
-        n = sum(found.frames.values())
+        n = sum(bias.n for bias in found.pressure.values())
         for name, values in found.rmse.items():
             item = Value(values[0], np.nan, n).record(UNITS[name])
             out[f"teacher: {name} error, {group} test frames"] = item
         for phase, bias in found.pressure.items():
-            value = Value(bias[0], found.pressure_sem[phase][0], found.frames[phase])
+            value = Value(bias.value[0], bias.error[0], bias.n)
             out[f"teacher: pressure bias, {phase}, {group} test frames"] = value.record("GPa")
     return out
 
 
-def records_of_rates(by_rate: Mapping[float, Ramps]) -> dict[str, dict[str, Any]]:
+def records_of_rates(by_rate: Mapping[float, Ramps]) -> Records:
     """What the rate does to the teacher: when it melts, how many freeze, how much order the rest gains."""
-    out: dict[str, dict[str, Any]] = {}
-    for rate, found in sorted(by_rate.items()):
-        plus, minus = transitions(found)
-        out[f"teacher: melting temperature, {rate:g} K/ps"] = melts_at(found).record("K")
-        out[f"teacher: replicas that melted, {rate:g} K/ps"] = count(int(np.isfinite(plus).sum()))
-        out[f"teacher: replicas that froze, {rate:g} K/ps"] = count(int(np.isfinite(minus).sum()))
-        if np.isfinite(minus).sum() > 1:
-            freezes = melting.mean(minus).record("K")
-            out[f"teacher: freezing temperature of those that froze, {rate:g} K/ps"] = freezes
-        coldest = grid_of(found, "q6")[melting.COOLING, :, 0]
-        out[f"teacher: Q6 at the end of cooling, {rate:g} K/ps"] = melting.mean(coldest).record("")
+    out: Records = {}
+    for rate, ramps in sorted(by_rate.items()):
+        plus, minus = transitions(ramps)
+        freezes, coldest = melting.mean(minus), grid_of(ramps, "q6")[melting.COOLING, :, 0]
+        found = {
+            "melting temperature": melts_at(ramps).record("K"),
+            "replicas that melted": count(int(np.isfinite(plus).sum())),
+            "replicas that froze": count(freezes.n),
+            "Q6 at the end of cooling": melting.mean(coldest).record(""),
+        }
+        if freezes.n > 1:
+            found["freezing temperature of those that froze"] = freezes.record("K")
+        out |= {f"teacher: {name}, {rate:g} K/ps": item for name, item in found.items()}
     return out
 
 
-def records_of_coverage(
-    committee: ANNPotential, groups: Mapping[str, Sequence[Atoms]]
-) -> dict[str, dict[str, Any]]:
+def records_of_coverage(committee: ANNPotential, groups: Mapping[str, Sequence[Atoms]]) -> Records:
     """Spread of the EFP-fits to real labels on groups of frames: the same where the labels cover both."""
-    spreads: dict[str, dict[str, Any]] = {}
+    spreads: Records = {}
     for group, frames in groups.items():
         found = [x["forces"][committee.members // 2 :] for x in predict(committee, frames)]
         spread = np.array([np.sqrt(forces.var(axis=0, ddof=1).mean()) for forces in found]) / meV
@@ -145,56 +146,42 @@ def records_of_coverage(
     return spreads
 
 
-def records_of_first_students(ramps: Mapping[Key, Ramps]) -> dict[str, dict[str, Any]]:
+def records_of_first_students(ramps: Mapping[Key, Ramps]) -> Records:
     """How many replicas students lost that had not been taught hot liquids, and where the first."""
-    lost = [(found, b, i) for found in ramps.values() for b, i in np.argwhere(found.lost)]
-    everyone = sum(found.lost.size for found in ramps.values())
-    heated = [first_close(found, b, i) for found, b, i in lost if b == melting.HEATING]
-    return {
-        "students without hot liquids: replicas": count(everyone),
-        "students without hot liquids: replicas lost": count(len(lost)),
-        "students without hot liquids: coldest loss on heating": count(min(heated, default=np.nan), "K"),
+    first = [
+        x.temperature[b, close(x)[b, i].argmax()] if b == melting.HEATING else np.nan
+        for x in ramps.values()
+        for b, i in np.argwhere(x.lost)
+    ]
+    found = {
+        "replicas": count(sum(x.lost.size for x in ramps.values())),
+        "replicas lost": count(len(first)),
+        "coldest loss on heating": count(float(np.fmin.reduce([np.nan, *first])), "K"),
     }
+    return {f"students without hot liquids: {name}": item for name, item in found.items()}
 
 
-def first_close(ramps: Ramps, branch: int, replica: int) -> float:
-    """Temperature at which a replica first has a pair closer than CLOSEST, K."""
-    close = ~(ramps.observed["shortest"][branch, replica] > CLOSEST)
-    return float(ramps.temperature[branch, np.argmax(close)])
-
-
-def records_of_plateaus(held: Mapping[str, Plateaus]) -> dict[str, dict[str, Any]]:
+def records_of_plateaus(held: Mapping[str, Plateaus]) -> Records:
     """Density of students of the real labels at constant temperature, over seeds, and of the teacher.
 
     Runs that have changed their phase are left out.
     """
-    out: dict[str, dict[str, Any]] = {}
-    for b, k in np.ndindex(held["teacher"].temperature.shape):
-        where = f"density, {PHASES[b]}, {held['teacher'].temperature[b, k]:g} K"
-        own = held["teacher"].observed
-        if keeps(PHASES[b], own["q6"][b, k]):
-            out[f"teacher: {where}"] = of_blocks(own["density"][b, k]).record("g/cm^3")
+    out: Records = {}
+    found, teacher = {name: densities(x) for name, x in held.items()}, held["teacher"]
+    for b, k in np.ndindex(teacher.temperature.shape):
+        where = f"density, {PHASES[b]}, {teacher.temperature[b, k]:g} K"
+        if np.isfinite(found["teacher"][b, k]):
+            blocks = np.array_split(teacher.observed["density"][b, k], 5)  # of a correlated series
+            own = melting.mean(np.array([block.mean() for block in blocks]))
+            out[f"teacher: {where}"] = own.record("g/cm^3")
         for kind in KINDS:
-            direct = [p.observed for name, p in held.items() if name.startswith(f"direct {kind} ")]
-            same = [x["density"][b, k].mean() for x in direct if keeps(PHASES[b], x["q6"][b, k])]
-            out[f"direct {kind}: {where}"] = over_seeds(same, "g/cm^3")
+            direct = [float(x[b, k]) for name, x in found.items() if name.startswith(f"direct {kind} ")]
+            out[f"direct {kind}: {where}"] = over_seeds(direct, "g/cm^3")
     return out
 
 
-def keeps(phase: str, q6: np.ndarray) -> bool:
-    """Whether a series (samples,) of Q6 is still that of its phase in its last fifth."""
-    return bool((q6[-(len(q6) // 5) :].mean() > melting.SOLID) == (phase == "solid"))
-
-
 def densities(held: Plateaus) -> np.ndarray:
-    """Mean of each plateau, (2, n) g/cm^3; nan where the phase has changed."""
-    found = held.observed["density"].mean(axis=-1)
-    for b, k in np.ndindex(found.shape):
-        if not keeps(PHASES[b], held.observed["q6"][b, k]):
-            found[b, k] = np.nan
-    return found
-
-
-def of_blocks(series: np.ndarray, blocks: int = 5) -> Value:
-    """Mean of a correlated series with the error of the means of equal blocks."""
-    return melting.mean(np.array([block.mean() for block in np.array_split(series, blocks)]))
+    """Mean of each plateau, (2, n) g/cm^3; nan where Q6 in the last fifth is no longer that of the phase."""
+    q6 = held.observed["q6"]
+    solid = q6[..., -(q6.shape[-1] // 5) :].mean(-1) > melting.SOLID
+    return np.where(solid == [[True], [False]], held.observed["density"].mean(-1), np.nan)

@@ -98,7 +98,10 @@ def report(folder: Path, first: Path | None = None) -> Result:
         "frames": {part: len(frames) for part, frames in snapshots.items()},
         "scores": {name: plain(found) for name, found in {"teacher": own, **scores}.items()},
         "scores of first students": {name: plain(found) for name, found in others.items()},
-        "pressure_errors": plain({"mean": errors.pressure, "sem": errors.pressure_sem}),
+        "pressure_errors": {
+            "mean": plain({phase: x.value for phase, x in errors.pressure.items()}),
+            "sem": plain({phase: x.error for phase, x in errors.pressure.items()}),
+        },
         "laws": {
             name: {"slope": law.value, "sem": law.error, "chi2": chi2, "n": law.n}
             for name, (law, chi2) in laws.items()

@@ -12,8 +12,9 @@ import numpy as np
 from mlipbook.averages import Value
 from mlipbook.studies.melting import comparison as melting
 from mlipbook.studies.melting.ramps import Ramps
-from mlipbook.studies.melting.scores import PHASES, Score, melts_at, score, teacher_error
+from mlipbook.studies.melting.scores import Score, melts_at, score, teacher_error
 from mlipbook.studies.melting.teacher import KINDS, Errors
+from mlipbook.studies.sodium import PHASES
 from mlipbook.units import GPa, meV
 
 # dB/dP of bcc sodium in PBE (Bosoni et al., Nat. Rev. Phys. 6, 45 (2024), all-electron), for the liquid, too:
@@ -77,26 +78,24 @@ def causal_points(
     solid, which acts like the pressure error -delta/dV. errors: of the committee of students, scores: of
     some of them, by name.
     """
-    points: dict[str, list[tuple[float, float, float, float]]] = {"volume": [], "melting": [], "energy": []}
+    points: dict[str, list[tuple[float, ...]]] = {"volume": [], "melting": [], "energy": []}
     slope = response.melting.value
     per_energy = slope / response.volume_step.value * meV / GPa  # K per meV
+    members = len(errors.pressure["solid"].value) // len(KINDS)
     for name, found in scores.items():
         kind, seed = name.split()
-        k = list(KINDS).index(kind) * (len(errors.pressure["solid"]) // len(KINDS)) + int(seed)
+        k = list(KINDS).index(kind) * members + int(seed)
         pressure, energy = (
-            {phase: Value(x[phase][k], sem[phase][k], errors.frames[phase]) for phase in PHASES}
-            for x, sem in ((errors.pressure, errors.pressure_sem), (errors.energy, errors.energy_sem))
+            [Value(x[phase].value[k], x[phase].error[k]) for phase in PHASES]
+            for x in (errors.pressure, errors.energy)
         )
-        for p, (phase, B) in enumerate(zip(PHASES, response.bulk_modulus, strict=True)):
-            shift = found.volume_shift[p]
-            own = (shift.error**2 - teacher_error(teacher)[p] ** 2) ** 0.5
-            error = pressure[phase]
-            row = expansion(error.value, B.value), error.error / B.value, shift.value, own
-            points["volume"].append(row)
+        own = zip(pressure, response.bulk_modulus, found.volume_shift, teacher_error(teacher), strict=True)
+        for error, B, shift, common in own:
+            predicted = expansion(error.value, B.value), error.error / B.value
+            points["volume"].append((*predicted, shift.value, (shift.error**2 - common**2) ** 0.5))
         change = found.T_plus.value - teacher.T_plus.value, found.T_plus.error
-        mean = (pressure["solid"] + pressure["liquid"]) / 2
-        points["melting"].append((*(-slope * mean), *change))
-        points["energy"].append((*((energy["liquid"] - energy["solid"]) * per_energy), *change))
+        points["melting"].append((*(-slope * ((pressure[0] + pressure[1]) / 2)), *change))
+        points["energy"].append((*((energy[1] - energy[0]) * per_energy), *change))
     return {name: np.array(rows).T for name, rows in points.items()}
 
 

@@ -12,7 +12,6 @@ themselves hold plateaus.
 Both go on where they stopped. `melting.report` makes results/full/hysteresis.json and .npz of it.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,26 +29,10 @@ from mlipbook.dynamics import NPT, Limits, Trajectory, thermalize
 from mlipbook.dynamics.trajectory import write_extxyz
 from mlipbook.potentials.ann import ANNPotential, load
 from mlipbook.studies.command import command
+from mlipbook.studies.melting import ramps
 from mlipbook.studies.melting import teacher as teaching
-from mlipbook.studies.melting.ramps import (  # noqa: F401 - also for whom this is the study
-    CLOSEST,
-    COOLING,
-    EDGES,
-    EVERY,
-    FRAMES,
-    HEATING,
-    LATTICE,
-    TIMESTEP,
-    Plateaus,
-    Ramps,
-    in_single_precision,
-    plateaus,
-    ramp_steps,
-    ramps_of,
-    run_ramps,
-    starts,
-)
-from mlipbook.studies.sodium import by_part
+from mlipbook.studies.sodium import by_part, liquids
+from mlipbook.studies.stress.kinds import train_kinds
 from mlipbook.units import fs
 
 # Students of the ramps' snapshots alone had met few pairs below 2.7 A and let atoms fall onto each other in
@@ -85,14 +68,18 @@ def train_missing(folder: Path, size: Size) -> None:
     Raises ValueError for what is there, but made of something else.
     """
     options: dict[str, Any] = {"members": size.seeds, "epochs": size.epochs}
+
+    def students(name: str, parts: dict[str, list[Atoms]]) -> None:
+        """EF-fits and EFP-fits as one committee, with paired seeds."""
+        train_kinds(teaching.KINDS, parts["train"], parts["valid"], **options).save(folder / name)
+
     if not (folder / "teacher.npz").exists():
         teaching.train_teacher().save(folder / "teacher.npz")
     if not made(folder / "students.npz", **learned_from(folder, size), **options):
-        parts = teacher_snapshots(folder, size)
-        teaching.train_students(parts["train"], parts["valid"], **options).save(folder / "students.npz")
-    train, valid = (datasets.load("na-gamma", part) for part in ("train", "valid"))
-    if not made(folder / "direct.npz", train=train, valid=valid, **options):
-        teaching.train_students(train, valid, **options).save(folder / "direct.npz")
+        students("students.npz", teacher_snapshots(folder, size))
+    real = {part: datasets.load("na-gamma", part) for part in ("train", "valid")}
+    if not made(folder / "direct.npz", **real, **options):
+        students("direct.npz", real)
 
 
 def learned_from(folder: Path, size: Size) -> dict[str, Any]:
@@ -102,27 +89,26 @@ def learned_from(folder: Path, size: Size) -> dict[str, Any]:
 
 def teacher_snapshots(folder: Path, size: Size) -> dict[str, list[Atoms]]:
     """Part -> labeled frames of ramps of their own and of hot liquids, kept in the folder's snapshots.xyz."""
-    file = folder / "snapshots.xyz"
-    if not made(file, **learned_from(folder, size)):
-        teacher = load(folder / "teacher.npz")
-        options: dict[str, Any] = {"replicas": size.replicas, "seed": 1000, "store": folder / "snapshots"}
-        ramps, _ = run_ramps(teacher, size.snapshot_rate, **options)
-        q6 = ramps.observed["q6"][FRAMES // EVERY - 1 :: FRAMES // EVERY].numpy()
+    file, of = folder / "snapshots.xyz", learned_from(folder, size)
+    if not made(file, **of):
+        teacher, options = of["teacher"], {"replicas": size.replicas, "seed": 1000}
+        heated, _ = ramps.run_ramps(teacher, size.snapshot_rate, **options, store=folder / "snapshots")
+        q6 = heated.observed["q6"][ramps.FRAMES // ramps.EVERY - 1 :: ramps.FRAMES // ramps.EVERY].numpy()
         hot = hot_liquids(teacher, folder / "hot")
-        labeled = teaching.snapshots(teacher, ramps, q6)
-        labeled += teaching.snapshots(teacher, hot, np.zeros((len(hot.positions), len(HOT))), HOT_PARTS)
+        labeled = teaching.snapshots(teacher, heated, q6)
+        molten = np.zeros((len(hot.positions), len(HOT)))
+        labeled += teaching.snapshots(teacher, hot, molten, HOT_PARTS)
         write_extxyz(file, labeled)
     frames: Any = ase.io.read(file, ":")
     return by_part(frames)
 
 
-def hot_liquids(teacher: ANNPotential, store: str | os.PathLike[str]) -> Trajectory:
+def hot_liquids(teacher: ANNPotential, store: Path) -> Trajectory:
     """A liquid at each temperature of HOT and zero pressure, at the start from near COOLING."""
-    first = thermalize(starts(len(HOT))[len(HOT) :], HOT, seed=2000)
-    simulation = NPT(in_single_precision(teacher), TIMESTEP * fs, np.array(HOT))
-    return simulation.run(
-        first, HOT_STEPS, every=EVERY, frames=FRAMES, limits=Limits(closest=0.0), store=store
-    )
+    first = thermalize(liquids(ramps.COOLING[0], len(HOT)), HOT, seed=2000)
+    simulation = NPT(ramps.in_single_precision(teacher), ramps.TIMESTEP * fs, np.array(HOT))
+    options: dict[str, Any] = {"limits": Limits(closest=0.0), "store": store}
+    return simulation.run(first, HOT_STEPS, every=ramps.EVERY, frames=ramps.FRAMES, **options)
 
 
 def model(folder: Path, name: str) -> ANNPotential:
@@ -134,29 +120,24 @@ def model(folder: Path, name: str) -> ANNPotential:
     return next(p for k, s, p in teaching.each_member(committee) if (k, s) == (kind, int(seed)))
 
 
-def names(size: Size, prefix: str = "") -> list[str]:
-    """Names of students, seed by seed."""
-    return [f"{prefix}{kind} {seed}" for seed in range(size.seeds) for kind in teaching.KINDS]
-
-
 def jobs(size: Size) -> list[dict[str, Any]]:
     """What to run, most important first: teacher, teacher under pressure, students, plateaus, other rates."""
+    names = [f"{kind} {seed}" for seed in range(size.seeds) for kind in teaching.KINDS]
     first = [("teacher", size.rate, p) for p in (0.0, size.pressure)]
-    students = [(name, size.rate, 0.0) for name in names(size)]
+    first += [(name, size.rate, 0.0) for name in names]
     rates = [("teacher", rate, 0.0) for rate in size.other_rates]
-    ramps = [
-        {"model": m, "rate": r, "pressure": p, "replicas": size.replicas}
-        for m, r, p in first + students + rates
-    ]
+    first_ramps, other_ramps = (
+        [{"model": m, "rate": r, "pressure": p, "replicas": size.replicas} for m, r, p in group]
+        for group in (first, rates)
+    )
     settings = {"solid": list(size.solid), "liquid": list(size.liquid), "length": size.plateau}
-    held = [{"model": name, **settings} for name in ("teacher", *names(size, "direct "))]
-    return [*ramps[: len(first + students)], *held, *ramps[len(first + students) :]]
+    held = [{"model": name, **settings} for name in ("teacher", *(f"direct {name}" for name in names))]
+    return [*first_ramps, *held, *other_ramps]
 
 
 def name_of(job: dict[str, Any]) -> str:
-    if "rate" in job:
-        return "{model}, {rate:g} K per ps, {pressure:g} GPa".format(**job)
-    return f"{job['model']}, plateaus"
+    ramp = "{model}, {rate:g} K per ps, {pressure:g} GPa" if "rate" in job else "{model}, plateaus"
+    return ramp.format(**job)
 
 
 def perform(job: dict[str, Any], folder: str) -> dict[str, Any]:
@@ -165,14 +146,14 @@ def perform(job: dict[str, Any], folder: str) -> dict[str, Any]:
     The job's "potential" is the identity of its model: results of another one are not taken for its own.
     """
     began = time.process_time()
+    given = {name: x for name, x in job.items() if name not in ("model", "potential")}
+    store = Path(folder) / "runs" / f"{name_of(job)}, {job['potential'][:12]}"
+    options: dict[str, Any] = {**given, "store": store, "progress": False}
     potential = model(Path(folder), job["model"])
-    options: dict[str, Any] = {"store": Path(folder) / "runs" / f"{name_of(job)}, {job['potential'][:12]}"}
-    options["progress"] = False
     if "rate" in job:
-        rate, settings = job["rate"], {k: job[k] for k in ("pressure", "replicas")}
-        found: Any = ramps_of(*run_ramps(potential, rate, **settings, **options), rate)
+        found: Any = ramps.ramps_of(*ramps.run_ramps(potential, **options), job["rate"])
     else:
-        found = plateaus(potential, job["solid"], job["liquid"], job["length"], **options)
+        found = ramps.plateaus(potential, **options)
     return {"found": vars(found), "seconds": time.process_time() - began}
 
 

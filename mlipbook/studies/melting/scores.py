@@ -15,7 +15,6 @@ from mlipbook.units import meV
 
 GRID = 10.0  # K, bins of the phase labels and the density
 ATOMIC_MASS = 22.98976928 / 0.602214076  # g/cm^3 A^3: mass of an atom over its volume
-PHASES = ("solid", "liquid")  # of the branches before they change
 
 
 @dataclass(frozen=True)
@@ -131,18 +130,15 @@ def sound_g(ramps: Ramps) -> np.ndarray:
     return np.where(lost[..., None], np.nan, ramps.g)
 
 
-def mean_g(ramps: Ramps) -> np.ndarray:
-    """g(r) averaged over the replicas that are not lost yet, (2, frames, bins)."""
-    return melting.mean_of_finite(np.moveaxis(sound_g(ramps), 1, -1))
-
-
 def distances(ramps: Ramps, teacher: Ramps) -> tuple[np.ndarray, np.ndarray]:
     """D of the mean g(r) at each frame's temperature and the band of models that are right, (2, frames) each.
 
     Both are of the replicas that are not lost yet; what remains of crystals that melt is a selection, of
     which no band knows.
     """
-    D, g = melting.distance(mean_g(ramps), mean_g(teacher), EDGES), sound_g(ramps)
+    g, own = sound_g(ramps), sound_g(teacher)
+    mean, theirs = (melting.mean_of_finite(np.moveaxis(x, 1, -1)) for x in (g, own))
+    D = melting.distance(mean, theirs, EDGES)
     band = np.full(D.shape, np.nan)
     for b, k in np.argwhere(np.isfinite(D)):
         left = np.isfinite(g[b, :, k, 0])

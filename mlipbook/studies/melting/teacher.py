@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from mlipbook.accuracy import predict
+from mlipbook.averages import Value, mean
 from mlipbook.dynamics import Trajectory
 from mlipbook.potentials.ann import ANNPotential
-from mlipbook.studies.sodium import RICHER, Weights, at_gamma, by_part, relabeled, trained
-from mlipbook.studies.stress.training import UNITS, held_out, train_kinds
+from mlipbook.studies.sodium import PHASES, RICHER, Weights, at_gamma, by_part, predicted, trained
+from mlipbook.studies.stress.kinds import UNITS, held_out, rmse
 from mlipbook.training.derivatives import prepare_all
 
 KINDS: dict[str, Weights] = {"EF": (1, 1, 0), "EFP": (1, 1, 0.2)}  # p_U, p_F, p_W of Eq. 3
@@ -33,15 +33,6 @@ def train_teacher(epochs: int = 80, seed: int = 0, progress: bool = True) -> ANN
     return trained(by_part(at_gamma()), KINDS["EFP"], learns=RICHER, hidden=(30, 30), **options)
 
 
-def labeled(teacher: ANNPotential, frames: Sequence[Atoms]) -> list[Atoms]:
-    """Copies of frames with the teacher's energy, forces and static stress as labels."""
-    copies = []
-    for atoms, found in zip(frames, predict(teacher, frames), strict=True):
-        labels = {name: x[0] for name, x in found.items()} | {"energy": float(found["energy"][0])}
-        copies.append(relabeled(atoms, **labels, free_energy=labels["energy"]))
-    return copies
-
-
 def snapshots(
     teacher: ANNPotential, trajectory: Trajectory, q6: np.ndarray, parts: Sequence[str] = PARTS
 ) -> list[Atoms]:
@@ -51,18 +42,11 @@ def snapshots(
     """
     found = []
     for b in range(len(trajectory.state)):
-        for atoms, order in zip(labeled(teacher, trajectory.atoms(b)), q6[:, b], strict=True):
+        for atoms, order in zip(predicted(teacher, trajectory.atoms(b)), q6[:, b], strict=True):
             phase = "solid" if order > LIQUID_Q6 else "liquid"
             atoms.info |= {"replica": b, "phase": phase, "split": parts[b % len(parts)]}
             found.append(atoms)
     return found
-
-
-def train_students(
-    train: Sequence[Atoms], valid: Sequence[Atoms], members: int = 5, epochs: int = 60, progress: bool = True
-) -> ANNPotential:
-    """`members` EF-fits and as many EFP-fits as one committee, with paired seeds: see `train_kinds`."""
-    return train_kinds(KINDS, train, valid, members=members, epochs=epochs, progress=progress)
 
 
 def each_member(committee: ANNPotential) -> Iterator[tuple[str, int, ANNPotential]]:
@@ -77,50 +61,27 @@ def each_member(committee: ANNPotential) -> Iterator[tuple[str, int, ANNPotentia
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors on held-out frames: rmse name -> (members,) in the UNITS of `stress.kinds`; pressure: mean
-    signed error phase -> (members,) GPa, and its standard error over frames; energy: the same in meV/atom;
-    frames: number in each phase."""
+    """Of all members on held-out frames: rmse name -> (members,) in the UNITS of `stress.kinds`; pressure
+    (GPa) and energy (meV/atom): phase -> mean signed error over so many frames, arrays (members,)."""
 
     rmse: dict[str, np.ndarray]
-    pressure: dict[str, np.ndarray]
-    pressure_sem: dict[str, np.ndarray]
-    energy: dict[str, np.ndarray]
-    energy_sem: dict[str, np.ndarray]
-    frames: dict[str, int]
+    pressure: dict[str, Value]
+    energy: dict[str, Value]
 
 
 def errors_by_phase(potential: ANNPotential, frames: Sequence[Atoms]) -> Errors:
     """Errors of all members on labeled frames with info["phase"]."""
     found = held_out(potential, frames, prepare_all(potential, frames, "test"))
-    phase = np.array([atoms.info["phase"] for atoms in frames])
+    here = {phase: [atoms.info["phase"] == phase for atoms in frames] for phase in PHASES}
     pressure, energy = (
-        {name: found[quantity][:, phase == name] for name in ("solid", "liquid")}
-        for quantity in ("pressure", "energy")
+        {phase: mean(found[name].T[those]) for phase, those in here.items()}
+        for name in ("pressure", "energy")
     )
-    return Errors(
-        {name: np.sqrt((found[name] ** 2).mean(1)) for name in UNITS},
-        *means_and_errors(pressure),
-        *means_and_errors(energy),
-        {name: error.shape[1] for name, error in pressure.items()},
-    )
-
-
-ByPhase = dict[str, np.ndarray]
-
-
-def means_and_errors(errors: ByPhase) -> tuple[ByPhase, ByPhase]:
-    """Means over frames and their standard errors, phase -> (members,), from phase -> (members, frames)."""
-    return (
-        {phase: x.mean(1) for phase, x in errors.items()},
-        {phase: x.std(1, ddof=1) / x.shape[1] ** 0.5 for phase, x in errors.items()},
-    )
+    return Errors({name: rmse(found[name]) for name in UNITS}, pressure, energy)
 
 
 def teacher_errors(teacher: ANNPotential) -> dict[str, Errors]:
-    """Group -> errors on the real test frames: those below HOT, and the hotter liquid ones."""
+    """Group -> errors on the real test frames: those below HOT, and the hotter liquid ones, too."""
     test = by_part(at_gamma())["test"]
-    groups = {"ordinary": lambda T: T < HOT, "all": lambda T: True}
-    return {
-        name: errors_by_phase(teacher, [a for a in test if belongs(a.info["md_temperature_K"])])
-        for name, belongs in groups.items()
-    }
+    ordinary = [atoms for atoms in test if atoms.info["md_temperature_K"] < HOT]
+    return {name: errors_by_phase(teacher, x) for name, x in (("ordinary", ordinary), ("all", test))}

@@ -31,7 +31,7 @@ from mlipbook.observables import steinhardt
 from mlipbook.potentials.ann import ANNPotential, load
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.k_points.correction import differences, fit_correction
-from mlipbook.studies.sodium import PHASES, means, of_phase, relabeled
+from mlipbook.studies.sodium import PHASES, of_phase, predicted
 from mlipbook.studies.table1.boxes import heated, starts
 from mlipbook.studies.table1.jobs import TEMPERATURE, fingerprint, jobs_of, member, volume_at
 from mlipbook.studies.table1.potentials import POTENTIALS, bundled, corrected
@@ -59,11 +59,6 @@ def snapshots(
         name = {"frame": f"ti_{phase[0]}{k:02d}", "phase": phase, "q6": round(q6, 4)}
         atoms.info |= {**name, "md_temperature_K": temperature, "source": f"NVT of the {SETTING} potential"}
     return found
-
-
-def predicted(committee: ANNPotential, frames: Sequence[Atoms]) -> list[Atoms]:
-    """Copies of the frames with the mean of the members as labels."""
-    return [relabeled(atoms, **found) for atoms, found in zip(frames, means(committee, frames), strict=True)]
 
 
 def perturbed(
