@@ -4,21 +4,17 @@ python -m mlipbook study conductivity.fits --folder F
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import ase.io
 import numpy as np
-import torch
 from ase import Atoms
 from torch import Tensor
 
 from mlipbook import archive, neighbors
 from mlipbook.archive import made
-from mlipbook.dynamics import State, thermalize
-from mlipbook.dynamics.state import repeated
 from mlipbook.fast.graphs import compiled
 from mlipbook.potentials import AgSe, EdgePotential, shortest_distances
 from mlipbook.potentials.ann import load
@@ -26,7 +22,7 @@ from mlipbook.potentials.per_replica import MemberPerReplica
 from mlipbook.structures import Structures
 from mlipbook.studies.command import command
 from mlipbook.studies.conductivity.readings import MEMBERS
-from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE, crystal, equilibrated, labeled, split
+from mlipbook.studies.conductivity.silver_selenide import equilibrated, labeled, split
 from mlipbook.studies.stress import cost_weights
 from mlipbook.units import ps
 
@@ -50,11 +46,10 @@ def prepare(folder: Path, replicas: int = 24, epochs: int = 200, device: str = "
     options: dict[str, Any] = {"members": MEMBERS, "epochs": epochs}
     if not made(folder / "potentials.npz", costs=COSTS, train=learn, valid=valid, **options):
         options |= {"repulsion": closest(learn), "device": device}
-        committee, _ = cost_weights.fit_map(COSTS, learn, valid, **options)
-        committee.cpu().save(folder / "potentials.npz")
+        cost_weights.fit_map(COSTS, learn, valid, **options).cpu().save(folder / "potentials.npz")
     if not made(folder / "starts.npz", replicas=replicas):
-        melted = equilibrated(replicas, seed=100, device=device)
-        keep(folder / "starts.npz", {"positions": melted.structures.positions})
+        melts = equilibrated(replicas, seed=100, device=device).structures
+        keep(folder / "starts.npz", {"positions": melts.positions})
 
 
 def closest(frames: Sequence[Atoms]) -> float:
@@ -62,14 +57,6 @@ def closest(frames: Sequence[Atoms]) -> float:
     structures = Structures.from_ase(frames)
     edges = neighbors.build(structures, cost_weights.CUTOFF)
     return min(shortest_distances(edges.vectors(structures), edges, structures).values())
-
-
-def start(folder: Path, copies: int, seed: int, device: str, own: slice = slice(None)) -> State:
-    """All starts, or some, as often as there are models, with new velocities."""
-    melts = torch.as_tensor(archive.load_arrays(folder / "starts.npz")["positions"][own])
-    all_alike = repeated(Structures.from_ase(crystal()), copies * len(melts))
-    structures = replace(all_alike, positions=melts.repeat(copies, 1, 1))
-    return thermalize(structures.to(device), TEMPERATURE, seed)
 
 
 @cache

@@ -6,14 +6,12 @@ A map of many weights, several members at each, is then a single fit.
     python -m mlipbook study stress.cost_weights --device cuda --out results/full/cost-weights.json
 """
 
-import os
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ase import Atoms
 
 from mlipbook import bookkit, datasets
@@ -22,9 +20,8 @@ from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.command import Profile, Result, command
 from mlipbook.studies.sodium import Weights
-from mlipbook.studies.stress.kinds import CostPerMember, held_out, rmse
+from mlipbook.studies.stress.kinds import fit_each, held_out, rmse
 from mlipbook.training.derivatives import prepare_all
-from mlipbook.training.fitting import History, fit
 
 CUTOFF = 6.5  # A, of all descriptors
 UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa", "bias": "GPa"}
@@ -42,30 +39,19 @@ def fit_map(
     valid: Sequence[Atoms],
     *,
     members: int,
-    epochs: int,
-    batch_size: int = 4,
-    learning_rate: float = 1e-2,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
     seed: int = 0,
     repulsion: float | None = None,
-    checkpoint: str | os.PathLike | None = None,
-    progress: bool = True,
-) -> tuple[ANNPotential, History]:
-    """Train `members` potentials for each of the `points` in one fit, resumable if a checkpoint is given.
+    **options: Any,
+) -> ANNPotential:
+    """Train `members` potentials for each of the `points` in one fit: those of the first, of the second, ...
 
-    repulsion: as of ANNPotential. The committee holds the members of the first point, then those of the
-    second, ... (in float64). Raises what `training.fit` raises.
+    repulsion: as of ANNPotential. options: of `kinds.fit_each`.
     """
     elements = sorted({symbol for atoms in train for symbol in atoms.symbols})
     descriptor = Chebyshev(tuple(elements), CUTOFF, 16, CUTOFF, 4)
     potential = ANNPotential(descriptor, members=len(points) * members, seed=seed, repulsion=repulsion)
-    potential = potential.to(device).to(dtype)
-    each = tuple(point for point in points for _ in range(members))
-    options: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    options |= {"seed": seed, "checkpoint": checkpoint, "progress": progress}
-    history = fit(potential, train, valid, CostPerMember(each=each), **options)
-    return potential.double(), history
+    each = [point for point in points for _ in range(members)]
+    return fit_each(potential, each, train, valid, seed=seed, **options)
 
 
 def held_out_errors(potential: ANNPotential, frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
@@ -82,14 +68,14 @@ def cost_map(
     frames: dict[str, list[Atoms]],
     *,
     members: int,
-    **settings: Any,
+    **options: Any,
 ) -> dict[str, np.ndarray]:
     """Held-out errors over a grid of p_U and p_W with p_F = 1: name -> (p_U, p_W, members).
 
-    frames: the parts train, valid and test; settings: those of `fit_map`. p_W = 0 is the EF-fit.
+    frames: the parts train, valid and test; options: those of `fit_map`. p_W = 0 is the EF-fit.
     """
     points = [(float(u), 1.0, float(w)) for u, w in product(p_U, p_W)]
-    potential, _ = fit_map(points, frames["train"], frames["valid"], members=members, **settings)
+    potential = fit_map(points, frames["train"], frames["valid"], members=members, **options)
     errors = held_out_errors(potential, frames["test"])
     return {name: x.reshape(len(p_U), len(p_W), members) for name, x in errors.items()}
 
@@ -99,10 +85,9 @@ def learning_curve(
     points: Sequence[Weights],
     frames: dict[str, list[Atoms]],
     *,
-    members: int,
     epochs: int,
     seed: int = 0,
-    **settings: Any,
+    **options: Any,
 ) -> dict[str, np.ndarray]:
     """Held-out errors against the number of training frames: name -> (sizes, points, members).
 
@@ -113,11 +98,9 @@ def learning_curve(
     rows = []
     for size in sizes:
         longer = epochs * max(sizes) // size
-        potential, _ = fit_map(
-            points, train[:size], frames["valid"], members=members, epochs=longer, seed=seed, **settings
-        )
+        potential = fit_map(points, train[:size], frames["valid"], epochs=longer, seed=seed, **options)
         rows.append(held_out_errors(potential, frames["test"]))
-    return {name: np.stack([row[name].reshape(len(points), members) for row in rows]) for name in UNITS}
+    return {name: np.stack([row[name].reshape(len(points), -1) for row in rows]) for name in UNITS}
 
 
 def records(p_U: Sequence[float], p_W: Sequence[float], errors: dict[str, np.ndarray]) -> dict[str, dict]:
@@ -135,10 +118,10 @@ def study(profile: Profile = "full", device: str = "cuda", checkpoint: Path | No
     """The map and the learning curves of chapter 4. checkpoint: file with which a killed map goes on."""
     size = bookkit.profile("training", profile)
     frames = {part: datasets.load("na-gamma", part) for part in datasets.SPLITS}
-    settings: dict[str, Any] = {"members": size.members, "device": device}
-    settings |= {"batch_size": size.batch_size, "learning_rate": size.learning_rate}
-    errors = cost_map(size.p_U, size.p_W, frames, epochs=size.epochs, checkpoint=checkpoint, **settings)
-    curve = learning_curve(size.sizes, list(MARKED.values()), frames, epochs=size.curve_epochs, **settings)
+    options = {name: getattr(size, name) for name in ("members", "batch_size", "learning_rate")}
+    options["device"] = device
+    errors = cost_map(size.p_U, size.p_W, frames, epochs=size.epochs, checkpoint=checkpoint, **options)
+    curve = learning_curve(size.sizes, list(MARKED.values()), frames, epochs=size.curve_epochs, **options)
     arrays: dict[str, Any] = {"p_U": size.p_U, "p_W": size.p_W, "sizes": size.sizes}
     for name, found in (("map", errors), ("curve", curve)):
         arrays[name] = {k: x.tolist() for k, x in found.items()}

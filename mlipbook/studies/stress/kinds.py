@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from ase import Atoms
 from torch import Tensor
 
@@ -39,32 +38,43 @@ class CostPerMember(Cost):
         return (0.5 * p / counts.clamp(min=1)[:, None] * squares.sum(-1)).sum(0)
 
 
+def fit_each(
+    potential: ANNPotential,
+    each: Sequence[Weights],
+    train: Sequence[Atoms],
+    valid: Sequence[Atoms],
+    device: str = "cpu",
+    learning_rate: float = 1e-2,
+    **options: Any,
+) -> ANNPotential:
+    """The potential, its members trained in float32, each with weights of its own; in float64.
+
+    options: of `training.fit`, whose errors are raised.
+    """
+    potential = potential.to(device).float()
+    fit(potential, train, valid, CostPerMember(each=tuple(each)), learning_rate=learning_rate, **options)
+    return potential.double()
+
+
 def train_kinds(
     kinds: dict[str, Weights],
     train: Sequence[Atoms],
     valid: Sequence[Atoms],
     *,
     members: int,
-    epochs: int,
-    learning_rate: float = 1e-2,
-    device: str = "cpu",
     seed: int = 0,
-    progress: bool = True,
+    **options: Any,
 ) -> ANNPotential:
     """Train `members` networks of each kind, all in one fit: the members of the first kind, the second, ...
 
-    Seeds are paired: network m of every kind starts from the weights of seed + m. Trained in float32,
-    returned in float64. Raises what `training.fit` raises.
+    Seeds are paired: network m of every kind starts from the weights of seed + m. options: of `fit_each`.
     """
     start = ANNPotential(descriptor(), members=members, seed=seed)
     potential = ANNPotential(descriptor(), members=members * len(kinds))
     for p, p0 in zip(potential.parameters(), start.parameters(), strict=True):
         p.data.copy_(p0.repeat(len(kinds), 1, 1))
-    cost = CostPerMember(each=tuple(weights for weights in kinds.values() for _ in range(members)))
-    potential = potential.to(device).to(torch.float32)
-    options: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "progress": progress}
-    fit(potential, train, valid, cost, seed=seed, **options)
-    return potential.double()
+    each = [weights for weights in kinds.values() for _ in range(members)]
+    return fit_each(potential, each, train, valid, seed=seed, **options)
 
 
 def by_kind(values: np.ndarray, kinds: dict[str, Weights]) -> dict[str, np.ndarray]:
@@ -89,14 +99,14 @@ def held_out(
         dU, dF, dW = (x.detach().cpu().numpy() for x in residuals(potential, batch))
         virial = dW[:, 0] / atoms.cell.volume / GPa
         columns["energy"].append(dU[:, 0] / len(atoms) / meV)
-        columns["force"].append(np.sqrt((dF**2).mean((1, 2))) / meV)
-        columns["stress"].append(np.sqrt((virial**2).mean(1)))
+        columns["force"].append(rmse(dF.reshape(len(dF), -1)) / meV)
+        columns["stress"].append(rmse(virial))
         columns["pressure"].append(virial[:, :3].mean(1))
     return {name: np.stack(parts, axis=1) for name, parts in columns.items()}
 
 
 def rmse(errors: np.ndarray) -> np.ndarray:
-    """Root mean square over frames, (members,) from (members, frames)."""
+    """Root mean square over the last axis, frames or components."""
     return np.sqrt((errors**2).mean(-1))
 
 

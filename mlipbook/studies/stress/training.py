@@ -5,9 +5,9 @@ Kinds of fit are compared seed by seed (see `kinds`), on many frames, on few, an
     python -m mlipbook study stress.training --device cuda --out results/full/ef-efp.json
 """
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,17 +28,9 @@ from mlipbook.studies.stress.equation_of_state import (
     volume_shift,
     volumes,
 )
-from mlipbook.studies.stress.kinds import (  # noqa: F401 - also for whom this is the study
-    UNITS,
-    by_kind,
-    held_out,
-    rmse,
-    train_kinds,
-    volume_slope,
-)
+from mlipbook.studies.stress.kinds import UNITS, by_kind, held_out, rmse, train_kinds, volume_slope
 from mlipbook.training.derivatives import prepare_all
 
-SETS = ("full", "wide", "narrow")
 CENTER = 38.5  # A^3 per atom, the middle of the narrow window
 
 
@@ -50,24 +42,20 @@ def kinds(p_U: Sequence[float], p_W: float) -> dict[str, Weights]:
 # ---- training sets with and without volume fluctuations -----------------------------------------------
 
 
-def around(frames: Sequence[Atoms], count: int, volume: float = CENTER) -> list[Atoms]:
-    """Half solid, half liquid: of each phase the `count`/2 frames nearest to one volume per atom (A^3)."""
-    chosen = []
-    for phase in ("solid", "liquid"):
-        part = of_phase(frames, phase)
-        nearest = np.argsort(abs(volumes(part) - volume), kind="stable")[: count // 2]
-        chosen += [part[k] for k in sorted(nearest)]
-    return chosen
+def around(volumes: np.ndarray, count: int) -> Sequence[int]:
+    """The frames nearest to one volume per atom."""
+    return sorted(np.argsort(abs(volumes - CENTER), kind="stable")[:count])
 
 
-def across(frames: Sequence[Atoms], count: int) -> list[Atoms]:
-    """Half solid, half liquid: of each phase `count`/2 frames evenly over the volumes it has."""
-    chosen = []
-    for phase in ("solid", "liquid"):
-        part = of_phase(frames, phase)
-        order = np.argsort(volumes(part), kind="stable")
-        chosen += [part[k] for k in order[np.linspace(0, len(part) - 1, count // 2).round().astype(int)]]
-    return chosen
+def across(volumes: np.ndarray, count: int) -> Sequence[int]:
+    """Frames evenly over all volumes."""
+    return np.argsort(volumes, kind="stable")[np.linspace(0, len(volumes) - 1, count).round().astype(int)]
+
+
+def chosen(frames: Sequence[Atoms], count: int, choose: Callable[..., Sequence[int]]) -> list[Atoms]:
+    """Half solid, half liquid: `count`/2 of each phase, by their volumes."""
+    parts = [of_phase(frames, phase) for phase in ("solid", "liquid")]
+    return [part[k] for part in parts for k in choose(volumes(part), count // 2)]
 
 
 def training_sets(size: SimpleNamespace) -> dict[str, tuple[list[Atoms], list[Atoms]]]:
@@ -76,10 +64,9 @@ def training_sets(size: SimpleNamespace) -> dict[str, tuple[list[Atoms], list[At
     size: the chapter's settings, of which frames, valid, few and few_valid count here.
     """
     train, valid = (datasets.load("na-gamma", part) for part in ("train", "valid"))
-    return {
-        "full": (train[:: len(train) // size.frames], valid[:: len(valid) // size.valid]),
-        "wide": (across(train, size.few), across(valid, size.few_valid)),
-        "narrow": (around(train, size.few), around(valid, size.few_valid)),
+    return {"full": (train[:: len(train) // size.frames], valid[:: len(valid) // size.valid])} | {
+        name: (chosen(train, size.few, choose), chosen(valid, size.few_valid, choose))
+        for name, choose in (("wide", across), ("narrow", around))
     }
 
 
@@ -93,7 +80,7 @@ class Comparison:
     errors[set][kind][name]: (members, frames) as in `held_out`. curves[set][kind]: (members, solid, stretch)
     GPa, P(V) along scaled copies of the first solid test frames. solid[kind]: (members, frames) GPa,
     pressures that the fits to the full set predict for `untrained_solid()`. frames: the test frames.
-    sets: name -> (train, valid). kinds: name -> weights. seconds: time taken.
+    sets: name -> (train, valid).
     """
 
     errors: dict[str, dict[str, dict[str, np.ndarray]]]
@@ -101,8 +88,6 @@ class Comparison:
     solid: dict[str, np.ndarray]
     frames: list[Atoms]
     sets: dict[str, tuple[list[Atoms], list[Atoms]]]
-    kinds: dict[str, Weights]
-    seconds: float
 
 
 def compare(size: SimpleNamespace, device: str = "cpu", seed: int = 0, progress: bool = True) -> Comparison:
@@ -111,29 +96,27 @@ def compare(size: SimpleNamespace, device: str = "cpu", seed: int = 0, progress:
     size: settings as in profiles.toml: p_U, p_W, members, epochs, few_epochs, curves,
     and those of `training_sets`. Trains len(sets) committees of 2 len(p_U) members networks each.
     """
-    began = time.perf_counter()
     every, sets = kinds(size.p_U, size.p_W), training_sets(size)
-    test = datasets.load("na-gamma", "test")
-    solid = untrained_solid()
+    test, solid = datasets.load("na-gamma", "test"), untrained_solid()
     copies = [scaled(atoms, x) for atoms in of_phase(test, "solid")[: size.curves] for x in STRETCH]
     any_potential = ANNPotential(descriptor())  # what is prepared depends on the descriptor alone
     held = {
         part: (frames, prepare_all(any_potential, frames, part))
         for part, frames in (("test", test), ("scaled", copies), ("solid", solid))
     }
+    options = {"members": size.members, "device": device, "seed": seed, "progress": progress}
     errors, curves = {}, {}
     for name, (train, valid) in sets.items():
         epochs = size.epochs if name == "full" else size.few_epochs
-        options = {"members": size.members, "epochs": epochs, "device": device, "seed": seed}
-        potential = train_kinds(every, train, valid, progress=progress, **options)
+        potential = train_kinds(every, train, valid, epochs=epochs, **options)
         found = {q: by_kind(x, every) for q, x in held_out(potential, *held["test"]).items()}
         errors[name] = {kind: {q: found[q][kind] for q in UNITS} for kind in every}
         P = held_out(potential, *held["scaled"])["pressure"]
         curves[name] = by_kind(P.reshape(len(P), -1, len(STRETCH)), every)
         if name == "full":
-            bias = by_kind(held_out(potential, *held["solid"])["pressure"], every)
-            predicted = {kind: x + pressures(solid) for kind, x in bias.items()}
-    return Comparison(errors, curves, predicted, test, sets, every, time.perf_counter() - began)
+            bias = held_out(potential, *held["solid"])["pressure"]
+            predicted = by_kind(bias + pressures(solid), every)
+    return Comparison(errors, curves, predicted, test, sets)
 
 
 def untrained_solid() -> list[Atoms]:
@@ -151,52 +134,47 @@ def shifts(found: Comparison) -> dict[str, dict[str, tuple[np.ndarray, np.ndarra
     V, labels = volumes(scaled_frames), pressures(scaled_frames)
     c = equation_of_state(volumes(solid), pressures(solid), nearest_shell(solid))[2]
     B = -(c[1] + 2 * c[2] * np.log(V / volumes(solid).mean()))
-    out: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
-    for name, curves in found.curves.items():
-        out[name] = {}
-        for kind, P in curves.items():
-            n = P.shape[1]
-            error = P[..., STRETCH.index(0.0)] - labels[:n]
-            out[name][kind] = (error / B[:n]).mean(1), volume_shift(P, labels[:n])[0].mean(1)
-    return out
+
+    def shift(P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n = P.shape[1]
+        error = P[..., STRETCH.index(0.0)] - labels[:n]
+        return (error / B[:n]).mean(1), volume_shift(P, labels[:n])[0].mean(1)
+
+    return {name: {kind: shift(P) for kind, P in curves.items()} for name, curves in found.curves.items()}
 
 
 def records(found: Comparison) -> dict[str, dict]:
     """The numbers of chapter 5, name -> value, sem, n, unit; errors over seeds unless the labels' own."""
-    out: dict[str, dict] = {}
+    samples: dict[str, tuple[np.ndarray, str]] = {}  # (members,), unit
     full, V = found.errors["full"], volumes(found.frames)
     plain = {"EF": "EF, p_U = 1", "EFP": "EFP, p_U = 1"}
     for short, kind in plain.items():
         for q in ("energy", "force", "stress"):
-            out[f"{q} error, {short}"] = mean(rmse(full[kind][q])).record(UNITS[q])
-        out[f"pressure bias, {short}"] = mean(full[kind]["pressure"].mean(1)).record("GPa")
+            samples[f"{q} error, {short}"] = rmse(full[kind][q]), UNITS[q]
+        samples[f"pressure bias, {short}"] = full[kind]["pressure"].mean(1), "GPa"
         share = rmse(full[kind]["pressure"]) ** 2 / 2 / rmse(full[kind]["stress"]) ** 2
-        out[f"pressure part of the squared stress error, {short}"] = mean(100 * share).record("%")
+        samples[f"pressure part of the squared stress error, {short}"] = 100 * share, "%"
     for q in ("force", "stress"):
         difference = rmse(full[plain["EF"]][q]) - rmse(full[plain["EFP"]][q])
-        out[f"{q} error, EF minus EFP"] = mean(difference).record(UNITS[q])
+        samples[f"{q} error, EF minus EFP"] = difference, UNITS[q]
     for phase in ("solid", "liquid"):
         here = [atoms.info["phase"] == phase for atoms in found.frames]
-        bias = full[plain["EF"]]["pressure"][:, here].mean(1)
-        out[f"pressure bias, EF, {phase}"] = mean(bias).record("GPa")
-    for short in plain:
-        for q in ("force", "stress"):
-            heavy = rmse(full[f"{short}, p_U = 100"][q])
-            out[f"{q} error, {short}, p_U = 100"] = mean(heavy).record(UNITS[q])
-    for name in ("wide", "narrow"):
-        for short, kind in plain.items():
-            errors = found.errors[name][kind]
-            out[f"stress error, {short}, {name}"] = mean(rmse(errors["stress"])).record("GPa")
-            slope = volume_slope(errors["pressure"], V)
-            out[f"pressure error against ln V, {short}, {name}"] = mean(slope).record("GPa")
-    out |= labeled_equation_of_state(of_phase(datasets.load("na-gamma"), "solid"))
+        samples[f"pressure bias, EF, {phase}"] = full[plain["EF"]]["pressure"][:, here].mean(1), "GPa"
+    for short, q in product(plain, ("force", "stress")):
+        samples[f"{q} error, {short}, p_U = 100"] = rmse(full[f"{short}, p_U = 100"][q]), UNITS[q]
+    for name, (short, kind) in product(("wide", "narrow"), plain.items()):
+        errors = found.errors[name][kind]
+        samples[f"stress error, {short}, {name}"] = rmse(errors["stress"]), "GPa"
+        slope = volume_slope(errors["pressure"], V)
+        samples[f"pressure error against ln V, {short}, {name}"] = slope, "GPa"
     solid, shifted = untrained_solid(), shifts(found)["full"]
     for short, kind in plain.items():
         V0, _, _ = equation_of_state(volumes(solid), found.solid[kind], nearest_shell(solid))
-        out[f"equilibrium volume, {short}"] = mean(V0).record("A^3")
+        samples[f"equilibrium volume, {short}"] = V0, "A^3"
         for name, x in zip(("eps_P/B", "volume shift"), shifted[kind], strict=True):
-            out[f"{name}, {short}"] = mean(100 * x).record("%")
-    return out
+            samples[f"{name}, {short}"] = 100 * x, "%"
+    of_labels = labeled_equation_of_state(of_phase(datasets.load("na-gamma"), "solid"))
+    return {name: mean(x).record(unit) for name, (x, unit) in samples.items()} | of_labels
 
 
 @command(saves="ef-efp")
