@@ -13,6 +13,7 @@ import torch
 from ase.data import atomic_masses, atomic_numbers
 from torch import Tensor
 
+from mlipbook.averages import Value
 from mlipbook.heat import Response
 from mlipbook.heat.green_kubo import conductivities, jackknife, prefactor
 from mlipbook.potentials import DEFINITIONS, Definition
@@ -22,13 +23,8 @@ from mlipbook.units import ps
 MEMBERS = 5
 MODELS = [f"{kind} {m}" for kind in ("EF", "EFP") for m in range(MEMBERS)]
 CHANNELS = ("I", "II", "Ag", "J_ref")  # of stored correlations: two fluxes, V_Ag, the reference's flux
-SHARES = {  # of the channels in each flux
-    "I": (1.0, 0.0, 0.0, 0.0),
-    "II": (0.0, 1.0, 0.0, 0.0),
-    "III": (0.5, 0.5, 0.0, 0.0),
-    "Ag": (0.0, 0.0, 1.0, 0.0),
-    "J_ref": (0.0, 0.0, 0.0, 1.0),
-}
+SHARES = {name: np.eye(4)[k] for k, name in enumerate(CHANNELS)}  # of the channels in each flux
+SHARES["III"] = (SHARES["I"] + SHARES["II"]) / 2
 GAUGE_LAG = 2 * ps  # where integrals are read
 COLLISION = 5.0  # robust standard deviations of J_ref's variance over all replicas, above the median
 READINGS = ("as trained", "matched energies", "gauge fixed", "zero mass current")
@@ -67,8 +63,8 @@ def samples(found: Any, replicas: Replicas, fluxes: Sequence[str], gauge: float 
     gauge: eV, times V_Ag it is added to the first. Raises ValueError for a flux that the run did not keep.
     """
     C = torch.as_tensor(found["correlations"][replicas]).double()
-    mix = torch.tensor([SHARES[name] for name in fluxes], dtype=torch.float64)
-    mix[0] += gauge * torch.tensor(SHARES["Ag"], dtype=torch.float64)
+    mix = torch.as_tensor(np.array([SHARES[name] for name in fluxes]))
+    mix[0] += gauge * torch.as_tensor(SHARES["Ag"])
     kept = C.shape[-1]
     if bool(mix[:, kept:].any()):
         raise ValueError(f"the run kept {', '.join(CHANNELS[:kept])}, not all of {', '.join(fluxes)}")
@@ -82,36 +78,37 @@ def integrals(found: Any, replicas: Replicas, flux: str, gauge: float = 0.0) -> 
     return conductivities(samples(found, replicas, [flux, "Ag"], gauge))
 
 
-def less(found: Any, replicas: Replicas, flux: str, other: str) -> tuple[Tensor, Tensor]:
-    """Corrected conductivity by a flux less that by another, from the same trajectories, and its error."""
-
-    def difference(L: Tensor) -> Tensor:
-        one, two = (L[..., k, k] - L[..., k, 2] ** 2 / L[..., 2, 2] for k in (0, 1))
-        return one - two
-
-    return jackknife(samples(found, replicas, [flux, other, "Ag"]), difference)
-
-
-def coefficients(found: Any, replicas: Replicas, flux: str) -> tuple[Tensor, Tensor]:
-    """L (lags, 2, 2) of heat and silver in the gauge as trained, W/m/K per powers of eV, and its errors."""
-    return jackknife(samples(found, replicas, [flux, "Ag"]), lambda L: L)
-
-
 def lag_of(found: Any) -> int:
     """Index of GAUGE_LAG, at which integrals are read."""
     return round(GAUGE_LAG / float(found["interval"])) - 1
 
 
-def enthalpies(found: Any, models: int, definition: Definition) -> tuple[Tensor, Tensor]:
-    """h of silver and its standard error, (models,) eV, from equilibrium runs."""
-    at = lag_of(found)
-    each = [integrals(found, own, definition) for own in replicas_of(found, models)]
-    return torch.stack([x[4][at] for x in each]), torch.stack([x[5][at] for x in each])
+def read(found: Any, replicas: Replicas, flux: str, gauge: float = 0.0) -> tuple[Value, Value, Value]:
+    """kappa as it stands and at zero mass current (W/m/K), and h (eV) of a model, at GAUGE_LAG."""
+    x = [float(curve[lag_of(found)]) for curve in integrals(found, replicas, flux, gauge)]
+    return Value(*x[:2]), Value(*x[2:4]), Value(*x[4:])
+
+
+def less(found: Any, replicas: Replicas, flux: str, other: str) -> Value:
+    """Corrected conductivity by a flux less that by another, from the same trajectories, at GAUGE_LAG."""
+
+    def difference(L: Tensor) -> Tensor:
+        one, two = (L[..., k, k] - L[..., k, 2] ** 2 / L[..., 2, 2] for k in (0, 1))
+        return one - two
+
+    curves = jackknife(samples(found, replicas, [flux, other, "Ag"]), difference)
+    return Value(*(float(x[lag_of(found)]) for x in curves))
+
+
+def enthalpies(found: Any, models: int, definition: Definition) -> list[Value]:
+    """h of silver, eV, of each model, from equilibrium runs."""
+    return [read(found, own, definition)[2] for own in replicas_of(found, models)]
 
 
 def onsager_of(found: Any, replicas: Replicas, definition: Definition) -> Numbers:
     """L_q1 (W/m/K per eV) and L_11 (W/m/K per eV^2), value and error, gauge as trained."""
-    L, error = (x[lag_of(found)] for x in coefficients(found, replicas, definition))
+    curves = jackknife(samples(found, replicas, [definition, "Ag"]), lambda L: L)
+    L, error = (x[lag_of(found)] for x in curves)
     return {name: [float(L[k, 1]), float(error[k, 1])] for k, name in enumerate(("L_q1", "L_11"))}
 
 
@@ -128,22 +125,29 @@ def response(found: Any, replicas: Replicas, color: str | None = None) -> Respon
 # ---- Fig. 3 --------------------------------------------------------------------------------------------
 
 
+def along(found: Any, models: int, flux: str) -> list[np.ndarray]:
+    """The replicas of each model along which this flux is read."""
+    return undisturbed(found, models) if flux == "J_ref" else replicas_of(found, models)
+
+
 def readings_of(found: Any, models: int, shifts: np.ndarray) -> dict[str, dict[str, Numbers]]:
     """reading -> flux -> kappa and error (models,), W/m/K, of Green-Kubo integrals to GAUGE_LAG.
 
     shifts: of `to_match`; the flux of the reference needs none.
     """
-    at = lag_of(found)
     out: dict[str, dict[str, Numbers]] = {name: {} for name in READINGS}
     for X in fluxes_of(found):
-        parts = undisturbed(found, models) if X == "J_ref" else replicas_of(found, models)
-        trained = [integrals(found, own, X) for own in parts]
-        moved = 0 * shifts if X == "J_ref" else shifts
-        matched = [integrals(found, own, X, c) for own, c in zip(parts, moved, strict=True)]
-        out["as trained"][X] = as_lists([(x[0][at], x[1][at]) for x in trained])
-        out["matched energies"][X] = as_lists([(x[0][at], x[1][at]) for x in matched])
-        out["gauge fixed"][X] = as_lists([gauge_fixed(found, own, X, at) for own in parts])
-        out["zero mass current"][X] = as_lists([(x[2][at], x[3][at]) for x in trained])
+        parts = along(found, models, X)
+        trained = [read(found, own, X) for own in parts]
+        moved = zip(parts, 0 * shifts if X == "J_ref" else shifts, strict=True)
+        columns = (
+            [kappa for kappa, _, _ in trained],
+            [read(found, own, X, c)[0] for own, c in moved],
+            [gauge_fixed(found, own, X) for own in parts],
+            [corrected for _, corrected, _ in trained],
+        )
+        for name, values in zip(READINGS, columns, strict=True):
+            out[name][X] = as_lists(values)
     return out
 
 
@@ -151,15 +155,15 @@ def paired(found: Any, models: int) -> dict[str, dict[str, Numbers]]:
     """Keys "less I" and, where it was kept, "less J_ref" -> flux -> difference and error (models,), W/m/K: by
     pairs of fluxes along the same trajectories, at zero mass current.
     """
-    at = lag_of(found)
-    out: dict[str, dict[str, Numbers]] = {}
-    for other in [name for name in ("I", "J_ref") if name in fluxes_of(found)]:
-        out[f"less {other}"] = {}
-        parts = undisturbed(found, models) if other == "J_ref" else replicas_of(found, models)
-        for X in [name for name in DEFINITIONS if name != other]:
-            each = [less(found, own, X, other) for own in parts]
-            out[f"less {other}"][X] = as_lists([(x[at], error[at]) for x, error in each])
-    return out
+    return {
+        f"less {other}": {
+            X: as_lists([less(found, own, X, other) for own in along(found, models, other)])
+            for X in DEFINITIONS
+            if other != X
+        }
+        for other in ("I", "J_ref")
+        if other in fluxes_of(found)
+    }
 
 
 def to_match(energies: Numbers) -> np.ndarray:
@@ -171,17 +175,14 @@ def to_match(energies: Numbers) -> np.ndarray:
     return silver - selenium * ag / se  # V_Se = -(m_Ag/m_Se) V_Ag at zero total momentum
 
 
-def gauge_fixed(found: Any, replicas: np.ndarray, flux: str, at: int) -> tuple[float, float]:
+def gauge_fixed(found: Any, replicas: np.ndarray, flux: str) -> Value:
     """L_qq of half the replicas, less the h of the others (its own would fit its noise), and reversed."""
     halves = replicas[: len(replicas) // 2], replicas[len(replicas) // 2 :]
-    values = []
-    for one, other in (halves, halves[::-1]):
-        h = float(integrals(found, one, flux)[4][at])
-        kappa, error, *_ = integrals(found, other, flux, -h)
-        values.append((float(kappa[at]), float(error[at])))
-    (x, dx), (y, dy) = values
-    return (x + y) / 2, float(np.hypot(dx, dy)) / 2
+    one, other = (
+        read(found, other, flux, -read(found, one, flux)[2].value)[0] for one, other in (halves, halves[::-1])
+    )
+    return (one + other) / 2
 
 
-def as_lists(values: list[tuple[Any, Any]]) -> Numbers:
-    return {"kappa": [float(x) for x, _ in values], "error": [float(e) for _, e in values]}
+def as_lists(values: Sequence[Value]) -> Numbers:
+    return {"kappa": [x.value for x in values], "error": [x.error for x in values]}

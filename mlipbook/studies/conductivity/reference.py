@@ -25,16 +25,15 @@ from torch import Tensor
 from mlipbook import archive, bookkit
 from mlipbook.archive import made
 from mlipbook.averages import Value
-from mlipbook.dynamics import State, thermalize
+from mlipbook.dynamics import State
 from mlipbook.heat import Response, without_enthalpy
 from mlipbook.heat.green_kubo import correlation
 from mlipbook.lammps.drive import heat_field, thermostat
 from mlipbook.lammps.table import started
 from mlipbook.potentials import AgSe
-from mlipbook.structures import Structures
 from mlipbook.studies.command import Result, command
-from mlipbook.studies.conductivity.readings import Numbers, integrals, lag_of
-from mlipbook.studies.conductivity.report import columns_of, predicted_errors, running_of
+from mlipbook.studies.conductivity.readings import Numbers, read
+from mlipbook.studies.conductivity.report import columns_of, running_of
 from mlipbook.studies.conductivity.runs import (
     BLOCK,
     FIELD,
@@ -45,7 +44,7 @@ from mlipbook.studies.conductivity.runs import (
     TIMESTEP,
     keep,
 )
-from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE, crystal
+from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE, melted
 from mlipbook.units import fs, ps
 
 STARTS = Path("results/full/ag2se/starts.npz")  # 24 melts of silver, of `conductivity`
@@ -62,19 +61,19 @@ SEED = 7000  # and the replica's number, driven ones after the others: of its ve
 def start(b: int) -> State:
     """A melt at rest with new velocities, one replica."""
     melts = archive.load_arrays(STARTS)["positions"]
-    positions = torch.as_tensor(melts[b % len(melts)])[None]
-    structures = replace(Structures.from_ase(crystal()), positions=positions)
-    return thermalize(structures, TEMPERATURE, seed=SEED + b)
+    return melted(melts[[b % len(melts)]], SEED + b)
 
 
 def follow(path: Path, state: State, motion: list[str], length: float, mean_of: int = 1, **told: Any) -> None:
-    """Keep heat flux, V_Ag (T, 3), internal units, temperature (T,), and what else is `told`, in an npz.
+    """Keep heat flux, V_Ag (T, 3), internal units, temperature (T,), and what else is `told`, once.
 
     motion: commands of LAMMPS. mean_of: so many samples, one every SAMPLE steps, are averaged before.
     """
+    if made(path, potential=AgSe(), start=state, length=length, **told):
+        return
     began, file, table = time.process_time(), path.with_suffix(".txt"), path.with_suffix(".table")
     lmp = started(AgSe(), state.structures, state.velocities, table)
-    seen = " ".join([*(f"c_flux[{k}]" for k in (1, 2, 3)), *(f"c_current[{k}]" for k in (1, 2, 3))])
+    seen = " ".join(f"c_{what}[{k}]" for what in ("flux", "current") for k in (1, 2, 3))
     times = f"{SAMPLE} {mean_of} {SAMPLE * mean_of}"
     lmp.commands_list(
         ["neighbor 1.0 bin", "neigh_modify every 1 delay 0 check yes", f"timestep {TIMESTEP / ps:.12g}"]
@@ -106,16 +105,6 @@ def told_of(runs: list[Any]) -> dict[str, Any]:
     return {"seconds": seconds, "device": "cpu, 1 core, by LAMMPS", "commit": ", ".join(sorted(commits))}
 
 
-# ---- in equilibrium ------------------------------------------------------------------------------------
-
-
-def equilibrium(b: int, folder: Path) -> None:
-    """A run at constant energy."""
-    path, state = folder / f"equilibrium-{b:02d}.npz", start(b)
-    if not made(path, potential=AgSe(), start=state, length=LENGTH):
-        follow(path, state, ["fix motion all nve"], LENGTH)
-
-
 def gathered(folder: Path) -> dict[str, Any]:
     """All replicas in equilibrium as `conductivity.equilibrium` returns them, without the series."""
     runs = [archive.load_arrays(path) for path in sorted(folder.glob("equilibrium-[0-9]*.npz"))]
@@ -131,23 +120,16 @@ def gathered(folder: Path) -> dict[str, Any]:
     }
 
 
-def values_of(equilibrium: Any) -> list[float]:
-    """kappa as it stands, at zero mass current (W/m/K), and h (eV), each with its error."""
-    return [float(x[lag_of(equilibrium)]) for x in integrals(equilibrium, slice(None), "I")]
-
-
 # ---- under a field -------------------------------------------------------------------------------------
 
 
 def driven(b: int, h: float, folder: Path) -> None:
     """HNEMD under the field of this replica, with its share of h (eV) taken off the current of silver."""
-    path, (strength, share) = folder / f"driven-{b:02d}.npz", REFERENCE_FIELDS[FIELDS[b]]
-    state, field, length = start(EQUILIBRIUM + b), strength * FIELD, DRIVEN[FIELDS[b]][1]
-    if made(path, potential=AgSe(), start=state, length=length, field=field, gauge=-share * h):
-        return
-    offsets = without_enthalpy(state.structures, "Ag", share * h)
-    drive = heat_field(state.structures, field, TEMPERATURE, {z: float(c) for z, c in offsets.items()})
-    motion = [*drive, thermostat(TEMPERATURE, THERMOSTAT_TIME)]
+    (strength, share), length = REFERENCE_FIELDS[FIELDS[b]], DRIVEN[FIELDS[b]][1]
+    state, field = start(EQUILIBRIUM + b), strength * FIELD
+    offsets = {z: float(c) for z, c in without_enthalpy(state.structures, "Ag", share * h).items()}
+    drive = heat_field(state.structures, field, TEMPERATURE, offsets)
+    motion, path = [*drive, thermostat(TEMPERATURE, THERMOSTAT_TIME)], folder / f"driven-{b:02d}.npz"
     follow(path, state, motion, length, BLOCK, field=field, gauge=-share * h)
 
 
@@ -169,13 +151,10 @@ def fields_of(equilibrium: Any, folder: Path) -> Numbers:
     """Columns of what the fields of each group did, and the errors that equilibrium predicts."""
     responses = {group: response(names, folder) for group, names in GROUPS.items()}
     done = {group: x for group, x in responses.items() if x is not None}
-    raw, _, fixed, *_ = values_of(equilibrium)
+    raw, fixed, _ = read(equilibrium, slice(None), "I")
     return {
         "names": list(done),
-        **columns_of(list(done.values())),
-        "predicted_error": predicted_errors(
-            list(done.values()), [raw if "raw" in group else fixed for group in done]
-        ),
+        **columns_of(list(done.values()), [(raw if "raw" in group else fixed).value for group in done]),
         "replicas": [x.temperature.shape[1] for x in done.values()],
         "time": [x.interval * x.temperature.numel() / (1000 * ps) for x in done.values()],
     }
@@ -188,18 +167,18 @@ def records(equilibrium: Any, fields: Numbers) -> dict[str, dict]:
     """Conductivities under the fields, lengths, and at the paper's field the difference from equilibrium at
     zero mass current in standard errors.
     """
-    n = len(equilibrium["correlations"])
-    _, _, corrected, error, *_ = values_of(equilibrium)
-    out = {"Green-Kubo, zero mass current": Value(corrected, error, n).record("W/m/K")}
+    n, both = len(equilibrium["correlations"]), None
+    own = read(equilibrium, slice(None), "I")[1]
+    out = {"Green-Kubo, zero mass current": replace(own, n=n).record("W/m/K")}
     out["Green-Kubo: length"] = Value(n * float(equilibrium["length"]) / (1000 * ps), nan, n).record("ns")
     columns = ("names", "kappa", "error", "replicas", "time")
-    for name, kappa, own_error, replicas, ns in zip(*(fields[x] for x in columns), strict=True):
-        out[f"HNEMD at {name}"] = Value(kappa, own_error, replicas).record("W/m/K")
+    for name, kappa, error, replicas, ns in zip(*(fields[x] for x in columns), strict=True):
+        found = Value(kappa, error, replicas)
+        out[f"HNEMD at {name}"] = found.record("W/m/K")
         out[f"HNEMD at {name}: length"] = Value(ns, nan, replicas).record("ns")
-    if "F and -F" in fields["names"]:
-        names = "HNEMD at F and -F", "Green-Kubo, zero mass current"
-        one, other = (Value.from_record(out[name]) for name in names)
-        out["HNEMD at F and -F less Green-Kubo, in errors"] = Value(one.z(other), nan, 1).record()
+        both = found if name == "F and -F" else both
+    if both:
+        out["HNEMD at F and -F less Green-Kubo, in errors"] = Value(both.z(own), nan, 1).record()
     return out
 
 
@@ -208,11 +187,11 @@ def run(folder: Path) -> None:
     """All replicas that are not in the folder, those in equilibrium first."""
     folder.mkdir(exist_ok=True, parents=True)
     for b in range(EQUILIBRIUM):
-        equilibrium(b, folder)
+        follow(folder / f"equilibrium-{b:02d}.npz", start(b), ["fix motion all nve"], LENGTH)
     found = gathered(folder)
     keep(folder / "equilibrium-reference.npz", found)
     for b in range(len(FIELDS)):
-        driven(b, values_of(found)[4], folder)
+        driven(b, read(found, slice(None), "I")[2].value, folder)
 
 
 @command(saves="reference-hnemd")
@@ -222,6 +201,6 @@ def report(folder: Path) -> Result:
     told = told_of([archive.load_arrays(path) for path in folder.glob("driven-*.npz")])
     fields = fields_of(equilibrium, folder)
     both = response(GROUPS["F and -F"], folder)
-    running = running_of(both, values_of(equilibrium)[2]) if both else {}
+    running = running_of(both, read(equilibrium, slice(None), "I")[1].value) if both else {}
     arrays = {"fields": fields, "running": running, "commits": told["commit"].split(", ")}
     return Result(records(equilibrium, fields), arrays, told["seconds"], told["device"], SEED)

@@ -4,7 +4,10 @@ The silver sublattice is a liquid: starts are crystals whose silver was melted i
 replica. Labels are exact, so that the errors of a fit are the fit's own.
 """
 
+from dataclasses import replace
+
 import numpy as np
+import torch
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
@@ -20,33 +23,31 @@ HOT, MELT, SETTLE = 900.0, 3 * ps, 5 * ps  # K; of silver alone: selenium keeps 
 SITES = [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0, 0.25), (0.5, 0, 0.75), (0, 0.5, 0.25), (0, 0.5, 0.75)]
 
 
-def crystal(cells: int = 4, edge: float = EDGE) -> Atoms:
-    """Selenium on a bcc lattice, silver on a third of its tetrahedral sites, edge in angstrom."""
-    return Atoms("Se2Ag4", scaled_positions=SITES, cell=[edge] * 3, pbc=True) * cells
+def crystal(cells: int = 4) -> Atoms:
+    """Selenium on a bcc lattice, silver on a third of its tetrahedral sites."""
+    return Atoms("Se2Ag4", scaled_positions=SITES, cell=[EDGE] * 3, pbc=True) * cells
 
 
-def equilibrated(
-    replicas: int, cells: int = 4, seed: int = 0, device: str = "cpu", progress: bool = True
-) -> State:
+def equilibrated(replicas: int, seed: int = 0, device: str = "cpu") -> State:
     """Replicas of the superionic phase at 500 K, each with a melt of its own."""
     potential = AgSe().to(device)
-    start = repeated(Structures.from_ase(crystal(cells), device), replicas)
-    state = thermalize(start, HOT, seed)
+    state = thermalize(repeated(Structures.from_ase(crystal(), device), replicas), HOT, seed)
     for temperature, time in ((HOT, MELT), (TEMPERATURE, SETTLE)):
-        melt = Langevin(potential, TIMESTEP, temperature)
-        state = melt.run(state, round(time / TIMESTEP), every=50, progress=progress).state
+        state = Langevin(potential, TIMESTEP, temperature).run(state, round(time / TIMESTEP), every=50).state
     return state
 
 
-def labeled(state: State, frames: int, interval: float, progress: bool = True) -> list[list[Atoms]]:
-    """Frames of a run of the reference at 500 K, so many of each replica, with energy, forces and stress.
+def melted(positions: np.ndarray, seed: int, device: str = "cpu") -> State:
+    """Crystals with these positions (B, N, 3) of a melt, with new velocities."""
+    perfect = repeated(Structures.from_ase(crystal()), len(positions))
+    structures = replace(perfect, positions=torch.as_tensor(positions))
+    return thermalize(structures.to(device), TEMPERATURE, seed)
 
-    interval: between frames, internal units.
-    """
+
+def labeled(state: State, frames: int, interval: float) -> list[list[Atoms]]:
+    """So many labeled frames of each replica, from a run of the reference; interval: between them."""
     potential, every = AgSe().to(state.momenta.device), round(interval / TIMESTEP)
-    run = Langevin(potential, TIMESTEP, TEMPERATURE).run(
-        state, frames * every, every=every, frames=every, progress=progress
-    )
+    run = Langevin(potential, TIMESTEP, TEMPERATURE).run(state, frames * every, every=every, frames=every)
     return [[label(atoms) for atoms in run.atoms(b)[-frames:]] for b in range(len(state))]
 
 
@@ -64,3 +65,8 @@ def split(replicas: list[list[Atoms]]) -> tuple[list[Atoms], list[Atoms], list[A
     train = [atoms for frames in replicas[:-2] for atoms in frames]
     order = np.random.default_rng(0).permutation(len(train))
     return [train[i] for i in order], replicas[-2], replicas[-1]
+
+
+def rms(x: torch.Tensor) -> torch.Tensor:
+    """Root mean square over all but the first axis."""
+    return x.flatten(1).square().mean(1).sqrt()

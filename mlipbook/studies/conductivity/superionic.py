@@ -20,13 +20,14 @@ from torch import Tensor
 
 from mlipbook import observables
 from mlipbook.averages import Value, mean
+from mlipbook.dft.ewald import ewald
 from mlipbook.dynamics import NPT, NVT, State, Trajectory, thermalize
 from mlipbook.potentials import AgSe, EdgePotential
+from mlipbook.potentials.ionic import Ionic, read
 from mlipbook.structures import Structures
 from mlipbook.studies.command import Result, Sized, command
-from mlipbook.studies.conductivity.coulomb_truncation import differences
-from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE, crystal
-from mlipbook.units import GPa, fs, ps
+from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE, crystal, rms
+from mlipbook.units import GPa, bohr, fs, hartree, meV, ps
 
 TEMPERATURES = (350.0, 500.0, 700.0, 1000.0, 1200.0)  # K, at zero pressure
 TIMESTEP, EVERY = 5 * fs, 10  # steps between samples and frames
@@ -78,19 +79,15 @@ def run(
 
     folder: where trajectories are kept, so that a run that was stopped goes on.
     """
-    replicas, steps = sizes.replicas if pressure is None else sizes.replicas_at_pressure, ps / TIMESTEP
-    start = thermalize(crystal(sizes.cells), [2 * temperature] * replicas, seed)  # half becomes vibrations
-    simulation = (
-        NVT(potential, TIMESTEP, temperature)
-        if pressure is None
-        else NPT(potential, TIMESTEP, temperature, pressure)
-    )
-    name = f"{temperature:.0f}K-{'volume' if pressure is None else 'pressure'}"
-    stores = [folder / f"{name}-{part}" if folder else None for part in ("settle", "run")]
-    settled = simulation.run(start, round(sizes.settle * steps), every=EVERY, store=stores[0])
-    return simulation.run(
-        settled.state, round(sizes.length * steps), OBSERVED, EVERY, frames=EVERY, store=stores[1]
-    )
+    replicas, simulation, name = sizes.replicas, NVT(potential, TIMESTEP, temperature), "volume"
+    if pressure is not None:
+        replicas, name = sizes.replicas_at_pressure, "pressure"
+        simulation = NPT(potential, TIMESTEP, temperature, pressure)
+    state = thermalize(crystal(sizes.cells), [2 * temperature] * replicas, seed)  # half becomes vibrations
+    settle, steps = (round(time * ps / TIMESTEP) for time in (sizes.settle, sizes.length))
+    stores = [folder / f"{temperature:.0f}K-{name}-{part}" if folder else None for part in ("settle", "run")]
+    state = simulation.run(state, settle, every=EVERY, store=stores[0]).state
+    return simulation.run(state, steps, OBSERVED, EVERY, frames=EVERY, store=stores[1])
 
 
 # ---- what is seen ----------------------------------------------------------------------------------------
@@ -117,13 +114,17 @@ def partial_distributions(structures: Structures, edges: Tensor = BINS) -> dict[
     return {"Ag-Ag": like["Ag"], "Ag-Se": unlike, "Se-Se": like["Se"]}
 
 
-def distributions(trajectory: Trajectory, stride: int = 5) -> dict[str, Tensor]:
-    """`partial_distributions` of every replica, mean over its frames, (B, bins)."""
-    positions, cells = trajectory.positions[::stride], trajectory.cells[::stride]
+def frames_of(trajectory: Trajectory, chosen: Any, replicas: slice = slice(None)) -> Structures:
+    """The structures of chosen frames, one after the other, all replicas of each or some."""
+    positions, cells = (x[chosen][:, replicas] for x in (trajectory.positions, trajectory.cells))
     like = trajectory.state.structures.to("cpu")
-    frames = replace(like, positions=positions.flatten(0, 1), cells=cells.flatten(0, 1))
-    found = partial_distributions(frames)
-    return {pair: g.unflatten(0, positions.shape[:2]).mean(0) for pair, g in found.items()}
+    return replace(like, positions=positions.flatten(0, 1), cells=cells.flatten(0, 1))
+
+
+def distributions(trajectory: Trajectory) -> dict[str, Tensor]:
+    """`partial_distributions` of every replica, mean over every fifth frame, (B, bins)."""
+    found = partial_distributions(frames_of(trajectory, slice(None, None, 5)))
+    return {pair: g.unflatten(0, (-1, len(trajectory.state))).mean(0) for pair, g in found.items()}
 
 
 def first_peak(g: Tensor) -> Tensor:
@@ -145,19 +146,21 @@ def displacements(trajectory: Trajectory, symbol: str, sizes: Sizes) -> tuple[Te
 
 
 def diffusion(trajectory: Trajectory, symbol: str, sizes: Sizes) -> dict[str, Any]:
-    """D as a record, 1e-5 cm^2/s."""
+    """D as a record."""
     lags, msd = displacements(trajectory, symbol, sizes)
     D, sem = observables.diffusion(lags, msd, sizes.window)
     return (A2_PER_PS * Value(D, sem, msd.shape[1])).record("1e-5 cm^2/s")
 
 
-def pieces(series: Tensor, unit: str, number: int = 4) -> dict[str, Any]:
-    """A record of series (T, B) from means over `number` blocks of each replica."""
-    return mean(observables.blocks(series, number).mean(0)).record(unit)
+def pieces(series: Tensor, unit: str) -> dict[str, Any]:
+    """A record of series (T, B) from means over four blocks of each replica."""
+    return mean(observables.blocks(series, 4).mean(0)).record(unit)
 
 
-def at_constant_volume(trajectory: Trajectory, sizes: Sizes) -> dict[str, dict]:
-    """Records of the run at 500 K and the experimental volume."""
+def at_constant_volume(trajectory: Trajectory, sizes: Sizes) -> tuple[dict[str, dict], dict[str, Any]]:
+    """Records of the run at 500 K and the experimental volume; and what figures draw: lags (ps), mean square
+    displacements with standard errors, g(r), as lists.
+    """
     seen, n_atoms = trajectory.observed, trajectory.state.structures.n_atoms
     found = {
         "temperature": pieces(seen["temperature"], "K"),
@@ -165,14 +168,19 @@ def at_constant_volume(trajectory: Trajectory, sizes: Sizes) -> dict[str, dict]:
         "potential energy": pieces(seen["potential energy"] / n_atoms, "eV/atom"),
         "Q6 of Se": pieces(seen["Q6 of Se"], ""),
     }
+    curves: dict[str, Any] = {"r": ((BINS[1:] + BINS[:-1]) / 2).tolist(), "g": {}, "msd": {}}
     for symbol in ("Ag", "Se"):
         lags, msd = displacements(trajectory, symbol, sizes)
+        shown = msd[lags <= sizes.window[1]]
         found[f"D of {symbol}"] = diffusion(trajectory, symbol, sizes)
-        last = msd[lags <= sizes.window[1]][-1]
-        found[f"MSD of {symbol} after {sizes.window[1]:g} ps"] = mean(last).record("A^2")
+        found[f"MSD of {symbol} after {sizes.window[1]:g} ps"] = mean(shown[-1]).record("A^2")
+        curves["lags"] = lags[: len(shown)].tolist()
+        curves["msd"][symbol] = shown.mean(1).tolist()
+        curves["msd"][f"{symbol}, sem"] = (shown.std(1) / msd.shape[1] ** 0.5).tolist()
     for pair, g in distributions(trajectory).items():
         found[f"first peak of {pair}"] = mean(first_peak(g)).record("A")
-    return {f"{TEMPERATURE:.0f} K: {name}": record for name, record in found.items()}
+        curves["g"][pair] = g.mean(0).tolist()
+    return {f"{TEMPERATURE:.0f} K: {name}": record for name, record in found.items()}, curves
 
 
 def at_zero_pressure(trajectory: Trajectory, temperature: float, sizes: Sizes) -> dict[str, dict]:
@@ -187,41 +195,41 @@ def at_zero_pressure(trajectory: Trajectory, temperature: float, sizes: Sizes) -
     return {f"{name}, {temperature:.0f} K": record for name, record in found.items()}
 
 
-# ---- the study -------------------------------------------------------------------------------------------
+# ---- what the damped and shifted Coulomb interaction leaves out ----------------------------------------
+
+
+def full_coulomb(structures: Structures, charge: dict[str, float]) -> tuple[Tensor, ...]:
+    """Energies (B,) eV, forces (B, N, 3) eV/A, virials (B, 3, 3) eV of point charges by Ewald's sum."""
+    charges = torch.tensor([charge[symbol] for symbol in structures.symbols], dtype=torch.float64)
+    found = []
+    for positions, cell in zip(structures.positions / bohr, structures.cells / bohr, strict=True):
+        x, strain = positions.clone().requires_grad_(), torch.zeros(3, 3).double().requires_grad_()
+        deform = torch.eye(3) + strain
+        energy = ewald(x @ deform, cell @ deform, charges)
+        dx, dstrain = torch.autograd.grad(energy, (x, strain))
+        found.append((energy.detach() * hartree, -dx * hartree / bohr, -dstrain * hartree))
+    return tuple(torch.stack(parts) for parts in zip(*found, strict=True))
 
 
 def truncation(structures: Structures) -> dict[str, dict]:
-    """Records over the structures of what the model's Coulomb interaction leaves out."""
-    found = differences(structures)
-    scatter, n = float(found["energy"].std()), len(structures)
+    """Records over the structures of the model's Coulomb interaction, nothing else of it, minus the full sum.
+
+    Of the energy only the scatter counts: the damped sum lacks a self-energy.
+    """
+    model = read("ag2se-project-B.toml")
+    repulsion = {pair: values | {"H": 0.0} for pair, values in model["repulsion"].items()}
+    bare = Ionic(model | {"repulsion": repulsion, "polarizability": {"Ag": 0.0, "Se": 0.0}})
+    damped, (energy, forces, virial) = bare.evaluate(structures), full_coulomb(structures, model["charge"])
+    pressure = (damped.virial - virial).diagonal(dim1=1, dim2=2).mean(-1) / structures.volumes / GPa
+    scatter = float(((damped.energy - energy) / structures.n_atoms / meV).std())
+    n = len(structures)
     of_energy = Value(scatter, scatter / (2 * (n - 1)) ** 0.5, n)
     return {
-        "Coulomb: rms of forces": mean(found["full force"]).record("eV/A"),
-        "Coulomb: rms difference of forces": mean(found["force"]).record("eV/A"),
-        "Coulomb: difference of pressure": mean(found["pressure"]).record("GPa"),
+        "Coulomb: rms of forces": mean(rms(forces)).record("eV/A"),
+        "Coulomb: rms difference of forces": mean(rms(damped.forces - forces)).record("eV/A"),
+        "Coulomb: difference of pressure": mean(pressure).record("GPa"),
         "Coulomb: scatter of the difference of energy": of_energy.record("meV/atom"),
     }
-
-
-def frames_of(trajectory: Trajectory, number: int) -> Structures:
-    """So many frames of the first replica, evenly spaced."""
-    chosen = torch.linspace(0, len(trajectory.positions) - 1, number).long()
-    like = trajectory.state.structures.to("cpu")
-    return replace(like, positions=trajectory.positions[chosen, 0], cells=trajectory.cells[chosen, 0])
-
-
-def curves(trajectory: Trajectory, sizes: Sizes) -> dict[str, Any]:
-    """What figures draw: lags (ps), mean square displacements and g(r) with standard errors, as lists."""
-    found: dict[str, Any] = {"r": ((BINS[1:] + BINS[:-1]) / 2).tolist(), "g": {}, "msd": {}}
-    for pair, g in distributions(trajectory).items():
-        found["g"][pair] = g.mean(0).tolist()
-    for symbol in ("Ag", "Se"):
-        lags, msd = displacements(trajectory, symbol, sizes)
-        kept = lags <= sizes.window[1]
-        found["lags"] = lags[kept].tolist()
-        found["msd"][symbol] = msd[kept].mean(1).tolist()
-        found["msd"][f"{symbol}, sem"] = (msd[kept].std(1) / msd.shape[1] ** 0.5).tolist()
-    return found
 
 
 @command(saves="silver-selenide")
@@ -229,9 +237,10 @@ def study(folder: Path, profile: Sized = "full") -> Result:
     """All runs and what they say. folder: for trajectories."""
     potential, sizes = AgSe(), SIZES[profile]
     trajectory = run(potential, TEMPERATURE, sizes, folder=folder)
-    records = at_constant_volume(trajectory, sizes) | truncation(frames_of(trajectory, 8))
-    found = curves(trajectory, sizes)
+    records, curves = at_constant_volume(trajectory, sizes)
+    some = torch.linspace(0, len(trajectory.positions) - 1, 8).long()
+    records |= truncation(frames_of(trajectory, some, slice(1)))
     for temperature in TEMPERATURES:
         held = run(potential, temperature, sizes, pressure=0.0, folder=folder)
         records |= at_zero_pressure(held, temperature, sizes)
-    return Result(records, {"curves": found})
+    return Result(records, {"curves": curves})

@@ -9,7 +9,6 @@ import mlipbook as mb
 from mlipbook.dynamics import Trajectory, thermalize
 from mlipbook.potentials import AgSe
 from mlipbook.studies.conductivity import superionic
-from mlipbook.studies.conductivity.coulomb_truncation import full_coulomb
 from mlipbook.studies.conductivity.silver_selenide import crystal
 from mlipbook.studies.conductivity.superionic import Sizes
 from mlipbook.units import ps
@@ -76,11 +75,10 @@ def test_diffusion_of_a_random_walk_in_the_usual_unit():
 def test_a_small_run_is_of_the_right_kind():
     potential = AgSe()
     volume = superionic.run(potential, 500.0, SMALL)
-    records = superionic.at_constant_volume(volume, SMALL)
+    records, drawn = superionic.at_constant_volume(volume, SMALL)
     assert 0.3 < records["500 K: Q6 of Se"]["value"] < 0.511
     assert records["500 K: first peak of Se-Se"]["value"] == pytest.approx(4.3, abs=0.15)
     assert records["500 K: potential energy"]["value"] > -0.94  # that of the perfect crystal
-    drawn = superionic.curves(volume, SMALL)
     assert len(drawn["r"]) == len(drawn["g"]["Ag-Se"]) and len(drawn["lags"]) == len(drawn["msd"]["Se"])
     pressure = superionic.run(potential, 500.0, SMALL, pressure=0.0)
     records = superionic.at_zero_pressure(pressure, 500.0, SMALL)
@@ -109,9 +107,9 @@ def test_the_full_coulomb_sum_has_forces_and_virial_of_its_energy():
     def energy(strain: float) -> float:
         moved = atoms.copy()
         moved.set_cell(moved.cell * (1 + strain), scale_atoms=True)
-        return float(full_coulomb(mb.Structures.from_ase(moved), charge)[0][0])
+        return float(superionic.full_coulomb(mb.Structures.from_ase(moved), charge)[0][0])
 
-    E, F, W = full_coulomb(mb.Structures.from_ase(atoms), charge)
+    E, F, W = superionic.full_coulomb(mb.Structures.from_ase(atoms), charge)
     assert float(F.sum(1).abs().max()) < 1e-10
     # Coulomb energies are of degree -1 in lengths: Tr W = E.
     assert float(W[0].trace()) == pytest.approx(float(E[0]), rel=1e-9)
