@@ -63,6 +63,7 @@ def _parser() -> ArgumentParser:
     sub.add_argument("--reason", required=True)
     sub = command(test_notebooks, "notebooks", "profile", help="run copies of the chapters and compare")
     sub.add_argument("--workers", type=int, default=2)
+    sub.add_argument("--package", type=Path, help="folder with an installed mlipbook, not this one")
     sub.set_defaults(profile="smoke")
     return parser
 
@@ -173,17 +174,17 @@ def bless(arguments: Namespace) -> None:
 
 def test_notebooks(arguments: Namespace) -> int:
     paths = notebooks.paths(arguments.notebooks)
-    jobs = [(path, arguments.profile) for path in paths]
+    jobs = [(path, arguments.profile, arguments.package) for path in paths]
     with ProcessPoolExecutor(arguments.workers) as pool:
         failures = [line for lines in pool.map(_test_notebook, jobs) for line in lines]
     print("\n".join(failures) or f"{len(paths)} chapters ran at {arguments.profile}, all values as expected")
     return len(failures) > 0
 
 
-def _test_notebook(job: tuple[Path, str]) -> list[str]:
-    path, profile = job
+def _test_notebook(job: tuple[Path, str, Path | None]) -> list[str]:
+    path, profile, package = job
     try:
-        executed, seconds = notebooks.run(path, profile)
+        executed, seconds = notebooks.run(path, profile, package=package)
     except RuntimeError as error:
         return [f"{path.stem} ({profile}): {error}"]
     print(f"{path.stem}: {seconds:.1f} s", flush=True)

@@ -21,7 +21,7 @@ STAGES = {
     "types": [*PYTHON, "mypy"],
     "fast": [*PYTEST, "-n", "2", "-m", "not slow", "--ignore", "tests/test_site.py"],
     "library": [*PYTEST, "-n", "2", "--ignore", "tests/test_site.py"],
-    "chapters": [*PYTHON, "mlipbook", "test-notebooks", "--profile", "smoke", "--workers", "2"],
+    "chapters": [sys.executable, "scripts/chapters.py"],
     "build": [JUPYTER_BOOK, "build", ".", "-W", "-n", "--keep-going", "--all", "-q"],
     "site": [*PYTEST, "-rs", "tests/test_site.py"],
 }

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,11 +18,12 @@ from hatchling import build
 from packaging.requirements import Requirement
 
 from mlipbook import __version__, archive
-from mlipbook.bookkit import frame, records, results
+from mlipbook.bookkit import frame, notebooks, records, results
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "dask": "dask"}
+TOML = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = TOML["project"]
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "vesin": "python-vesin"}
 
 
 def requirements(*extras: str) -> list[Requirement]:
@@ -62,7 +65,11 @@ def test_one_address_and_one_version_everywhere():
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert config["repository"]["url"] == citation["repository-code"] == results.REPOSITORY
-    assert f"{results.REPOSITORY}/archive/refs/tags/v{__version__}.tar.gz" in frame.SETUP
+    assert all(address.startswith(results.REPOSITORY) for address in PROJECT["urls"].values())
+    zenodo = json.loads((ROOT / ".zenodo.json").read_text())
+    assert zenodo["title"] == citation["title"] and "version" not in zenodo  # Zenodo takes the tag's
+    assert f"{results.REPOSITORY}/releases/download/v{__version__}" in frame.SETUP
+    assert results.WHEEL in frame.SETUP
     assert citation["version"] == __version__ and "version" in PROJECT["dynamic"]
 
 
@@ -111,9 +118,63 @@ def test_the_archives_of_a_release_are_small_and_the_wheel_has_all_that_chapters
     assert sdist.stat().st_size < 4e6 and __version__ in sdist.name
     git = ["git", "ls-files", "mlipbook"]
     tracked = subprocess.run(git, capture_output=True, text=True, check=True).stdout.split()
-    assert set(tracked) <= set(zipfile.ZipFile(wheel).namelist())
+    assert set(tracked) <= set(zipfile.ZipFile(wheel).namelist()) and wheel.name == results.WHEEL
+    unpacked = tmp_path / "unpacked"
     with tarfile.open(sdist) as archive:
-        assert any(name.endswith("/tests/conftest.py") for name in archive.getnames())
+        archive.extractall(unpacked, filter="data")
+    monkeypatch.chdir(next(unpacked.iterdir()))
+    again = tmp_path / build.build_wheel(str(unpacked))
+    assert zipfile.ZipFile(unpacked / again.name).namelist() == zipfile.ZipFile(wheel).namelist()
+
+
+def test_the_wheel_takes_the_stored_results_that_chapters_read_and_no_others():
+    included = TOML["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert all(place == name.replace("results/full", "mlipbook/results") for name, place in included.items())
+    files = {
+        str(path.relative_to(ROOT))
+        for name in included
+        for path in ([ROOT / name] if (ROOT / name).is_file() else (ROOT / name).iterdir())
+    }
+    read = {name for path in notebooks.paths() for name in notebooks.depends(notebooks.read(path))}
+    assert files == {name for name in read if name.startswith("results/")}
+    assert sum((ROOT / name).stat().st_size for name in files) < 3e6
+
+
+@pytest.fixture
+def release(tmp_path, monkeypatch):
+    """scripts/release.py in a copy of what it reads and writes."""
+    for name in ("mlipbook", "book", "CITATION.cff", "CHANGELOG.md", "pyproject.toml", "results"):
+        path = ROOT / name
+        if path.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "first-principles-*", "checkpoints")
+            shutil.copytree(path, tmp_path / name, ignore=ignored)
+        else:
+            shutil.copy(path, tmp_path)
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "release.py", tmp_path / "scripts")
+
+    def run(*words):
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        command = [sys.executable, tmp_path / "scripts" / "release.py", *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+
+    return run
+
+
+@pytest.mark.slow
+def test_a_tag_is_refused_whose_notebooks_install_another_version(release, tmp_path):
+    assert release("next").returncode == 1
+    assert release("9.8.7").returncode == 0
+    (tmp_path / "CHANGELOG.md").write_text("## 9.8.7 (2030-01-01)\n")
+    answer = release("--check", "v9.8.7")
+    changed = [line for line in answer.stdout.splitlines() if "changed since" not in line]
+    assert changed in ([], ["v9.8.7 may be put on this commit"])  # a chapter may wait to be run again
+    assert "mlipbook/_version.py has 9.8.7" in release("--check", "v0.1.0").stdout
+    path = next((tmp_path / "book").glob("ch03*.ipynb"))
+    path.write_text(path.read_text().replace("v9.8.7", "v9.8.6"))
+    answer = release("--check", "v9.8.7")
+    assert answer.returncode == 1
+    assert "ch03_ann_potential.ipynb: its setup cell installs another version" in answer.stdout
 
 
 def test_the_changelog_has_the_version_and_dates():

@@ -6,7 +6,7 @@ the site: ``notebooks`` (run, stamp, gate), ``frame`` (lint), ``expected`` (comp
 
 from .profiles import PROFILES, chapters, profile
 from .records import check, claim, record, summary
-from .results import full_file, paper_scale, provenance, save_result
+from .results import full_file, full_result, paper_scale, provenance, save_result
 from .sliders import slider
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "check",
     "claim",
     "full_file",
+    "full_result",
     "paper_scale",
     "profile",
     "provenance",

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from . import notebooks
 from .records import RECORD
+from .results import RELEASE, WHEEL
 
-SETUP = (Path(__file__).parent / "setup_cell.txt").read_text().strip()
+SETUP = (Path(__file__).parent / "setup_cell.txt").read_text().strip().format(release=RELEASE, wheel=WHEEL)
 PARAMETERS = 'profile = "colab"\nseed = 0'
 SECTIONS = (
     "Objectives",

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,8 +70,9 @@ def claims(notebook: dict) -> list[dict]:
 
 
 def code_hash(notebook: dict) -> str:
-    """Hash of the code cells' syntax trees."""
-    return digest("\n".join(syntax(ast.parse(cell["source"])) for cell in code_cells(notebook)))
+    """Hash of the code cells' syntax trees; the setup cell changes with the version, and `frame` knows it."""
+    cells = (cell for cell in code_cells(notebook) if "setup" not in cell["metadata"].get("tags", []))
+    return digest("\n".join(syntax(ast.parse(cell["source"])) for cell in cells))
 
 
 def depends(notebook: dict) -> dict[str, str]:
@@ -88,33 +90,39 @@ def _device() -> str:
 # ---- running
 
 
-def run(path: Path, profile: str = "colab", live: bool = False) -> tuple[Path, float]:
+def run(
+    path: Path, profile: str = "colab", live: bool = False, package: Path | None = None
+) -> tuple[Path, float]:
     """Execute a copy of a chapter with papermill, and stamp it; returns the copy's path and the seconds.
 
     The copy is in ``_build/notebooks/<profile>/``. `live` shows the chapter's own progress in the
-    terminal. Raises RuntimeError with the cell's traceback where one fails.
+    terminal. package: a folder with an installed mlipbook, with which it runs in an empty folder, as on
+    Colab. Raises RuntimeError with the cell's traceback where one fails.
     """
     import papermill
 
     # More threads only wait for each other in matrices this small; one makes results repeatable.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if package:
+        os.environ["PYTHONPATH"] = str(package)  # of the kernel
     executed = EXECUTED / profile / path.name
     executed.parent.mkdir(parents=True, exist_ok=True)
     streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr} if live else {}
     start = time.perf_counter()
-    try:
-        papermill.execute_notebook(
-            path,
-            executed,
-            parameters={} if profile == own_profile(path) else {"profile": profile},
-            cwd=path.parent,
-            kernel_name="python3",
-            progress_bar=False,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # no warning about a local kernel's TCP ports
-            **streams,
-        )
-    except papermill.PapermillExecutionError as error:
-        raise RuntimeError(f"{path.name} stopped; the executed part is {executed}\n{error}") from None
+    with tempfile.TemporaryDirectory() as empty:
+        try:
+            papermill.execute_notebook(
+                path.resolve(),
+                executed,
+                parameters={} if profile == own_profile(path) else {"profile": profile},
+                cwd=empty if package else path.parent,
+                kernel_name="python3",
+                progress_bar=False,
+                extra_arguments=["--IPKernelApp.log_level=40"],  # no warning about a local kernel's TCP ports
+                **streams,
+            )
+        except papermill.PapermillExecutionError as error:
+            raise RuntimeError(f"{path.name} stopped; the executed part is {executed}\n{error}") from None
     seconds = time.perf_counter() - start
     notebook = read(executed)
     stamp = {

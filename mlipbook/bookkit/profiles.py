@@ -4,6 +4,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 PROFILES = ("smoke", "colab", "full")
 
@@ -18,14 +19,19 @@ def chapters() -> list[str]:
     return list(_tables())
 
 
-def profile(chapter: str, name: str) -> SimpleNamespace:
+def profile(chapter: str, name: str, **changes: Any) -> SimpleNamespace:
     """The settings of one chapter at one profile, as attributes: ``settings.epochs``.
 
-    Raises ValueError, listing what there is, for an unknown chapter or profile.
+    changes: your own values in the place of some, as in ``profile("training", "smoke", epochs=5)``.
+    Raises ValueError, listing what there is, for an unknown chapter, profile or setting.
     """
     tables = _tables()
     if chapter not in tables:
         raise ValueError(f"profiles.toml has no chapter {chapter!r}; it has {', '.join(tables)}")
     if name not in tables[chapter]:
         raise ValueError(f"unknown profile {name!r}; chapter {chapter!r} has {', '.join(tables[chapter])}")
-    return SimpleNamespace(**tables[chapter][name])
+    settings = tables[chapter][name]
+    if unknown := changes.keys() - settings:
+        known = ", ".join(settings)
+        raise ValueError(f"chapter {chapter!r} has no {', '.join(sorted(unknown))}; it has {known}")
+    return SimpleNamespace(**settings | changes)

@@ -3,20 +3,21 @@
 import platform
 import subprocess
 import sys
-import tempfile
 from datetime import UTC, datetime
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from urllib.request import urlretrieve
 
 from mlipbook import __version__, archive
 
 from .records import format_value, html_table, recorded, show
 
 REPOSITORY = "https://github.com/mlipbook/mlipbook"
-ROOT = Path(__file__).parents[2]  # the repository, where the package runs from one
+PACKAGE = Path(__file__).parents[1]
+ROOT = PACKAGE.parent  # the repository, where the package runs from one
+RELEASE = f"{REPOSITORY}/releases/download/v{__version__}"
+WHEEL = f"mlipbook-{__version__}-py3-none-any.whl"
 PROVENANCE = ("commit", "command", "device", "seconds", "seed", "versions", "date")
 
 
@@ -84,27 +85,35 @@ def save_result(
 
 
 def full_file(name: str) -> Path:
-    """Path of ``results/full/<name>``; of a copy, fetched, where only the package is installed (Colab)."""
-    path = ROOT / "results" / "full" / name
-    if path.exists():
-        return path
-    copy = Path(tempfile.mkdtemp()) / Path(name).name
-    urlretrieve(f"{REPOSITORY}/raw/main/results/full/{name}", copy)
-    return copy
+    """Path of ``results/full/<name>`` in the repository, or of its copy in an installed package.
+
+    Raises FileNotFoundError for a result that neither has.
+    """
+    places = (ROOT / "results" / "full" / name, PACKAGE / "results" / name)
+    if found := next((path for path in places if path.exists()), None):
+        return found
+    raise FileNotFoundError(
+        f"no stored result {name}: an installed package has those that chapters read, {REPOSITORY} has all"
+    )
+
+
+def full_result(name: str) -> dict[str, Any]:
+    """The stored result ``results/full/<name>.json``. Raises FileNotFoundError, and Damaged (a ValueError)
+    where the checksum is not that of the content.
+    """
+    return archive.read_json(full_file(name + ".json"))
 
 
 def paper_scale(name: str) -> dict | None:
     """Show ``results/full/<name>.json`` beside this notebook's own numbers and return it.
 
-    Returns None, and says so to the reader, where there is no such result yet or where the package was
-    installed without the repository (Colab). Raises ValueError (Damaged) for a file without records or
-    provenance, or whose checksum is not that of its content.
+    Returns None, and says so to the reader, where there is no such result yet. Raises ValueError (Damaged)
+    for a file without records or provenance, or whose checksum is not that of its content.
     """
-    path = ROOT / "results" / "full" / f"{name}.json"
-    if not path.exists():
-        where = f"{REPOSITORY}/tree/main/results/full"
-        note = f"The paper-scale result {name!r} is not here. Those that exist are kept at {where}."
-        show(note, f'<p class="mlip-note">{escape(note)}</p>')
+    try:
+        path = full_file(name + ".json")
+    except FileNotFoundError as error:
+        show(str(error), f'<p class="mlip-note">{escape(str(error))}</p>')
         return None
     content = archive.read_json(path)
     with archive.reading(path, "a result of bookkit.save_result"):

@@ -20,7 +20,7 @@ from .results import ROOT
 
 FILE_NAME = re.compile(r"[\w+-][\w.+-]*(/[\w.+-]+)*\.\w+")
 TABLES = ("claims.toml", "manifest.json", "profiles.toml")  # of these single entries count, not the file
-READERS = {"full_file": "{}", "paper_scale": "{}.json"}  # of stored results, by name
+READERS = {"full_file": "{}", "full_result": "{}.json", "paper_scale": "{}.json"}  # of stored results
 
 
 def syntax(node: Any) -> str:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -176,15 +177,23 @@ def test_slider_needs_a_label_per_frame(shown, labels):
 
 
 @pytest.mark.parametrize("name", ["demo.npz", "folder/demo.npz"])
-def test_full_files_are_the_repository_s_or_fetched_from_its_address(tmp_path, monkeypatch, name):
+def test_full_files_are_the_repository_s_or_the_installed_package_s(tmp_path, monkeypatch, name):
     monkeypatch.setattr(results, "ROOT", tmp_path)
-    monkeypatch.setattr(results, "urlretrieve", lambda address, path: Path(path).write_text(address))
-    fetched = results.full_file(name).read_text()
-    assert fetched == f"{results.REPOSITORY}/raw/main/results/full/{name}"
-    path = tmp_path / "results" / "full" / name
-    path.parent.mkdir(parents=True)
-    path.touch()
-    assert results.full_file(name) == path
+    monkeypatch.setattr(results, "PACKAGE", tmp_path / "mlipbook")
+    with pytest.raises(FileNotFoundError, match=f"no stored result {name}: an installed package has those"):
+        results.full_file(name)
+    for folder in (tmp_path / "mlipbook" / "results", tmp_path / "results" / "full"):
+        path = folder / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+        assert results.full_file(name) == path
+
+
+def test_sizes_of_a_chapter_may_be_changed_where_they_are_known():
+    own = bookkit.profile("teaser", "smoke")
+    assert vars(bookkit.profile("teaser", "smoke", p_W=[0.0, 3.0])) == {**vars(own), "p_W": [0.0, 3.0]}
+    with pytest.raises(ValueError, match="chapter 'teaser' has no p_w; it has .*p_W"):
+        bookkit.profile("teaser", "smoke", p_w=[0.0, 3.0])
 
 
 def test_paper_scale_results_travel_with_their_provenance(shown, tmp_path, monkeypatch):
@@ -198,7 +207,7 @@ def test_paper_scale_results_travel_with_their_provenance(shown, tmp_path, monke
     assert set(content["provenance"]) == set(results.PROVENANCE)
     assert "bias  1.00 ± 0.10  1.200 ± 0.010  GPa" in shown[-1][0]
     assert [file.name for file in path.parent.iterdir()] == ["demo.json"]
-    assert bookkit.paper_scale("absent") is None and "not here" in shown[-1][0]
+    assert bookkit.paper_scale("absent") is None and "no stored result absent.json" in shown[-1][0]
     path.write_text('{"records": {}, "provenance": {"seed": 1}}')
     with pytest.raises(archive.Damaged, match=r"demo.json: not a result of .*no commit"):
         bookkit.paper_scale("demo")
@@ -477,17 +486,36 @@ def test_ledger_lists_every_claim_and_the_verdicts(changed):
 
 
 @pytest.mark.parametrize("on_colab", [True, False])
-def test_setup_installs_on_colab_only_and_never_numpy_or_torch(on_colab, monkeypatch):
+@pytest.mark.parametrize("beside", [False, True])
+def test_setup_installs_where_mlipbook_is_not_and_leaves_numpy_and_torch_to_colab(
+    on_colab, beside, tmp_path, monkeypatch
+):
     commands = []
-    monkeypatch.setattr("subprocess.run", lambda command, check: commands.append(command))
-    if on_colab:
-        monkeypatch.setitem(sys.modules, "google.colab", object())
+
+    def install(command):
+        commands.append(command)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("subprocess.run", install)
     names = {}
     exec(frame.SETUP, names)
-    assert names["bookkit"] is bookkit and len(commands) == on_colab
-    for command in commands:
-        assert "--no-deps" in command
-        assert not {"numpy", "torch"} & set(command)
+    assert names["bookkit"] is bookkit and not commands
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    if on_colab:
+        monkeypatch.setitem(sys.modules, "google.colab", object())
+    if beside:
+        Path("mlipbook-0.0.1-py3-none-any.whl").touch()
+    exec(frame.SETUP, {})
+    [command] = commands
+    assert ("--no-deps" in command) == ("ase" in command) == on_colab
+    assert not {"numpy", "torch"} & set(command)
+    assert command[-1] == (
+        "mlipbook-0.0.1-py3-none-any.whl" if beside else f"{results.RELEASE}/{results.WHEEL}"
+    )
+    monkeypatch.setattr("subprocess.run", lambda command: SimpleNamespace(returncode=1))
+    with pytest.raises(RuntimeError, match="put mlipbook's wheel beside this notebook"):
+        exec(frame.SETUP, {})
 
 
 def test_drafts_with_unknown_cells_are_refused():
