@@ -42,31 +42,27 @@ def _loaded(compiler: str, source: str, defined: tuple[str, ...]) -> ctypes.CDLL
     path = Path(__file__).with_name(source)
     command = [compiler, *FLAGS, *(f"-D{each}" for each in defined)]
     try:
-        folder = cache_folder()
-        if folder is None:
-            with tempfile.TemporaryDirectory() as passing:
-                return _compiled(command, path, Path(passing) / "library.so")
-        kept = folder / f"{path.stem}-{fingerprint(command, path)}.so"
-        if kept.exists() and ours_alone(kept):
-            try:
-                return ctypes.CDLL(str(kept))
-            except OSError:  # cut short, or of another system
-                kept.unlink()
-        return _compiled(command, path, kept)
+        with tempfile.TemporaryDirectory() as passing:
+            kept = (cache_folder() or Path(passing)) / f"{path.stem}-{fingerprint(command, path)}.so"
+            if kept.exists() and ours_alone(kept):
+                try:
+                    return ctypes.CDLL(str(kept))
+                except OSError:  # cut short, or of another system
+                    kept.unlink()
+            return _compiled(command, path, kept)
     except (OSError, subprocess.CalledProcessError) as error:
-        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else error
-        return (
-            f"{compiler} could not compile {source} ({str(said).strip()}); install a C compiler, or name one "
-            "in the environment variable CC, or use the potential as it is"
+        said = str(error.stderr if isinstance(error, subprocess.CalledProcessError) else error).strip()
+        way = (
+            "install a C compiler, or name one in the environment variable CC, or use the potential as it is"
         )
+        return f"{compiler} could not compile {source} ({said}); {way}"
 
 
 def _compiled(command: Sequence[str], source: Path, target: Path) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         new = Path(folder) / target.name
-        subprocess.run(
-            [*command, "-o", str(new), str(source), "-lm"], check=True, capture_output=True, text=True
-        )
+        command = [*command, "-o", str(new), str(source), "-lm"]
+        subprocess.run(command, check=True, capture_output=True, text=True)
         new.chmod(0o700)
         os.replace(new, target)
         return ctypes.CDLL(str(target))

@@ -18,12 +18,10 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
-from itertools import product
 
 import numpy as np
 import torch
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import atomic_numbers
 from torch import Tensor
 
 from mlipbook.descriptors import Chebyshev
@@ -31,7 +29,7 @@ from mlipbook.fast.library import described, library, pointer
 from mlipbook.neighbors import Edges
 from mlipbook.potentials import Definition, Evaluation
 from mlipbook.potentials.ann import ANNPotential
-from mlipbook.potentials.close_pairs import report_close_pairs, species_pair
+from mlipbook.potentials.close_pairs import known_squares, report_close_pairs
 from mlipbook.potentials.contract import Form
 from mlipbook.potentials.edge import list_for, volumes_of
 from mlipbook.potentials.per_replica import MemberPerReplica
@@ -66,19 +64,16 @@ class Native(Form):
         super().__init__(potential)
         known = type(potential) in (ANNPotential, MemberPerReplica)
         if not known or "atomic_energies" in vars(potential):  # another class, or compiled
-            raise TypeError(f"{type(potential).__name__}: networks.c computes ANN potentials")
-        if type(descriptor := self.committee.descriptor) is not Chebyshev:
+            raise TypeError(
+                f"{type(potential).__name__}: no ANN potential; of pair potentials, see NativePairs"
+            )
+        if type(descriptor := potential.descriptor) is not Chebyshev:
             raise TypeError(f"{type(descriptor).__name__}: networks.c computes Chebyshev descriptors")
         self.library()
 
-    @property
-    def committee(self) -> ANNPotential:
-        """What holds descriptor, networks and repulsion."""
-        return self.potential.potential if isinstance(self.potential, MemberPerReplica) else self.potential
-
     def library(self) -> ctypes.CDLL:
         """networks.c, compiled for these orders and this dtype."""
-        d = self.committee.descriptor
+        d = self.potential.descriptor
         R, P, sets = d.radial_order + 1, d.angular_order + 1, 1 + (len(d.species) > 1)
         if max(R, P) > ORDERS or self.dtype not in REALS:
             raise TypeError(
@@ -91,12 +86,12 @@ class Native(Form):
         self, structures: Structures, definition: Definition = "I", edges: Edges | None = None
     ) -> Evaluation:
         """As of the potential: arguments, units, errors and warnings."""
-        if {structures.positions.device.type, self.committee.energy_scale.device.type} != {"cpu"}:
+        if {structures.positions.device.type, self.device.type} != {"cpu"}:
             return self.potential.evaluate(structures, definition, edges)
         edges = list_for(self.potential, structures, definition, edges)
         library, arrays = self.library(), self.arrays(structures, edges)
         given = self.given(arrays, structures)
-        G = torch.zeros(len(arrays["x"]), self.committee.descriptor.n_features, dtype=self.dtype)
+        G = torch.zeros(len(arrays["x"]), self.potential.descriptor.n_features, dtype=self.dtype)
         told = library.features(ctypes.byref(given), pointer(G))
         energies, slopes = self.energies(G, torch.from_numpy(arrays["z"]))
         shape = (*energies.shape[:-1], len(structures), structures.n_atoms)
@@ -105,20 +100,23 @@ class Native(Form):
             shares = map(ctypes.c_double, SHARES[definition])
             library.gradients(ctypes.byref(given), pointer(dG), *shares, pointer(F), pointer(W))
         result = Evaluation(energies.double().view(shape), forces, virials, volumes_of(structures))
-        repulsion = self.committee.repulsion
+        repulsion = self.potential.repulsion
         if told & CLOSE and self.shortest:
             report_close_pairs(edges.vectors(structures), edges, structures, self.shortest)
         if told & REPELLED and repulsion is not None:
             near = edges.narrowed(structures, repulsion.cutoff - edges.cutoff)  # few pairs
-            return added(result, repulsion.evaluate(structures, definition, near))
+            more = repulsion.evaluate(structures, definition, near)
+            names = ("energies", "forces", "virials")
+            result = replace(result, **{name: getattr(result, name) + getattr(more, name) for name in names})
         return result
 
     def arrays(self, structures: Structures, edges: Edges) -> dict[str, np.ndarray]:
         """What networks.c reads: where neighbors are, and tables."""
-        d, A = self.committee.descriptor, len(structures) * structures.n_atoms
+        d, A = self.potential.descriptor, len(structures) * structures.n_atoms
         lowest, highest = torch.aminmax(edges.neighbor)
         if int(lowest) < 0 or int(highest) >= A:
             raise ValueError(f"the neighbor list has rows {int(lowest)} to {int(highest)} of {A} atoms")
+        kinds = tuple(atomic_numbers[s] for s in d.species) if self.shortest else ()
         tensors = {
             "x": structures.positions.reshape(-1, 3),
             "cells": structures.cells,
@@ -126,15 +124,15 @@ class Native(Form):
             "neighbor": edges.neighbor,
             "counts": edges.real.sum(-1),
             "z": structures.species.repeat(len(structures)),
+            "known": known_squares(tuple(self.shortest.items()), kinds, self.cutoff),
             **{name: table.double() for name, table in d.named_buffers()},
         }
-        known = known_squares(tuple(self.shortest.items()), d.species, self.cutoff)
-        return {**{name: x.contiguous().numpy() for name, x in tensors.items()}, "known": known}
+        return {name: x.contiguous().numpy() for name, x in tensors.items()}
 
     def given(self, arrays: Mapping[str, np.ndarray], structures: Structures) -> ctypes.Structure:
         columns, elements = arrays["neighbor"].shape[1], len(arrays["weights"])
         counts = (len(arrays["x"]), structures.n_atoms, columns, elements)
-        d, repulsion = self.committee.descriptor, self.committee.repulsion
+        d, repulsion = self.potential.descriptor, self.potential.repulsion
         cutoffs = (d.radial_cutoff, d.angular_cutoff, repulsion.cutoff if repulsion else 0.0)
         return Input(*counts, *cutoffs, *(arrays[name].ctypes.data for name in ARRAYS))
 
@@ -147,20 +145,3 @@ class Native(Form):
             energies = self.potential.from_features(G, species)
             [slopes] = torch.autograd.grad(energies.sum(), G)
         return energies.detach(), slopes.contiguous()
-
-
-@lru_cache(maxsize=64)
-def known_squares(shortest: tuple, species: tuple[str, ...], reach: float) -> np.ndarray:
-    """Squares of the shortest trained distances of pairs of elements, (Z, Z) A^2; `reach` for those that did
-    not meet; zeros if nothing is known."""
-    known, distances = np.zeros((len(chemical_symbols),) * 2), dict(shortest)
-    if distances:
-        for a, b in product([atomic_numbers[symbol] for symbol in species], repeat=2):
-            known[a, b] = distances.get(species_pair(a, b), reach) ** 2
-    return known
-
-
-def added(one: Evaluation, other: Evaluation) -> Evaluation:
-    """The sum of two potentials."""
-    names = ("energies", "forces", "virials")
-    return replace(one, **{name: getattr(one, name) + getattr(other, name) for name in names})

@@ -8,28 +8,7 @@ from mlipbook.potentials.mixture import MixedEvaluation, Mixture
 from mlipbook.potentials.pairs import LennardJones, PairPotential, Repulsion, SoftCore
 from mlipbook.potentials.references import Einstein, IdealGas
 
-__all__ = [
-    "DEFINITIONS",
-    "AgI",
-    "AgSe",
-    "Base",
-    "CloserThanTrained",
-    "Definition",
-    "EdgePotential",
-    "Einstein",
-    "Evaluation",
-    "IdealGas",
-    "Ionic",
-    "LennardJones",
-    "MixedEvaluation",
-    "Mixture",
-    "PairPotential",
-    "Potential",
-    "Repulsion",
-    "SoftCore",
-    "Wrapper",
-    "edge_gradients",
-    "scatter",
-    "shortest_distances",
-    "species_pair",
-]
+__all__ = ["AgI", "AgSe", "Base", "CloserThanTrained", "DEFINITIONS", "Definition", "EdgePotential"]
+__all__ += ["Einstein", "Evaluation", "IdealGas", "Ionic", "LennardJones", "MixedEvaluation", "Mixture"]
+__all__ += ["PairPotential", "Potential", "Repulsion", "SoftCore", "Wrapper", "edge_gradients", "scatter"]
+__all__ += ["shortest_distances", "species_pair"]

@@ -9,7 +9,7 @@ leading member axis: a committee of M networks is M networks trained and evaluat
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +19,7 @@ from ase.data import atomic_numbers
 from torch import Tensor, nn
 
 from mlipbook import archive
-from mlipbook.checks import positive, whole
+from mlipbook.checks import of_type, positive, whole
 from mlipbook.descriptors import Chebyshev
 from mlipbook.potentials import EdgePotential, Repulsion
 from mlipbook.structures import Structures
@@ -54,14 +54,11 @@ class Network(nn.Module):
 
     def __init__(self, sizes: Sequence[int], activations: Sequence[str], members: int):
         super().__init__()
-        unknown = [a for a in activations if a not in ACTIVATIONS]
-        if unknown:
+        if unknown := [a for a in activations if a not in ACTIVATIONS]:
             raise ValueError(f"activation {unknown[0]!r}: choose from {', '.join(ACTIVATIONS)}")
         self.sizes, self.activations = tuple(sizes), tuple(activations)
-        shapes = zip(sizes[1:], sizes[:-1], strict=False)
-        self.weights = nn.ParameterList(
-            torch.zeros(members, n_out, n_in + 1, dtype=torch.float64) for n_out, n_in in shapes
-        )
+        shapes = [(members, n_out, n_in + 1) for n_in, n_out in pairwise(sizes)]
+        self.weights = nn.ParameterList(torch.zeros(shape, dtype=torch.float64) for shape in shapes)
         self.register_buffer("mean", torch.zeros(sizes[0], dtype=torch.float64))
         self.register_buffer("mean_square", torch.ones(sizes[0], dtype=torch.float64))
 
@@ -113,13 +110,12 @@ class ANNPotential(EdgePotential):
         self.repulsion_cutoff = repulsion
         self.repulsion = Repulsion(repulsion) if repulsion else None
         self.networks: dict[str, Network] = nn.ModuleDict()  # type: ignore[assignment]
-        for element in descriptor.species:
+        for element in self.species:
             for name, setting in (("hidden", hidden), ("activation", activation)):
                 if isinstance(setting, dict) and element not in setting:
-                    raise ValueError(
-                        f"{name} lacks {element}; give it for each of {', '.join(descriptor.species)}"
-                    )
+                    raise ValueError(f"{name} lacks {element}; give it for each of {', '.join(self.species)}")
             sizes = hidden[element] if isinstance(hidden, dict) else hidden
+            of_type(sizes, "hidden", Iterable, "a size for each hidden layer, such as (20, 20)")
             layers = tuple(whole(n, "hidden", hint="a size of each layer") for n in sizes)
             names = activation[element] if isinstance(activation, dict) else [activation] * len(layers)
             if len(names) != len(layers):
@@ -172,9 +168,7 @@ class ANNPotential(EdgePotential):
     def member(self, m: int) -> ANNPotential:
         """Member m as a potential of its own (a copy)."""
         arrays, metadata = self._state()
-        for name in arrays:
-            if ".weights." in name:
-                arrays[name] = arrays[name][m : m + 1]
+        arrays |= {name: array[m : m + 1] for name, array in arrays.items() if ".weights." in name}
         return _restore(arrays, {**metadata, "members": 1}).to(self.energy_scale.device)
 
     def save(self, path: str | os.PathLike) -> None:
@@ -194,10 +188,8 @@ class ANNPotential(EdgePotential):
             "reference_energies": self.reference_energies,
             "shortest": [[*pair, distance] for pair, distance in self.shortest.items()],
         }
-        arrays = {
-            k: v.detach().cpu() for k, v in self.state_dict().items() if not k.startswith("descriptor.")
-        }
-        return arrays, metadata
+        own = {k: v.detach().cpu() for k, v in self.state_dict().items() if not k.startswith("descriptor.")}
+        return own, metadata
 
 
 def _restore(arrays: dict, metadata: dict) -> ANNPotential:
@@ -208,18 +200,12 @@ def _restore(arrays: dict, metadata: dict) -> ANNPotential:
             shape = arrays[name := f"networks.{element}.weights.{k}"].shape
             if shape != (metadata["members"], n_out, n_in + 1):
                 raise ValueError(f"{name} of shape {shape}, told to be {n_out} x {n_in + 1}")
-    descriptor = Chebyshev(**metadata["descriptor"])
-    potential = ANNPotential(
-        descriptor,
-        metadata["hidden"],
-        metadata["activation"],
-        members=metadata["members"],
-        repulsion=metadata["repulsion"],
-    )
+    names = ("hidden", "activation", "members", "repulsion")
+    potential = ANNPotential(Chebyshev(**own), **{name: metadata[name] for name in names})
     state = {k: torch.as_tensor(v) for k, v in arrays.items()}
     tables = {k: v for k, v in potential.state_dict().items() if k.startswith("descriptor.")}
     potential.load_state_dict(state | tables)
-    potential.reference_energies = {s: float(metadata["reference_energies"][s]) for s in descriptor.species}
+    potential.reference_energies = {s: float(metadata["reference_energies"][s]) for s in own["species"]}
     potential.shortest = {(a, b): float(distance) for a, b, distance in metadata["shortest"]}
     return potential.to(DTYPES[metadata.get("dtype", "float64")])  # version 0.1's first files do not tell
 

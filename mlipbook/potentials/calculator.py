@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from ase import Atoms
 from ase.calculators import calculator as ase_calculator
 from ase.stress import full_3x3_to_voigt_6_stress
+from torch import nn
 
 from mlipbook import neighbors
 from mlipbook.checks import not_negative
@@ -34,10 +36,16 @@ class Calculator(ase_calculator.Calculator):
         self.fast = fast(potential)
         self.edges: Edges | None = None
         self.spread: dict[str, Any] = {}  # of the last structure
+        self.of: list[Any] | None = None  # the potential's tensors when it computed
 
     def identified_by(self) -> Any:
         """What `archive.identity` knows it by: the neighbor list is no part of it."""
         return "Calculator", self.potential
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """As of ASE's calculators; of a potential that was fitted since, everything changed."""
+        changed = self.of != versions(self.potential)
+        return list(ase_calculator.all_changes) if changed else super().check_state(atoms, tol)
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """As of ASE's calculators; of a committee "energy_spread" and "forces_spread", too."""
@@ -54,6 +62,7 @@ class Calculator(ase_calculator.Calculator):
         system_changes: list[str] = ase_calculator.all_changes,
     ) -> None:
         super().calculate(atoms, properties or ["energy"], system_changes)
+        self.of = versions(self.potential)
         structures = Structures.from_ase(self.atoms, device=self.potential.device or "cpu")
         if self.edges is None or "numbers" in system_changes or not self.edges.cover(structures):
             self.edges = neighbors.build(structures, self.potential.cutoff, self.skin)
@@ -69,3 +78,9 @@ class Calculator(ase_calculator.Calculator):
             stresses = -virials[0] / float(structures.volumes[0])
             self.results["stress"] = full_3x3_to_voigt_6_stress(stresses.sum(0).numpy())
             self.results["stresses"] = full_3x3_to_voigt_6_stress(stresses.numpy())
+
+
+def versions(potential: Potential) -> list[tuple[int, int]]:
+    """What changes with the tensors of a potential."""
+    tensors = chain(potential.parameters(), potential.buffers()) if isinstance(potential, nn.Module) else ()
+    return [(x.data_ptr(), x._version) for x in tensors]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from itertools import combinations_with_replacement
+from functools import lru_cache
+from itertools import combinations_with_replacement, product
 
 import torch
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 from torch import Tensor
 
 from mlipbook.neighbors import Edges
@@ -19,9 +20,7 @@ class CloserThanTrained(UserWarning):
 
 
 def species_pair(a: int, b: int) -> tuple[str, str]:
-    """The symbols of two atomic numbers in alphabetical order, as `shortest` has them. Raises IndexError for
-    numbers that no element has.
-    """
+    """The symbols of two atomic numbers in alphabetical order, as in `shortest`; IndexError for others."""
     first, second = sorted((chemical_symbols[a], chemical_symbols[b]))
     return first, second
 
@@ -34,27 +33,29 @@ def shortest_distances(vectors: Tensor, edges: Edges, structures: Structures) ->
     """
     r = vectors.square().sum(0).sqrt()
     centers, around = edges.species(structures)
-    kinds = torch.unique(structures.species).tolist()
     found = {}
-    for i, a in enumerate(kinds):
-        for b in kinds[i:]:
-            pairs = (
-                r[edges.real & (centers == a)[:, None] & (around == b)] if len(kinds) > 1 else r[edges.real]
-            )
-            if len(pairs):
-                found[species_pair(a, b)] = float(pairs.min())
+    for a, b in combinations_with_replacement(torch.unique(structures.species).tolist(), 2):
+        pairs = r[edges.real & (centers == a)[:, None] & (around == b)]
+        if len(pairs):
+            found[species_pair(a, b)] = float(pairs.min())
     return found
 
 
 def report_close_pairs(vectors: Tensor, edges: Edges, structures: Structures, shortest: Distances) -> None:
     """Warn CloserThanTrained for each kind of pair that is closer than `shortest` (angstrom) knows it."""
-    if not bool((vectors.square().sum(0) < known_distances(edges, structures, shortest) ** 2).any()):
+    kinds = torch.unique(structures.species).tolist()
+    known = known_squares(tuple(shortest.items()), tuple(kinds), edges.cutoff)
+    if len(kinds) == 1:
+        limits = known[kinds[0], kinds[0]]
+    else:
+        centers, around = edges.species(structures)
+        limits = known.to(centers.device)[centers].gather(1, around)
+    if not bool((vectors.square().sum(0) < limits).any()):
         return
     for pair, distance in shortest_distances(vectors, edges, structures).items():
-        known = shortest.get(pair, edges.cutoff)
-        if distance < known:
+        if distance < shortest.get(pair, edges.cutoff):
             # The text is the same at every step of a run, so that Python shows it once.
-            met = f" closer than {known:.3f} A" if pair in shortest else ""
+            met = f" closer than {shortest[pair]:.3f} A" if pair in shortest else ""
             warnings.warn(
                 f"{pair[0]}-{pair[1]} pairs{met} were not in the training set: energies and forces are "
                 "extrapolated; label such structures",
@@ -63,13 +64,12 @@ def report_close_pairs(vectors: Tensor, edges: Edges, structures: Structures, sh
             )
 
 
-def known_distances(edges: Edges, structures: Structures, shortest: Distances) -> Tensor | float:
-    """The shortest distance in the training set for each edge, (A, K) angstrom; a number for one species."""
-    kinds = sorted({atomic_numbers[symbol] for symbol in structures.symbols})
-    if len(kinds) == 1:
-        return shortest.get(species_pair(*kinds, *kinds), edges.cutoff)
-    table = torch.full((max(kinds) + 1,) * 2, edges.cutoff, dtype=torch.float64)
-    for a, b in combinations_with_replacement(kinds, 2):
-        table[a, b] = table[b, a] = shortest.get(species_pair(a, b), edges.cutoff)
-    centers, around = edges.species(structures)
-    return table.to(centers.device)[centers].gather(1, around)
+@lru_cache(maxsize=64)
+def known_squares(shortest: tuple, kinds: tuple[int, ...], reach: float) -> Tensor:
+    """Squares of the shortest trained distances of pairs of these atomic numbers, (Z, Z) A^2; reach^2 for
+    those that did not meet, zeros elsewhere.
+    """
+    known = torch.zeros(len(chemical_symbols), len(chemical_symbols), dtype=torch.float64)
+    for a, b in product(kinds, repeat=2):
+        known[a, b] = dict(shortest).get(species_pair(a, b), reach) ** 2
+    return known

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import copy
 from itertools import chain
+from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, Protocol, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
 
 import torch
 from torch import nn
@@ -72,6 +73,10 @@ class Base(nn.Module):
     shortest: Distances = MappingProxyType({})
     species: tuple[str, ...] | None = None
 
+    def save(self, path: str) -> None:
+        """Refused, by TypeError: only ANN potentials have files."""
+        raise TypeError(f"a {type(self).__name__} has no file: it is made of the arguments in your script")
+
     @property
     def device(self) -> torch.device | None:
         first = next(chain(self.parameters(), self.buffers()), None)
@@ -81,6 +86,11 @@ class Base(nn.Module):
     def dtype(self) -> torch.dtype:
         first = next(self.parameters(), None)
         return torch.float64 if first is None else first.dtype
+
+
+def forwarded(name: str) -> Any:
+    """An attribute that a wrapper has from the potential within."""
+    return property(attrgetter(f"potential.{name}"))
 
 
 class Wrapper(nn.Module):
@@ -93,29 +103,12 @@ class Wrapper(nn.Module):
         super().__init__()
         self.potential = potential
 
-    @property
-    def cutoff(self) -> float:
-        return self.potential.cutoff
-
-    @property
-    def members(self) -> int:
-        return self.potential.members
-
-    @property
-    def shortest(self) -> Distances:
-        return self.potential.shortest
-
-    @property
-    def species(self) -> tuple[str, ...] | None:
-        return self.potential.species
-
-    @property
-    def device(self) -> torch.device | None:
-        return self.potential.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.potential.dtype
+    cutoff = forwarded("cutoff")
+    members = forwarded("members")
+    shortest = forwarded("shortest")
+    species = forwarded("species")
+    device = forwarded("device")
+    dtype = forwarded("dtype")
 
     def around(self, form: Callable[[Potential], Potential]) -> Self:
         """The same wrapper around another form of each potential within."""
@@ -129,16 +122,15 @@ class Wrapper(nn.Module):
 class Form(Wrapper):
     """Another form of a potential, which gives the same numbers up to rounding."""
 
+    save = forwarded("save")
+
     def identified_by(self) -> Potential:
         """To `archive.identity` it is the potential."""
         return self.potential
 
 
 def placed(potential: Potential, device: torch.device) -> Potential:
-    """The potential on this device, moved there if it is elsewhere and can be.
-
-    Raises ValueError if it cannot.
-    """
+    """The potential on this device, moved there if it is elsewhere; ValueError if it cannot be."""
     if potential.device in (None, device):
         return potential
     if not isinstance(potential, nn.Module):

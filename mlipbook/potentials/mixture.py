@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ class Mixture(Wrapper):
 
     within = ("potential", "reference")
     lam: Tensor
+    shortest: Distances = MappingProxyType({})
 
     def __init__(self, a: Potential, b: Potential, lam: float | Tensor):
         super().__init__(a)
@@ -41,10 +43,6 @@ class Mixture(Wrapper):
     @property
     def members(self) -> int:
         return max(self.potential.members, self.reference.members)
-
-    @property
-    def shortest(self) -> Distances:
-        return {}
 
     @property
     def species(self) -> tuple[str, ...] | None:
@@ -68,15 +66,7 @@ class Mixture(Wrapper):
             )
         both = (self.potential, self.reference)
         a, b = (potential.evaluate(structures, definition, edges) for potential in both)
-
-        def mix(x: Tensor, y: Tensor, extra: int) -> Tensor:
-            weight = self.lam.view(-1, *[1] * (extra + 1)) if self.lam.ndim else self.lam
-            return weight * x + (1 - weight) * y
-
-        return MixedEvaluation(
-            mix(a.energies, b.energies, 0),
-            mix(a.forces, b.forces, 1),
-            mix(a.virials, b.virials, 2),
-            a.volumes,
-            a.energy - b.energy,
-        )
+        lam = self.lam[..., None]  # (B, 1), or (1,), and more axes of size one:
+        weights = {"energies": lam, "forces": lam[..., None], "virials": lam[..., None, None]}
+        mixed = {name: x * getattr(a, name) + (1 - x) * getattr(b, name) for name, x in weights.items()}
+        return MixedEvaluation(**mixed, volumes=a.volumes, difference=a.energy - b.energy)

@@ -1,15 +1,14 @@
 """A committee as a batch of potentials."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
-from mlipbook.potentials import EdgePotential, Wrapper
 from mlipbook.potentials.ann import ANNPotential
+from mlipbook.potentials.contract import Wrapper, forwarded
+from mlipbook.potentials.edge import EdgePotential
 from mlipbook.structures import Structures
 
 
-class MemberPerReplica(Wrapper, EdgePotential):  # type: ignore[misc,override]
+class MemberPerReplica(Wrapper, EdgePotential):  # type: ignore[misc]
     """A committee of M whose members drive replicas of their own: B = M R replicas, the first R the first's.
 
     One batch for many potentials, with one pass over the descriptors. Raises ValueError for another B.
@@ -17,21 +16,15 @@ class MemberPerReplica(Wrapper, EdgePotential):  # type: ignore[misc,override]
 
     potential: ANNPotential  # the committee
     members = 1
+    descriptor = forwarded("descriptor")
+    repulsion = forwarded("repulsion")
+    atomic_energies = ANNPotential.atomic_energies  # type: ignore[assignment]
 
     def check(self, structures: Structures) -> None:
         self.potential.check(structures)
-        if len(structures) % self.potential.members:
-            raise ValueError(
-                f"{len(structures)} replicas for {self.potential.members} members: give each as many"
-            )
-
-    def atomic_energies(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
-        descriptor, repulsion = self.potential.descriptor, self.potential.repulsion
-        features = descriptor.features(vectors, center_species, neighbor_species)
-        energies = self.from_features(features, center_species)
-        if repulsion is not None:
-            energies = energies + repulsion.atomic_energies(vectors, center_species, neighbor_species)
-        return energies
+        B, M = len(structures), self.potential.members
+        if B % M:
+            raise ValueError(f"{B} replicas for {M} members: give each as many")
 
     def from_features(self, features: Tensor, species: Tensor) -> Tensor:
         """eps_i without repulsion, (A,) eV, from features (A, F)."""

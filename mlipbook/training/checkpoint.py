@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,8 @@ class Checkpoint:
         self.path = Path(path) if path is not None else None
         self.lock = None if path is None else f"{path}.lock"
         self.identity, self.scales = identity, scales
-        self.weights = [
-            p.detach().cpu().clone() for learner in learners for p in learner.potential.parameters()
-        ]
+        parameters = chain.from_iterable(learner.potential.parameters() for learner in learners)
+        self.weights = [p.detach().cpu().clone() for p in parameters]
         self.start = archive.identity(self.weights)
 
     def save(self, learners: Sequence[Learner], history: History) -> None:
@@ -110,18 +110,16 @@ class Checkpoint:
             ],
             **{name: [torch.as_tensor(row) for row in getattr(history, name)] for name in SERIES},
         }
-        packed = io.BytesIO()
-        torch.save(content, packed)
-        told = {"kind": KIND, "version": 1}
-        archive.save(self.path, {"content": np.frombuffer(packed.getbuffer(), np.uint8)}, told)
+        torch.save(content, packed := io.BytesIO())
+        arrays = {"content": np.frombuffer(packed.getbuffer(), np.uint8)}
+        archive.save(self.path, arrays, {"kind": KIND, "version": 1})
 
     def load(self, learners: Sequence[Learner], history: History) -> int:
         """Put learners and history where the file left them; returns the number of finished epochs."""
         if self.path is None or not self.path.exists():
             return 0
-        sound = partial(
-            archive.reading, self.path, f"a {KIND}", "delete it to start again, or give another file"
-        )
+        way = "delete it to start again, or give another file"
+        sound = partial(archive.reading, self.path, f"a {KIND}", way)
         with sound():
             arrays, _ = archive.load(self.path, KIND, 1)
             packed = io.BytesIO(arrays["content"].tobytes())
@@ -148,14 +146,10 @@ class Checkpoint:
         """ValueError for another fit. The weights at hand may be those that it began with, was interrupted
         at, or ended with, the scales those before or after it set them.
         """
-        weights = [
-            [p for learner in content["learners"] for p in learner[key]] for key in ("parameters", "best")
-        ]
-        stages = {
-            "weights at the start": [content["start"], *map(archive.identity, weights)],
-            "scales at the start": list(content["scales"]),
-        }
+        parts = [[p for x in content["learners"] for p in x[key]] for key in ("parameters", "best")]
+        weights, scales = [content["start"], *map(archive.identity, parts)], list(content["scales"])
         own = {"weights at the start": archive.identity(self.weights), "scales at the start": self.scales[0]}
-        found = {name: own[name] if own[name] in known else known[0] for name, known in stages.items()}
+        stages = zip(own, (weights, scales), strict=True)
+        found = {name: own[name] if own[name] in known else known[0] for name, known in stages}
         way = "give another file, or delete it to start again"
         archive.refuse_other(self.path, {**content["identity"], **found}, {**self.identity, **own}, way)

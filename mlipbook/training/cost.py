@@ -30,20 +30,21 @@ class Cost:
 
     with the mean over structures, U and W in eV, F in eV/A, N the number of atoms. Each mean runs over
     the structures that carry the label. Weights are numbers, or functions of the progress 0..1 of the
-    fit. p_W = 0 is the EF-fit, p_W > 0 the EFP-fit.
+    fit. p_W = 0 is the EF-fit, p_W > 0 the EFP-fit. Raises ValueError for weights that cannot be meant.
     """
 
     p_U: Schedule = 1.0
     p_F: Schedule = 1.0
     p_W: Schedule = 1.0
 
+    def __post_init__(self) -> None:
+        self.weights()
+
     def weights(self, progress: float = 1.0) -> tuple[float, float, float]:
         p_U, p_F, p_W = (p(progress) if callable(p) else p for p in (self.p_U, self.p_F, self.p_W))
         values = (p_U, p_F, p_W)
         if not all(0 <= p < float("inf") for p in values) or max(values) == 0:
-            raise ValueError(
-                f"cost weights {values}: p_U, p_F, p_W are finite, not negative, and not all zero"
-            )
+            raise ValueError(f"cost weights {values}: give finite ones, not negative, and not all zero")
         return values
 
     def __call__(self, squares: Tensor, counts: Tensor, progress: float = 1.0) -> Tensor:

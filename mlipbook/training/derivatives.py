@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
 from ase import Atoms
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import atomic_numbers
 from ase.geometry import find_mic
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mlipbook import neighbors
 from mlipbook.descriptors import Chebyshev
@@ -109,11 +111,10 @@ def labels_of(atoms: Atoms) -> tuple[Tensor, Tensor, Tensor]:
     """Labels U () eV, F (N, 3) eV/A, W = -volume * stress (6,) eV of a frame; NaN where there is none.
 
     Reads the results of the frame's calculator, the free energy before the energy; a stress where there is
-    one (`structures.has_stress`). Raises ValueError for labels that are not finite or have a wrong shape, and
-    for those of another structure.
+    one (`structures.has_stress`). Raises ValueError for labels that are not finite, have a wrong shape, or
+    are of another structure.
     """
-    found = atoms.calc.results if atoms.calc is not None else {}
-    if found:
+    if found := atoms.calc.results if atoms.calc is not None else {}:
         refuse_labels_of_another(atoms)
     energy = found.get("free_energy", found.get("energy"))
     W = -atoms.cell.volume * np.asarray(found["stress"]) if "stress" in found and has_stress(atoms) else None
@@ -133,8 +134,7 @@ def labels_of(atoms: Atoms) -> tuple[Tensor, Tensor, Tensor]:
 
 def refuse_labels_of_another(atoms: Atoms) -> None:
     """Raise ValueError if the calculator's results are of other atoms, another cell or other positions."""
-    labeled = getattr(atoms.calc, "atoms", None)  # calculators outside of ASE need not keep it
-    if labeled is None:
+    if (labeled := getattr(atoms.calc, "atoms", None)) is None:  # calculators outside of ASE need not keep it
         return
     same = np.array_equal(labeled.numbers, atoms.numbers) and np.array_equal(labeled.pbc, atoms.pbc)
     same = same and np.allclose(labeled.cell.array, atoms.cell.array, rtol=0, atol=SAME)
@@ -155,19 +155,15 @@ def collate(potential: ANNPotential, prepared: Sequence[Prepared]) -> Batch:
     species = torch.cat([p.species for p in prepared])
     starts = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)[:, None]
     frame = torch.arange(len(sizes)).repeat_interleave(sizes)
-    derivatives, moves = [], []
-    for p in prepared:
-        A, k, _, F = p.position_derivatives.shape
-        padding = torch.zeros(A, 3 * (K - k), F, dtype=torch.float64)
-        derivatives.append(
-            torch.cat([p.position_derivatives.flatten(1, 2), padding, p.strain_derivatives], 1)
-        )
-        moves.append(torch.cat([p.moves, torch.zeros(A, K - k, dtype=torch.int64)], 1))
+    more = [K - p.moves.shape[1] for p in prepared]
+    motion = [pad(p.position_derivatives, (0, 0, 0, 0, 0, m)) for p, m in zip(prepared, more, strict=True)]
+    moves = [pad(p.moves, (0, m)) for p, m in zip(prepared, more, strict=True)]
+    strain = torch.cat([p.strain_derivatives for p in prepared])
     reference = potential.reference_energy(species)
     U_reference = torch.zeros(len(sizes)).to(reference).index_add(0, frame, reference)
     return Batch(
         features=torch.cat([p.features for p in prepared]),
-        derivatives=torch.cat(derivatives),
+        derivatives=torch.cat([torch.cat(motion).flatten(1, 2), strain], 1),
         moves=torch.cat(moves) + starts,
         frame=frame,
         species=species,
@@ -186,26 +182,23 @@ def make_batches(potential: ANNPotential, prepared: Sequence[Prepared], size: in
 
 def prepare_all(potential: ANNPotential, frames: Sequence[Atoms], part: str) -> list[Prepared]:
     """All frames of the `part` ("train", "valid") of a data set; raises ValueError naming the frame."""
-    names = [f"{part} frame {k} ({atoms.info.get('frame', 'no name')})" for k, atoms in enumerate(frames)]
-    return [prepare(potential, atoms, name) for atoms, name in zip(frames, names, strict=True)]
+    named = ((f"{part} frame {k} ({a.info.get('frame', 'no name')})", a) for k, a in enumerate(frames))
+    return [prepare(potential, atoms, name) for name, atoms in named]
 
 
 def shortest_of(prepared: Sequence[Prepared], known: Distances) -> dict[tuple[str, str], float]:
     """The shortest distance per pair of species (angstrom) in these structures and those known before."""
     found = dict(known)
-    for p in prepared:
-        for pair, distance in p.shortest.items():
-            found[pair] = min(distance, found.get(pair, distance))
+    for pair, distance in chain.from_iterable(p.shortest.items() for p in prepared):
+        found[pair] = min(distance, found.get(pair, distance))
     return found
 
 
 def normalize(
     potential: ANNPotential, prepared: Sequence[Prepared], reference_energies: dict[str, float] | None
 ) -> None:
-    """Set feature statistics per species, E_atom, energy scale and shift from a training set, as aenet does.
-
-    Atoms' features get zero mean and unit variance; cohesive energies per atom fall into [-1, 1].
-    E_atom: given (eV), or least squares of U on the composition.
+    """As aenet does: atoms' features get zero mean and unit variance, species by species; cohesive energies
+    per atom fall into [-1, 1]. E_atom: given (eV), or least squares of U on the composition.
     """
     features, species = torch.cat([p.features for p in prepared]), torch.cat([p.species for p in prepared])
     for element, network in potential.networks.items():
@@ -213,17 +206,15 @@ def normalize(
         if len(G):
             network.mean.copy_(G.mean(0))
             network.mean_square.copy_(G.square().mean(0))
-    labeled = [p for p in prepared if p.present[0]]
-    if not labeled:
+    if not (labeled := [p for p in prepared if p.present[0]]):
         return
     elements = potential.descriptor.species
-    composition = torch.stack([torch.bincount(p.species, minlength=len(chemical_symbols)) for p in labeled])
-    composition = composition[:, [atomic_numbers[s] for s in elements]].double()
+    numbers = torch.tensor([atomic_numbers[s] for s in elements])
+    composition = torch.stack([(p.species[:, None] == numbers).sum(0) for p in labeled]).double()
     U = torch.stack([p.U for p in labeled])
     solution = torch.linalg.lstsq(composition, U[:, None], driver="gelsd").solution[:, 0].tolist()
     potential.reference_energies = reference_energies or dict(zip(elements, solution, strict=True))
-    missing = [s for s in elements if s not in potential.reference_energies]
-    if missing:
+    if missing := [s for s in elements if s not in potential.reference_energies]:
         raise ValueError(
             f"reference_energies lack {missing[0]}; give E_atom of each of {', '.join(elements)}"
         )

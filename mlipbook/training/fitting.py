@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import cos, pi
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,8 @@ from mlipbook.training.checkpoint import Checkpoint, History, Learner, known_by,
 from mlipbook.training.cost import Cost, counts_of, squares
 from mlipbook.training.derivatives import Batch, Prepared, make_batches, normalize, prepare_all, shortest_of
 from mlipbook.training.plan import Plan
+
+LINE_SEARCH: dict[str, Any] = {"lr": 1, "max_iter": 10, "history_size": 20, "line_search_fn": "strong_wolfe"}
 
 
 def fit(
@@ -47,9 +51,8 @@ def fit(
     written after every epoch; if it exists, the fit goes on from there to the result it would have had.
 
     A potential that was fitted before keeps its normalization and reference energies (warm start).
-    Raises ValueError for species outside the descriptor, labels that are not finite, a cost weight without
-    any label to act on, and a checkpoint that is damaged or of another fit; InUse if another
-    process writes it.
+    Raises ValueError for unknown species, labels that are not finite, a cost weight without any label to act
+    on, and a checkpoint that is damaged or of another fit; InUse if another process writes it.
     """
     plan = Plan(cost or Cost(), optimizer, epochs, batch_size, learning_rate, patience, seed)
     train, valid = frames(train, "train"), frames(valid, "valid")
@@ -110,12 +113,11 @@ def identity(potential: ANNPotential, train: Sequence[Atoms], valid: Sequence[At
 
 def check_finite(history: History) -> None:
     """Raise ValueError if the fit diverged; the checkpoint of the epoch before stays."""
-    for m, cost in enumerate(history.valid_cost[-1]):
-        if not np.isfinite(cost):
-            raise ValueError(
-                f"epoch {len(history.valid_cost) - 1}: the validation cost of member {m} is not finite, "
-                "the fit diverged; lower the learning rate, and look for wrong labels"
-            )
+    if len(lost := np.flatnonzero(~np.isfinite(history.valid_cost[-1]))):
+        raise ValueError(
+            f"epoch {len(history.valid_cost) - 1}: the validation cost of member {lost[0]} is not finite, "
+            "the fit diverged; lower the learning rate, and look for wrong labels"
+        )
 
 
 def check_labels(weights: list[tuple[float, float, float]], sets: dict[str, list[Prepared]]) -> None:
@@ -137,11 +139,9 @@ def summarize(potential: ANNPotential, sets: dict[str, list[Prepared]]) -> str:
     for part, prepared in sets.items():
         atoms = sum(len(p.species) for p in prepared)
         U, F, W = torch.stack([p.present for p in prepared]).sum(0).tolist()
-        lines.append(
-            f"{part}: {len(prepared)} frames, {atoms} atoms; {U} with energy, {F} forces, {W} stress"
-        )
-        if len(prepared) > W:
-            lines.append(f"{part} frames without stress, counting in U and F only: {len(prepared) - W}")
+        n = len(prepared)
+        lines.append(f"{part}: {n} frames, {atoms} atoms; {U} with energy, {F} forces, {W} stress")
+        lines += [f"{part} frames without stress, counting in U and F only: {n - W}"] * (n > W)
     return "; ".join(lines)
 
 
@@ -152,19 +152,16 @@ def make_learners(potential: ANNPotential, optimizer: str) -> list[Learner]:
     """One learner for all members, or one each for L-BFGS, whose line search must not couple them."""
     adam = optimizer == "adam"
     parts = [potential] if adam else [potential.member(m) for m in range(potential.members)]
-    learners = []
-    for part in parts:
-        parameters = list(part.parameters())
-        method: torch.optim.Optimizer = (
-            torch.optim.Adam(parameters)
-            if adam
-            else torch.optim.LBFGS(
-                parameters, lr=1, max_iter=10, history_size=20, line_search_fn="strong_wolfe"
-            )
+    method: Any = torch.optim.Adam if adam else partial(torch.optim.LBFGS, **LINE_SEARCH)
+    return [
+        Learner(
+            part,
+            method(part.parameters()),
+            [p.detach().clone() for p in part.parameters()],
+            torch.full((part.members,), torch.inf).to(part.energy_scale),
         )
-        best_cost = torch.full((part.members,), torch.inf).to(part.energy_scale)
-        learners.append(Learner(part, method, [p.detach().clone() for p in parameters], best_cost))
-    return learners
+        for part in parts
+    ]
 
 
 def one_cycle(progress: float) -> float:

@@ -47,8 +47,9 @@ class Plan:
         """What tells a fit from others that go otherwise, described."""
         names = ("optimizer", "epochs", "batch_size", "seed", "learning_rate")
         settings = {**{name: getattr(self, name) for name in names}, "reference_energies": reference_energies}
-        weights = self.weights()
+        weights = self.weights()  # which tell all of a Cost, if not of a class of your own
+        cost = weights if type(self.cost) is Cost else [type(self.cost), weights]
         return {
             **{name: archive.described(value) for name, value in settings.items()},
-            "cost": archive.described(weights, f"{weights[0]} to {weights[-1]}"),  # at so many epochs
+            "cost": archive.described(cost, f"{weights[0]} to {weights[-1]}"),
         }

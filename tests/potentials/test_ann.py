@@ -10,6 +10,8 @@ from conftest import CASES, ann, features
 
 import mlipbook as mb
 from mlipbook import archive
+from mlipbook.fast.networks import Native
+from mlipbook.potentials import LennardJones
 from mlipbook.potentials.ann import ACTIVATIONS, Network
 
 
@@ -173,6 +175,15 @@ def test_wrong_settings_are_refused():
         mb.ANNPotential(descriptor, activation="relu")
     with pytest.raises(ValueError, match=r"repulsion 5.0: give a positive number, at most 4.5"):
         mb.ANNPotential(descriptor, repulsion=5.0)
+
+
+def test_only_ann_potentials_have_files(tmp_path):
+    Native(ann(CASES["two species"])).save(tmp_path / "a.npz")
+    assert mb.load(tmp_path / "a.npz").members == 1
+    with pytest.raises(TypeError, match="a PairPotential has no file"):
+        LennardJones(0.01, 3.4, 8.0).save(tmp_path / "b.npz")
+    with pytest.raises(TypeError, match="hidden 5: give a size for each hidden layer"):
+        mb.ANNPotential(mb.Chebyshev("Na", 5.0, 2, 5.0, 2), hidden=5)
 
 
 def test_files_of_another_kind_are_refused(tmp_path):

@@ -46,6 +46,15 @@ def test_results_are_those_of_the_potential():
     np.testing.assert_allclose(stresses, -(W + W.swapaxes(1, 2)) / 2 / atoms.cell.volume, rtol=0, atol=1e-15)
 
 
+def test_a_potential_that_was_fitted_since_is_asked_again():
+    structures = CASES["two species"]
+    atoms, potential = structures.to_ase()[0], ann(structures)
+    atoms.calc = mb.Calculator(potential)
+    before = atoms.get_potential_energy()
+    potential.energy_shift.copy_(potential.energy_shift + 1.0)
+    assert atoms.get_potential_energy() == pytest.approx(before + len(atoms), rel=1e-12)
+
+
 def total_energies(atoms: Atoms, timestep: float) -> list[float]:
     """Kinetic plus potential energy along 300 fs of ASE's velocity Verlet; timestep in fs."""
     dynamics, energies = VelocityVerlet(atoms, timestep * units.fs), []

@@ -238,8 +238,8 @@ def test_weights_follow_schedules():
     counts = torch.tensor([2.0, 2.0, 1.0], dtype=torch.float64)
     assert float(cost(terms, counts, 0.5)) == pytest.approx(0.5 * (5.5 + 0.5 + 2 * 0.5))
     for wrong in ((-1, 1, 1), (0, 0, 0)):
-        with pytest.raises(ValueError, match="finite, not negative, and not all zero"):
-            mb.Cost(*wrong).weights()
+        with pytest.raises(ValueError, match="finite ones, not negative, and not all zero"):
+            mb.Cost(*wrong)
 
 
 def test_learning_rate_rises_and_falls():
@@ -605,12 +605,19 @@ def bump(progress: float) -> float:
     return float(0.3 < progress < 0.35)
 
 
+class Doubled(mb.Cost):
+    def __call__(self, *arguments):
+        return 2 * super().__call__(*arguments)
+
+
 def test_schedules_count_at_every_epoch(few, tmp_path):
     """A schedule that differs in one epoch is another fit; one that acts in one needs labels for it."""
     settings = {"epochs": 16, "checkpoint": tmp_path / "fit.pt"}
     fit(argon_potential(), few, mb.Cost(p_F=0.0), **settings)
     with pytest.raises(ValueError, match="whose cost is"):
         fit(argon_potential(), few, mb.Cost(p_F=bump), **settings)
+    with pytest.raises(ValueError, match="whose cost is"):
+        fit(argon_potential(), few, Doubled(p_F=0.0), **settings)
     without = [with_labels(f, energy=f.get_potential_energy()) for f in few[0]]
     with pytest.raises(ValueError, match="the cost weighs the force by 1, but none of the"):
         fit(argon_potential(), (without, few[1]), mb.Cost(p_F=bump, p_W=0.0), epochs=16)
