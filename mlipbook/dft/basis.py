@@ -7,6 +7,7 @@ G_m = m B, with integer (Miller) indices m and the reciprocal lattice vectors in
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,22 +35,14 @@ def monkhorst_pack(mesh: tuple[int, int, int], shift: tuple[int, int, int]) -> t
     """k points (K, 3) in units of the reciprocal vectors, and their weights (K,), which add up to 1.
 
     k_i = (j + s_i/2)/n_i, j = 0 ... n_i - 1 (Monkhorst and Pack, Phys. Rev. B 13, 5188 (1976)); of a pair
-    (k, -k), equal by time reversal, one stays with twice the weight.
+    (k, -k), equal by time reversal, the first stays with twice the weight.
     """
-    axes = [(torch.arange(n, dtype=torch.float64) + s / 2) / n for n, s in zip(mesh, shift, strict=True)]
-    points = torch.cartesian_prod(*axes)
+    j = torch.cartesian_prod(*(torch.arange(n) for n in mesh))
+    points = (j + torch.tensor(shift, dtype=torch.float64) / 2) / torch.tensor(mesh)
     points = points - torch.round(points - 1e-9)  # (-1/2, 1/2]
-    kept: list[Tensor] = []
-    weights: list[float] = []
-    for k in points:
-        for i, other in enumerate(kept):
-            if torch.allclose(k + other, torch.round(k + other), atol=1e-9):
-                weights[i] += 1 / len(points)
-                break
-        else:
-            kept.append(k)
-            weights.append(1 / len(points))
-    return torch.stack(kept), torch.tensor(weights, dtype=torch.float64)
+    own, opposite = torch.arange(len(j)), flat_index(-j - torch.tensor(shift), mesh)  # places of k and -k
+    weights = (1 + (opposite > own).double()) / len(j)
+    return points[opposite >= own], weights[opposite >= own]
 
 
 def sphere(cell: Tensor, cutoff: float, k: Tensor | None = None) -> Tensor:
@@ -70,22 +63,13 @@ def grid_shape(cell: Tensor, cutoff: float) -> tuple[int, int, int]:
 
     The rule is Quantum ESPRESSO's, so that the two codes sum over the same points.
     """
+    from scipy.fft import next_fast_len  # of real transforms: products of 2, 3 and 5
+
     reach = torch.linalg.norm(cell.detach().cpu(), dim=1) * math.sqrt(2 * cutoff) / (2 * math.pi)
-    return tuple(_next_smooth(2 * int(n) + 1) for n in reach)  # type: ignore[return-value]
+    return tuple(next_fast_len(2 * int(n) + 1, real=True) for n in reach)  # type: ignore[return-value]
 
 
-def _next_smooth(n: int) -> int:
-    while True:
-        rest = n
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return n
-        n += 1
-
-
-def flat_index(miller: Tensor, shape: tuple[int, int, int]) -> Tensor:
+def flat_index(miller: Tensor, shape: Sequence[int]) -> Tensor:
     """Place of each wavevector in a flattened FFT grid of this shape."""
     x, y, z = torch.remainder(miller, torch.tensor(shape, device=miller.device)).unbind(-1)
     return (x * shape[1] + y) * shape[2] + z
@@ -101,17 +85,14 @@ def to_grid(coefficients: Tensor, miller: Tensor, shape: tuple[int, int, int]) -
 
 def from_grid(field: Tensor, miller: Tensor) -> Tensor:
     """Coefficients (..., n) of a field (..., *shape); zero for waves too short for its grid."""
-    n_x, n_y, n_z = field.shape[-3:]
-    shape = n_x, n_y, n_z
     box = torch.fft.fftn(field, dim=(-3, -2, -1), norm="forward").flatten(-3)
-    fits = (2 * miller.abs() < torch.tensor(shape, device=miller.device)).all(1)
-    return box[..., flat_index(miller, shape)] * fits
+    fits = (2 * miller.abs() < torch.tensor(field.shape[-3:], device=miller.device)).all(1)
+    return box[..., flat_index(miller, field.shape[-3:])] * fits
 
 
 def transplanted(values: Tensor, old: Tensor, new: Tensor) -> Tensor:
     """Values (..., n) of wavevectors `old` (n, 3) for wavevectors `new` (m, 3), zero where there was none."""
-    n_x, n_y, n_z = (2 * torch.cat([old, new]).abs().amax(0) + 1).tolist()
-    shape = n_x, n_y, n_z
+    shape = (2 * torch.cat([old, new]).abs().amax(0) + 1).tolist()
     box = values.new_zeros(*values.shape[:-1], math.prod(shape))
     box[..., flat_index(old, shape)] = values
     return box[..., flat_index(new, shape)]
@@ -187,7 +168,7 @@ class Waves:
     def pack(self, coefficients: Tensor) -> Tensor:
         """Vectors (..., size) of complex coefficients (..., n)."""
         if not self.real:
-            return coefficients * self.mask[:, None] if self._padded else coefficients
+            return coefficients * self.mask[:, None]
         first, rest = coefficients[..., :1].real, math.sqrt(2) * coefficients[..., 1:]
         return torch.cat([first, rest.real, rest.imag], -1)
 
@@ -201,8 +182,7 @@ class Waves:
 
     def to_grid(self, vectors: Tensor) -> Tensor:
         """Wavefunctions (K, bands, *shape), times exp(-i k.r); real at Gamma."""
-        coefficients = self.unpack(vectors)
-        shape = self._half_shape if self.real else self.shape
+        coefficients, shape = self.unpack(vectors), self._box
         box = coefficients.new_zeros(*coefficients.shape[:-1], math.prod(shape))
         box.scatter_(-1, self._index.expand_as(coefficients), coefficients)
         if not self.real:
@@ -215,31 +195,24 @@ class Waves:
         """Vectors (K, bands, size) of fields (K, bands, *shape): the projection onto the plane waves."""
         transform = torch.fft.rfftn if self.real else torch.fft.fftn
         box = transform(fields, dim=(-3, -2, -1), norm="forward").flatten(-3)
-        index = self._index.expand(*box.shape[:-1], -1)
-        return self.pack(box.gather(-1, index))
-
-    @cached_property
-    def _padded(self) -> bool:
-        return not bool(self.mask.all())
+        return self.pack(box.gather(-1, self._index.expand(*box.shape[:-1], -1)))
 
     @property
-    def _half_shape(self) -> tuple[int, int, int]:
-        return (*self.shape[:2], self.shape[2] // 2 + 1)
+    def _box(self) -> tuple[int, int, int]:
+        """Shape of what transforms to the grid: of real functions half of it."""
+        return (*self.shape[:2], self.shape[2] // 2 + 1) if self.real else self.shape
 
     @cached_property
     def _index(self) -> Tensor:
-        """(K, 1, n) places in the flattened grid."""
-        x, y, z = torch.remainder(self.miller, torch.tensor(self.shape, device=self.k.device)).unbind(-1)
-        depth = self._half_shape[2] if self.real else self.shape[2]
-        return ((x * self.shape[1] + y) * depth + z)[:, None]
+        """(K, 1, n) places in the flattened box."""
+        return flat_index(self.miller, self._box)[:, None]
 
     @cached_property
     def _plane(self) -> tuple[Tensor, Tensor]:
         """Wavevectors with m_z = 0, and the places of their opposites: a real FFT wants both."""
         miller = self.miller[0]
         plane = torch.nonzero((miller[:, 2] == 0) & (miller != 0).any(1))[:, 0]
-        x, y, _ = torch.remainder(-miller[plane], torch.tensor(self.shape, device=self.k.device)).unbind(-1)
-        return plane, (x * self.shape[1] + y) * self._half_shape[2]
+        return plane, flat_index(-miller[plane], self._box)
 
     def longest(self, bands: int) -> Tensor:
         """Vectors (K, bands, size) of the longest waves, with some noise, so that no symmetry is missed."""

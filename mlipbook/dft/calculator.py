@@ -7,31 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from ase import Atoms
-from ase.calculators import calculator as ase_calculator
+from ase.calculators.calculator import Calculator
 from ase.stress import full_3x3_to_voigt_6_stress
-from torch import Tensor
 
-from mlipbook.checks import positive
 from mlipbook.dft.derivatives import energy_forces_stress
 from mlipbook.dft.extrapolation import extrapolated
-from mlipbook.dft.inputs import (
-    LARGEST_CUTOFF,
-    MOST_K,
-    File,
-    check_parameters,
-    nuclei_of,
-    read_pseudopotentials,
-    settings_of,
-    three,
-)
+from mlipbook.dft.inputs import File, check_parameters, nuclei_of, read_pseudopotentials, settings_of
 from mlipbook.dft.scf import Solution, solve
 from mlipbook.units import Ry, bohr, hartree
 
 LARGEST_MEAN_FORCE = 5e-3  # eV/A: of 16 rattled sodium atoms at 10 Ry 3e-4, at 6 Ry 4e-3
 
 
-class PlaneWaveDFT(ase_calculator.Calculator):
+class PlaneWaveDFT(Calculator):
     """ASE calculator: energy = free_energy (eV), forces (N, 3) (eV/A), stress (6,) (eV/A^3, ASE's sign).
 
     ecut, ecut_density: cutoffs of wavefunctions and density, eV; 4 ecut, the default, holds all of the
@@ -77,12 +65,11 @@ class PlaneWaveDFT(ase_calculator.Calculator):
         device: str | torch.device | None = None,
     ):
         super().__init__()
-        ecut = positive(ecut, "ecut", "in eV", most=LARGEST_CUTOFF)
         self.parameters = {
             "ecut": ecut,
-            "ecut_density": 4 * ecut if ecut_density is None else ecut_density,
-            "kpts": three(kpts, "kpts", 1, MOST_K),
-            "shift": three(shift, "shift", 0, 1),
+            "ecut_density": ecut_density,
+            "kpts": kpts,
+            "shift": shift,
             "smearing": smearing,
             "occupations": occupations,
             "xc": xc,
@@ -92,8 +79,7 @@ class PlaneWaveDFT(ase_calculator.Calculator):
         }
         check_parameters(self.parameters)
         self.pseudopotentials = read_pseudopotentials(pseudopotential, self.parameters["ecut_density"], xc)
-        hashes = {symbol: p.sha256 for symbol, p in self.pseudopotentials.items()}
-        self.parameters["pseudopotentials"] = hashes
+        self.parameters["pseudopotentials"] = {s: p.sha256 for s, p in self.pseudopotentials.items()}
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.solutions: list[Solution] = []  # of the last two structures
         self.report: dict[str, Any] = {}
@@ -102,13 +88,8 @@ class PlaneWaveDFT(ase_calculator.Calculator):
         """What `archive.identity` knows it by: not the structures that it met before."""
         return "PlaneWaveDFT", self.parameters
 
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: list[str] | None = None,
-        system_changes: list[str] = ase_calculator.all_changes,
-    ) -> None:
-        super().calculate(atoms, properties or ["energy"], system_changes)
+    def calculate(self, *arguments: Any, **keywords: Any) -> None:
+        super().calculate(*arguments, **keywords)
         began = time.perf_counter()
         nuclei = nuclei_of(self.atoms, self.pseudopotentials, self.device)
         settings = settings_of(self.parameters, nuclei)
@@ -121,7 +102,13 @@ class PlaneWaveDFT(ase_calculator.Calculator):
                 f"the forces have a mean of {1e3 * mean_force:.1f} meV/A, which should vanish: ecut = "
                 f"{self.parameters['ecut']:g} eV is too small for this pseudopotential"
             )
-        self.results = _results(sum(energies.values()), forces.cpu(), stress.cpu())
+        energy = sum(energies.values()) * hartree
+        self.results = {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": (forces - forces.mean(0)).cpu().numpy() * hartree / bohr,
+            "stress": full_3x3_to_voigt_6_stress(stress.cpu().numpy() * hartree / bohr**3),
+        }
         self.report = {
             **{f"{name}_eV": value * hartree for name, value in energies.items()},
             "fermi_level_eV": solution.fermi_level * hartree,
@@ -131,13 +118,3 @@ class PlaneWaveDFT(ase_calculator.Calculator):
             "seconds": time.perf_counter() - began,
             "device": str(self.device),
         }
-
-
-def _results(energy: float, forces: Tensor, stress: Tensor) -> dict[str, Any]:
-    """ASE's, in eV and angstrom, without the mean force."""
-    return {
-        "energy": energy * hartree,
-        "free_energy": energy * hartree,
-        "forces": (forces - forces.mean(0)).numpy() * hartree / bohr,
-        "stress": full_3x3_to_voigt_6_stress(stress.numpy() * hartree / bohr**3),
-    }

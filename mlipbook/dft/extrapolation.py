@@ -28,14 +28,10 @@ def extrapolated(nuclei: Nuclei, settings: Settings, earlier: list[Solution]) ->
     *before, last = earlier
     before = [solution for solution in before if solution.settings.k_at_once == last.settings.k_at_once]
     mixed, vectors = deformation(last), last.vectors
-    if before:
-        mixed = 2 * mixed - transplanted(deformation(before[-1]), before[-1].basis.soft, last.basis.soft)
-        vectors = [
-            2 * now - aligned(mine.adopt(theirs, old), now)
-            for mine, theirs, now, old in zip(
-                last.waves, before[-1].waves, vectors, before[-1].vectors, strict=True
-            )
-        ]
+    for past in before:
+        mixed = 2 * mixed - transplanted(deformation(past), past.basis.soft, last.basis.soft)
+        blocks = zip(last.waves, past.waves, vectors, past.vectors, strict=True)
+        vectors = [2 * now - aligned(mine.adopt(theirs, old), now) for mine, theirs, now, old in blocks]
     basis = DensityBasis.make(nuclei.cell, settings.cutoff, settings.density_cutoff)
     mixed = of_free_atoms(nuclei, basis) + transplanted(mixed, last.basis.soft, basis.soft)
     return replace(last, mixed=mixed, basis=basis, vectors=vectors)
@@ -47,10 +43,8 @@ def deformation(solution: Solution) -> Tensor:
 
 
 def aligned(old: Tensor, now: Tensor) -> Tensor:
-    """The orbitals `old` (K, bands, size), turned among themselves to resemble `now`.
-
-    The turn is the polar factor of the overlaps: the unitary matrix nearest to them.
-    """
+    """The orbitals `old` (K, bands, size), turned among themselves to resemble `now`: by the polar factor of
+    the overlaps, the unitary matrix nearest to them."""
     left, _, right = torch.linalg.svd(now @ old.mH, full_matrices=False)
     return (left @ right) @ old
 

@@ -37,8 +37,7 @@ def read_pseudopotentials(
 
     Warns of one that was made with another functional. Raises ValueError, FileNotFoundError as `read_upf`.
     """
-    if given is None:
-        given = str(files("mlipbook") / "data" / "Na.UPF")
+    given = given or str(files("mlipbook") / "data" / "Na.UPF")
     expected = dict(given) if isinstance(given, Mapping) else {"": given}
     found = {}
     for symbol, path in expected.items():
@@ -53,12 +52,15 @@ def read_pseudopotentials(
     return found
 
 
-def check_parameters(given: Mapping[str, Any]) -> None:
-    """ValueError for parameters of the calculator that make no sense for any structure."""
-    ecut, ecut_density = given["ecut"], given["ecut_density"]
-    positive(ecut_density, "ecut_density", "in eV", most=16 * LARGEST_CUTOFF)
-    positive(given["smearing"], "smearing", "in eV")
-    positive(given["tolerance"], "tolerance", "in eV")
+def check_parameters(given: dict[str, Any]) -> None:
+    """Complete the parameters of the calculator; ValueError for those that suit no structure."""
+    ecut = given["ecut"] = positive(given["ecut"], "ecut", "in eV", most=LARGEST_CUTOFF)
+    if given["ecut_density"] is None:
+        given["ecut_density"] = 4 * ecut
+    ecut_density = positive(given["ecut_density"], "ecut_density", "in eV", most=16 * LARGEST_CUTOFF)
+    given["kpts"], given["shift"] = _three(given, "kpts", 1, MOST_K), _three(given, "shift", 0, 1)
+    for name in ("smearing", "tolerance"):
+        positive(given[name], name, "in eV")
     whole(given["iterations"], "iterations")
     if given["bands"] is not None:
         whole(given["bands"], "bands", hint="or None")
@@ -71,8 +73,8 @@ def check_parameters(given: Mapping[str, Any]) -> None:
         )
 
 
-def three(value: Any, name: str, least: int, most: int) -> list[int]:
-    """Three whole numbers."""
+def _three(given: Mapping[str, Any], name: str, least: int, most: int) -> list[int]:
+    value = given[name]
     if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str) or len(value) != 3:
         raise refusal(value, name, "three whole numbers, such as (1, 1, 1)")
     return [whole(n, name, least, most) for n in value]
@@ -81,19 +83,16 @@ def three(value: Any, name: str, least: int, most: int) -> list[int]:
 def nuclei_of(atoms: Atoms, pseudopotentials: Mapping[str, Pseudopotential], device: torch.device) -> Nuclei:
     """The structure in bohr. Raises ValueError for one that plane waves cannot do."""
     _check_structure(atoms)
-    symbols = list(dict.fromkeys(atoms.get_chemical_symbols()))
+    symbols = list(dict.fromkeys(atoms.symbols))
     if missing := [symbol for symbol in symbols if symbol not in pseudopotentials]:
         raise ValueError(
             f"no pseudopotential for {', '.join(missing)}; there is one for {', '.join(pseudopotentials)}: "
             f'give pseudopotential={{"{missing[0]}": "path of a UPF file", ...}}'
         )
-    species = [symbols.index(symbol) for symbol in atoms.get_chemical_symbols()]
-    return Nuclei(
-        positions=torch.tensor(atoms.positions / bohr, device=device),
-        cell=torch.tensor(atoms.cell.array / bohr, device=device),
-        elements=tuple(pseudopotentials[symbol].to(device) for symbol in symbols),
-        species=torch.tensor(species, device=device),
-    )
+    species = [symbols.index(symbol) for symbol in atoms.symbols]
+    elements = tuple(pseudopotentials[symbol].to(device) for symbol in symbols)
+    positions, cell = (torch.tensor(x / bohr, device=device) for x in (atoms.positions, atoms.cell.array))
+    return Nuclei(positions, cell, elements, torch.tensor(species, device=device))
 
 
 def settings_of(given: Mapping[str, Any], nuclei: Nuclei) -> Settings:
@@ -105,6 +104,9 @@ def settings_of(given: Mapping[str, Any], nuclei: Nuclei) -> Settings:
             f"ecut = {given['ecut']:g} eV is too small: about {waves:.0f} plane waves for {bands} bands"
         )
     k, weights = monkhorst_pack(tuple(given["kpts"]), tuple(given["shift"]))
+    # Bytes for the orbitals of k points that are solved side by side; a CPU gains in small cells only.
+    device = nuclei.cell.device
+    memory = torch.cuda.get_device_properties(device).total_memory / 8 if device.type == "cuda" else 1e8
     return Settings(
         cutoff=cutoff,
         density_cutoff=given["ecut_density"] / hartree,
@@ -115,14 +117,9 @@ def settings_of(given: Mapping[str, Any], nuclei: Nuclei) -> Settings:
         xc=given["xc"],
         bands=bands,
         tolerance=given["tolerance"] / hartree,
-        k_at_once=max(1, int(_memory(nuclei.cell.device) / (100 * bands * waves))),
+        k_at_once=max(1, int(memory / (100 * bands * waves))),
         iterations=given["iterations"],
     )
-
-
-def _memory(device: torch.device) -> float:
-    """Bytes for the orbitals of k points that are solved side by side; a CPU gains in small cells only."""
-    return torch.cuda.get_device_properties(device).total_memory / 8 if device.type == "cuda" else 1e8
 
 
 def _check_structure(atoms: Atoms) -> None:

@@ -39,9 +39,7 @@ class PulayMixer:
         products = ((residuals.conj() * self.metric) @ residuals.mT).real.cpu()
         # Weights that add up to 1 and minimize |sum w R|^2; scaled, because the R's shrink by decades.
         scale = products.diagonal().clamp_min(1e-300).rsqrt()
-        solution = torch.linalg.lstsq(
-            products * scale[:, None] * scale, scale[:, None], driver="gelsd"
-        ).solution
-        weights = solution[:, 0] * scale
+        scaled = products * scale[:, None] * scale
+        weights = torch.linalg.lstsq(scaled, scale[:, None], driver="gelsd").solution[:, 0] * scale
         weights = (weights / weights.sum()).to(residuals)
         return weights @ torch.stack(self.inputs) + self.step * (weights @ residuals)

@@ -51,27 +51,22 @@ class Table:
 
 @dataclass(frozen=True)
 class Pseudopotential:
-    """What a plane-wave calculation needs to know of an element.
-
-    valence: number of electrons Z. functional: key of functionals.FUNCTIONALS.
-    projectors: (l, beta) with beta_l(q) = 4 pi int r^2 beta(r) j_l(qr) dr; strengths: (P, P) hartree, so that
-    V_NL = sum_ij |beta_i> strengths_ij <beta_j| with every m of a projector.
-    local: 4 pi int r^2 [V(r) + Z erf(r/width)/r] j_0(qr) dr, hartree bohr^3.
-    alpha: 4 pi int r^2 [V(r) + Z/r] dr; N alpha/volume is the energy per atom in a uniform density N/volume.
-    core: charge of the nonlinear core correction, None without. density: of the free atom; density(0) = Z
-    but for the little beyond R_CUT.
+    """What a plane-wave calculation needs to know of an element; V_NL = sum_ij |beta_i> strengths_ij <beta_j|
+    with every m of a projector.
     """
 
     symbol: str
-    valence: float
-    functional: str
-    projectors: tuple[tuple[int, Table], ...]
-    strengths: Tensor
-    local: Table
-    alpha: float
+    valence: float  # number of electrons Z
+    functional: str  # key of functionals.FUNCTIONALS
+    projectors: tuple[tuple[int, Table], ...]  # l, beta_l(q) = 4 pi int r^2 beta(r) j_l(qr) dr
+    strengths: Tensor  # (P, P) hartree
+    local: Table  # 4 pi int r^2 [V(r) + Z erf(r/width)/r] j_0(qr) dr, hartree bohr^3
+    alpha: (
+        float  # 4 pi int r^2 [V(r) + Z/r] dr; N alpha/volume: an atom's energy in a uniform density N/volume
+    )
     width: float
-    core: Table | None
-    density: Table
+    core: Table | None  # charge of the nonlinear core correction
+    density: Table  # of the free atom; density(0) = Z but for the little beyond R_CUT
     sha256: str
 
     def local_potential(self, q: Tensor) -> Tensor:
@@ -115,13 +110,17 @@ def read_upf(path: str | Path, q_max: float = 12.0, width: float = 1.0) -> Pseud
     def field(tag: str) -> Tensor:
         return file.numbers(tag, len(mesh))[:points]
 
-    r, dr = field("PP_MESH/PP_R"), _simpson(field("PP_MESH/PP_RAB"))
+    thirds = torch.full((points,), 2.0, dtype=torch.float64)  # Simpson's rule, 1, 4, 2, 4, ..., 4, 1
+    thirds[1::2], thirds[0], thirds[-1] = 4.0, 1.0, 1.0
+    r, dr = field("PP_MESH/PP_R"), thirds * field("PP_MESH/PP_RAB") / 3
     q = DQ * torch.arange(int(q_max / DQ + 1.5), dtype=torch.float64)
     j = spherical_bessel(ELL_MAX + 1, q[:, None] * r)
 
     def table(integrand: Tensor, ell: int = 0) -> Table:
         slope = ((ell * j[ell - 1] if ell else 0.0) - (ell + 1) * j[ell + 1]) / (2 * ell + 1)  # j_l'
-        return _hermite(j[ell] @ (dr * integrand), slope @ (dr * r * integrand))
+        values, slopes = j[ell] @ (dr * integrand), DQ * slope @ (dr * r * integrand)
+        f, g, s, u = values[:-1], values[1:], slopes[:-1], slopes[1:]
+        return Table(torch.stack((f, s, 3 * (g - f) - 2 * s - u, 2 * (f - g) + s + u), dim=-1))
 
     rV, shape = r * field("PP_LOCAL") / 2, (len(projectors),) * 2  # Ry to hartree
     return Pseudopotential(
@@ -167,16 +166,3 @@ def real_spherical_harmonics(ell: int, unit_vectors: Tensor) -> Tensor:
         d = (x * y, y * z, (2 * z * z - x * x - y * y) / sqrt(12), z * x, (x * x - y * y) / 2)
         return sqrt(15 / (4 * pi)) * torch.stack(d)
     raise ValueError(f"spherical harmonics of l = {ell}; only l <= {ELL_MAX} is implemented")
-
-
-def _hermite(values: Tensor, slopes: Tensor) -> Table:
-    """The table through values and slopes at the nodes, both (n + 1,)."""
-    f, g, s, u = values[:-1], values[1:], DQ * slopes[:-1], DQ * slopes[1:]
-    return Table(torch.stack((f, s, 3 * (g - f) - 2 * s - u, 2 * (f - g) + s + u), dim=-1))
-
-
-def _simpson(rab: Tensor) -> Tensor:
-    """Weights of Simpson's rule on an odd number of points, 1, 4, 2, 4, ..., 4, 1 thirds of dr."""
-    factors = torch.full_like(rab, 2.0)
-    factors[1::2], factors[0], factors[-1] = 4.0, 1.0, 1.0
-    return factors * rab / 3

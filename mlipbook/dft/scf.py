@@ -101,13 +101,11 @@ def stages(nuclei: Nuclei, settings: Settings, from_scratch: bool) -> list[tuple
     """Settings and precision of the stages of a calculation."""
     rough = max(30 * settings.tolerance, SINGLE_PRECISION_ERROR * nuclei.electrons)
     few = min(ROUGH_ITERATIONS, settings.iterations)
-    found = [(settings, torch.float64), (replace(settings, tolerance=rough, iterations=few), torch.float32)]
-    cutoff = COARSER * settings.cutoff
+    single = replace(settings, tolerance=rough, iterations=few)
+    found = [(settings, torch.float64), (single, torch.float32)]
+    cutoff, tolerance = COARSER * settings.cutoff, 1e-6 * nuclei.electrons
     while from_scratch and plane_waves(nuclei, cutoff) > 4 * settings.bands:
-        tolerance = 1e-6 * nuclei.electrons
-        coarse = replace(
-            settings, cutoff=cutoff, density_cutoff=4 * cutoff, tolerance=tolerance, iterations=few
-        )
+        coarse = replace(single, cutoff=cutoff, density_cutoff=4 * cutoff, tolerance=tolerance)
         found.append((coarse, torch.float32))
         cutoff *= COARSER
     return found[::-1]
@@ -158,22 +156,16 @@ def operators(nuclei: Nuclei, settings: Settings, dtype: torch.dtype) -> list[Ha
 
 
 def guess(
-    nuclei: Nuclei,
-    settings: Settings,
-    basis: DensityBasis,
-    hamiltonians: list[Hamiltonian],
-    start: Solution | None,
+    nuclei: Nuclei, settings: Settings, basis: DensityBasis, blocks: list[Hamiltonian], start: Solution | None
 ) -> tuple[list[Tensor], Tensor, Tensor, float]:
     """Orbitals, N(G), occupations and the expected error: of free atoms, or of the start."""
     if start is None:
-        vectors = [h.cast(h.waves.longest(settings.bands)) for h in hamiltonians]
+        vectors = [h.cast(h.waves.longest(settings.bands)) for h in blocks]
         occupations = torch.full((len(settings.k), settings.bands), 2.0, dtype=torch.float64)
         error = 1e-2 * nuclei.electrons
         return vectors, of_free_atoms(nuclei, basis), occupations.to(nuclei.cell.device), error
-    vectors = [
-        h.cast(h.waves.adopt(waves, old))
-        for h, waves, old in zip(hamiltonians, start.waves, start.vectors, strict=True)
-    ]
+    former = zip(blocks, start.waves, start.vectors, strict=True)
+    vectors = [h.cast(h.waves.adopt(waves, old)) for h, waves, old in former]
     number = transplanted(start.mixed, start.basis.soft, basis.soft)
     error = min(3e-5 * nuclei.electrons, 30 * start.settings.tolerance)
     return vectors, number, start.occupations, error
@@ -187,31 +179,25 @@ def of_free_atoms(nuclei: Nuclei, basis: DensityBasis) -> Tensor:
 
 
 def lowest_orbitals(
-    hamiltonians: list[Hamiltonian],
-    field: Tensor,
-    vectors: list[Tensor],
-    occupations: Tensor,
-    residual: float,
+    blocks: list[Hamiltonian], field: Tensor, vectors: list[Tensor], occupations: Tensor, residual: float
 ) -> tuple[Tensor, list[Tensor]]:
     """Eigenvalues (k points, bands) and vectors of each block in the potential V(r), to these residuals.
 
     Bands count by the root of their occupations (k points, bands): hardly at all if they are empty.
     """
-    importance = (occupations / 2).sqrt().split([len(h.waves.k) for h in hamiltonians])
+    importance = (occupations / 2).sqrt().split([len(h.waves.k) for h in blocks])
     solved = [
         davidson(h.in_potential(field), guessed, h.kinetic, need, residual, STEPS)
-        for h, guessed, need in zip(hamiltonians, vectors, importance, strict=True)
+        for h, guessed, need in zip(blocks, vectors, importance, strict=True)
     ]
     return torch.cat([values for values, _ in solved]), [found for _, found in solved]
 
 
-def density(
-    hamiltonians: list[Hamiltonian], vectors: list[Tensor], filling: Tensor, basis: DensityBasis
-) -> Tensor:
+def density(blocks: list[Hamiltonian], vectors: list[Tensor], filling: Tensor, basis: DensityBasis) -> Tensor:
     """N(G) on the soft sphere; filling: occupations times weights of k points, (k points, bands)."""
-    field = torch.zeros(hamiltonians[0].waves.shape, dtype=torch.float64, device=filling.device)
-    blocks = filling.split([len(h.waves.k) for h in hamiltonians])
-    for h, found, f in zip(hamiltonians, vectors, blocks, strict=True):
+    field = torch.zeros(blocks[0].waves.shape, dtype=torch.float64, device=filling.device)
+    parts = filling.split([len(h.waves.k) for h in blocks])
+    for h, found, f in zip(blocks, vectors, parts, strict=True):
         field += density_on_grid(h.waves, found, f)
     return from_grid(field, basis.soft)
 

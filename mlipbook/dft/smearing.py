@@ -12,6 +12,8 @@ from math import pi, sqrt
 import torch
 from torch import Tensor
 
+from mlipbook.checks import one_of, positive
+
 HIGHEST_OCCUPATION = 2e-2  # of the highest band, at most: the bands left out would hold less each
 
 
@@ -21,16 +23,13 @@ def occupations(
     """Occupations f (K, B), 0 to 2, with sum_k weights_k f_kb = electrons; Fermi level and -TS, hartree.
 
     eigenvalues: (K, B) hartree, ascending. weights: (K,), their sum is 1. width: kT of "fermi-dirac", sigma
-    of "cold", hartree. Raises ValueError for an unknown kind and for too few bands.
+    of "cold", hartree. Raises ValueError for an unknown kind, a width that is not positive, too few bands.
     """
-    if kind not in KINDS:
-        raise ValueError(f"unknown smearing {kind!r}; there are {', '.join(KINDS)}")
-    if width <= 0:
-        raise ValueError(f"the width of the smearing is {width:g} hartree; it must be positive")
-    K, B = eigenvalues.shape
+    filling, entropy = KINDS[one_of(kind, "smearing", tuple(KINDS))]
+    positive(width, "width", "in hartree")
+    B = eigenvalues.shape[1]
     if electrons >= 2 * B:
         raise ValueError(f"{B} bands hold at most {2 * B} electrons, there are {electrons:g}: add bands")
-    filling, entropy = KINDS[kind]
     eigenvalues, weights = eigenvalues.detach().double(), weights.double()[:, None]
 
     def filled(fermi: Tensor) -> Tensor:
@@ -47,14 +46,9 @@ def occupations(
     return f, high, 2 * width * (weights * entropy((high - eigenvalues) / width)).sum()
 
 
-def fermi_dirac(x: Tensor) -> Tensor:
-    """1/(1 + exp(-x)), x = (fermi - energy)/width."""
-    return torch.sigmoid(x)
-
-
 def fermi_dirac_entropy(x: Tensor) -> Tensor:
-    """-S of a state: f ln f + (1 - f) ln(1 - f)."""
-    f = fermi_dirac(x)
+    """-S of a state: f ln f + (1 - f) ln(1 - f), f = 1/(1 + exp(-x)), x = (fermi - energy)/width."""
+    f = torch.sigmoid(x)
     return f * torch.nn.functional.logsigmoid(x) + (1 - f) * torch.nn.functional.logsigmoid(-x)
 
 
@@ -71,6 +65,6 @@ def cold_entropy(x: Tensor) -> Tensor:
 
 
 KINDS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
-    "fermi-dirac": (fermi_dirac, fermi_dirac_entropy),
+    "fermi-dirac": (torch.sigmoid, fermi_dirac_entropy),
     "cold": (cold, cold_entropy),
 }

@@ -35,20 +35,17 @@ class UPF:
         element = root.find("PP_HEADER")
         if element is None:
             raise ValueError(f"{path} is damaged: it has no PP_HEADER")
-        file = cls(path, root, element.attrib, hashlib.sha256(content).hexdigest())
-        file.refuse_other_kinds()
-        return file
-
-    def refuse_other_kinds(self) -> None:
+        file = cls(path, root, header := element.attrib, hashlib.sha256(content).hexdigest())
         needed = ("pseudo_type", "z_valence", "functional", "element")
-        if missing := [name for name in needed if name not in self.header]:
-            raise ValueError(f"{self.path} is damaged: its PP_HEADER has no {', '.join(missing)}")
-        refused = [flag for flag in ("is_ultrasoft", "is_paw", "is_coulomb", "has_so") if self.tells(flag)]
-        if self.header["pseudo_type"].strip() != "NC" or refused:
+        if missing := [name for name in needed if name not in header]:
+            raise ValueError(f"{path} is damaged: its PP_HEADER has no {', '.join(missing)}")
+        refused = [flag for flag in ("is_ultrasoft", "is_paw", "is_coulomb", "has_so") if file.tells(flag)]
+        if header["pseudo_type"].strip() != "NC" or refused:
             raise ValueError(
-                f"{self.path} is of type {', '.join([self.header['pseudo_type'], *refused])}: "
+                f"{path} is of type {', '.join([header['pseudo_type'], *refused])}: "
                 "take a norm-conserving, scalar relativistic pseudopotential (type NC)"
             )
+        return file
 
     def tells(self, flag: str) -> bool:
         return self.header.get(flag, "").strip(" .").upper().startswith("T")
@@ -57,22 +54,18 @@ class UPF:
         """Number of electrons."""
         Z = self.number(self.header["z_valence"], "z_valence")
         if not Z > 0:
-            raise ValueError(
-                f"{self.path} is damaged: z_valence {Z:g}; a pseudopotential has valence electrons"
-            )
+            raise ValueError(f"{self.path} is damaged: z_valence {Z:g}, which is positive in sound ones")
         return Z
 
     def projectors(self, ell_max: int) -> list[tuple[str, int]]:
         """Tag and l of each."""
-        path, found = self.path, self.root.findall("PP_NONLOCAL/*")
-        betas = [element for element in found if element.tag.startswith("PP_BETA")]
+        path = self.path
+        betas = [x for x in self.root.findall("PP_NONLOCAL/*") if x.tag.startswith("PP_BETA")]
         angular = [int(self.number(x.get("angular_momentum", ""), f"{x.tag}'s l")) for x in betas]
         if not angular:
             raise ValueError(f"{path} has no projectors: purely local pseudopotentials are not implemented")
         if min(angular) < 0 or max(angular) > ell_max:
-            raise ValueError(
-                f"{path} has a projector of l = {max(angular)}; only l <= {ell_max} is implemented"
-            )
+            raise ValueError(f"{path} has a projector of l = {max(angular)}; there is only l <= {ell_max}")
         told = self.header.get("number_of_proj", len(betas))
         if len(betas) != self.number(told, "number_of_proj"):
             raise ValueError(f"{path} is damaged: {len(betas)} projectors, {told} told")

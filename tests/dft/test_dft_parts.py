@@ -437,7 +437,7 @@ def test_smearing_refuses_what_cannot_be():
         occupations(eigenvalues, weights, 5.0, 0.01)
     with pytest.raises(ValueError, match="highest of 2 bands has occupation .*: add bands"):
         occupations(eigenvalues, weights, 2.5, 0.01)
-    with pytest.raises(ValueError, match="unknown smearing 'gauss'; there are fermi-dirac, cold"):
+    with pytest.raises(ValueError, match="smearing 'gauss': give one of fermi-dirac, cold"):
         occupations(eigenvalues, weights, 1.0, 0.01, "gauss")
-    with pytest.raises(ValueError, match="must be positive"):
+    with pytest.raises(ValueError, match="width 0.0: give a positive number"):
         occupations(eigenvalues, weights, 1.0, 0.0)
