@@ -22,10 +22,7 @@ from mlipbook.dynamics.state import State
 
 
 class Chain(NamedTuple):
-    """Thermostats of n momenta with a relaxation time (internal units).
-
-    xi and v of a replica or of all: one number for each thermostat.
-    """
+    """Thermostats of n momenta with a relaxation time (internal units); xi and v: one number for each."""
 
     n: float
     time: float

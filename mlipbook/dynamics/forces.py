@@ -32,8 +32,12 @@ class CommitteeMean(Wrapper):
     def evaluate(
         self, structures: Structures, definition: Definition = "I", edges: Edges | None = None
     ) -> Evaluation:
-        """As of the potential, without the axis of members."""
-        return mean(self.fast.evaluate(structures, definition, edges))
+        """As of the potential, the mean over the axis of members."""
+        result = self.fast.evaluate(structures, definition, edges)
+        if result.energies.ndim == 2:
+            return result
+        energies, forces, virials = (x.mean(0) for x in (result.energies, result.forces, result.virials))
+        return Evaluation(energies, forces, virials, result.volumes)
 
     def spread(self, structures: Structures) -> Tensor:
         """Largest standard deviation of a force component between members, (B,) eV/A."""
@@ -46,11 +50,3 @@ class CommitteeMean(Wrapper):
         """Shortest distance, (B,) angstrom; where none is within the cutoff, some number beyond."""
         squares = self.lists(structures).vectors(structures).square().sum(0)
         return squares.view(len(structures), -1).amin(-1).sqrt()
-
-
-def mean(result: Evaluation) -> Evaluation:
-    """Of the members, if there are several."""
-    if result.energies.ndim == 2:
-        return result
-    energies, forces, virials = (x.mean(0) for x in (result.energies, result.forces, result.virials))
-    return Evaluation(energies, forces, virials, result.volumes)

@@ -34,10 +34,9 @@ def from_host(numbers: Any, like: Tensor) -> Tensor:
 def per_replica(values: Numbers, structures: Structures, name: str) -> Tensor:
     """A number, or one for each replica, as (B,) float64; ValueError if there are others, or NaN."""
     found = torch.as_tensor(values, dtype=torch.float64, device=structures.positions.device)
-    if found.ndim > 1 or (found.ndim == 1 and len(found) != len(structures)):
-        raise ValueError(
-            f"{name} of shape {tuple(found.shape)} for {len(structures)} replicas; give one, or one each"
-        )
+    if found.shape not in ((), (len(structures),)):
+        given = f"{name} of shape {tuple(found.shape)} for {len(structures)} replicas"
+        raise ValueError(f"{given}; give one, or one each")
     if not bool(torch.isfinite(found).all()):
         raise ValueError(f"{name} {found.tolist()} is not finite")
     return found.expand(len(structures))

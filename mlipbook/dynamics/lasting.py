@@ -5,7 +5,7 @@ potential the kernels that were compiled for it); what it showed and will show i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,40 +15,37 @@ from mlipbook.dynamics.simulation import Observables
 from mlipbook.dynamics.trajectory import joined
 
 
-@dataclass(frozen=True)
-class Lasting:
-    """observed: name -> (T, B, ...). lasted: (B,) whether a replica stayed within the limits all the time.
-    broken: (n, 2), replica and last good step of those that did not.
-    """
+class Lasting(NamedTuple):
+    """What the replicas showed, which of them stayed within the limits all the time, and how others broke."""
 
-    observed: Mapping[str, Tensor]
-    lasted: Tensor
-    broken: Tensor
+    observed: Mapping[str, Tensor]  # name -> (T, B, ...)
+    lasted: Tensor  # (B,) bool
+    broken: Tensor  # (n, 2), replica and last good step
 
 
 def run(
     simulation: Simulation, start: State, steps: int, observe: Observables, every: int, limits: Limits
 ) -> Lasting:
-    """As Simulation.run, for all replicas that last. Raises Unstable if none does, if none is to blame, or if
-    a replica breaks before it was seen once.
+    """As Simulation.run, for all replicas that last. Raises Unstable, with all that was observed, if none
+    does, if none is to blame, or if a replica breaks before it was seen once.
     """
     state, end, lasted = start, start.step + steps, torch.ones(len(start), dtype=torch.bool)
     parts: list[Trajectory] = []
     broken: list[tuple[int, int]] = []
     begun = [start.step] * len(start)  # of each replica's present run
-    while not parts or state.step < end:
+    while not parts or end - state.step >= every:
         try:
             parts.append(simulation.run(state, end - state.step, observe, every, limits=limits))
             state = parts[-1].state
         except Unstable as stop:
-            b = stop.replica
-            if b is None:
-                raise
-            lasted[b] = False
-            if not lasted.any() or stop.state.step == begun[b]:
-                raise
-            broken.append((b, stop.state.step))
-            begun[b] = stop.state.step
             parts.append(stop.trajectory)
+            b, step = stop.replica, stop.state.step
+            if b is not None:
+                lasted[b] = False
+            if b is None or not lasted.any() or step == begun[b]:
+                stop.trajectory = joined(parts)
+                raise
+            broken.append((b, step))
+            begun[b] = step
             state = stop.state.put([b], start.take([b]))  # its thermostat at rest
     return Lasting(joined(parts).observed, lasted, torch.tensor(broken, dtype=torch.int64).view(-1, 2))

@@ -20,8 +20,6 @@ from torch import Tensor
 from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.dynamics.host import Number
 from mlipbook.dynamics.state import State
-from mlipbook.potentials import Potential
-from mlipbook.structures import Structures
 from mlipbook.units import fs, kB
 
 if TYPE_CHECKING:
@@ -38,7 +36,10 @@ class Unstable(RuntimeError):
     """
 
     trajectory: Trajectory
-    replica: int | None = None
+
+    def __init__(self, message: str, replica: int | None = None):
+        super().__init__(message)
+        self.replica = replica
 
     @property
     def state(self) -> State:
@@ -80,23 +81,21 @@ def advice(timestep: float) -> str:
     )
 
 
+@dataclass
 class Watch:
-    """Looks at a run now and then. of: the invariant, (B,) eV, of a state, kT (eV) and P."""
+    """Looks at a run now and then."""
 
-    def __init__(
-        self,
-        limits: Limits,
-        start: State,
-        forces: CommitteeMean,
-        of: Callable[[State, Number, Number], Tensor],
-        kT: Target,
-        P: Target,
-        timestep: float,
-    ):
-        self.limits, self.start, self.forces, self.timestep = limits, start, forces, timestep
-        self.of, self.kT, self.P = of, kT, P
-        self.most_kinetic = start.two_K / 2  # so far, (B,) eV
-        self.reference: State | None = None  # from which the invariant drifts
+    limits: Limits
+    start: State
+    forces: CommitteeMean
+    of: Callable[[State, Number, Number], Tensor]  # the invariant, (B,) eV, of a state, kT (eV) and P
+    kT: Target
+    P: Target
+    timestep: float
+    reference: State | None = None  # from which the invariant drifts
+
+    def __post_init__(self) -> None:
+        self.most_kinetic = self.start.two_K / 2  # so far, (B,) eV
 
     def look(self, state: State, before: State) -> None:
         """Raise Unstable for the first replica that is outside of the limits. before: what was seen last."""
@@ -110,12 +109,11 @@ class Watch:
             if len(outside):
                 b = int(outside[0, 0])
                 least, most = (float(torch.as_tensor(x).expand(len(state))[b]) for x in (smallest, largest))
-                stop = Unstable(
+                raise Unstable(
                     f"step {state.step}, replica {b}: {name} is {float(values[b]):.4g}, outside {least:.4g} "
-                    f"to {most:.4g}; {advice(self.timestep)}"
+                    f"to {most:.4g}; {advice(self.timestep)}",
+                    replica=b,
                 )
-                stop.replica = b
-                raise stop
 
     def invariant(self, state: State, step: int) -> Tensor:
         """With the targets of a step, (B,) eV."""
@@ -125,9 +123,8 @@ class Watch:
         """Of the invariant, (B,) eV. On a ramp, what is conserved has a kT between the former and the present
         one: if the change vanishes for one of these, there is no drift.
         """
-        now, then = (
-            self.invariant(state, step) - self.invariant(before, step) for step in (state.step, before.step)
-        )
+        steps = state.step, before.step
+        now, then = (self.invariant(state, step) - self.invariant(before, step) for step in steps)
         return torch.where(now * then <= 0, 0.0, torch.minimum(now.abs(), then.abs()))
 
     def checks(
@@ -137,7 +134,10 @@ class Watch:
         limits, structures, start, forces = self.limits, state.structures, self.start, self.forces
         warmest = torch.maximum(target, kB * start.temperature).clamp(min=WARM)
         yield "temperature (K)", state.temperature, 0.0, limits.temperature * warmest / kB
-        closest = closest_of(forces, structures) if limits.closest is None else limits.closest
+        closest = limits.closest
+        if closest is None:
+            smallest = float(covalent_radii[structures.species.cpu()].min()) if forces.species else 0.0
+            closest = min(forces.shortest.values(), default=smallest)
         yield "shortest distance (A)", forces.shortest_distance(structures), closest, inf
         if all(structures.pbc):
             yield "volume relative to the start", state.volume / start.volume, *limits.volume
@@ -146,9 +146,3 @@ class Watch:
         half = state.degrees_of_freedom / 2
         unit = torch.maximum(self.most_kinetic, half * target.clamp(min=COLD))
         yield "drift of the invariant (kinetic energies)", drift / unit, 0.0, limits.drift
-
-
-def closest_of(potential: Potential, structures: Structures) -> float:
-    """The distance below which a potential is not to be trusted, angstrom (see `Limits`)."""
-    radii = covalent_radii[structures.species.cpu()]
-    return min(potential.shortest.values(), default=float(radii.min()) if potential.species else 0.0)

@@ -43,8 +43,7 @@ class VelocityVerlet:
         return state
 
     def step(self, state: State, forces: Forces, timestep: float, kT: Number, P: Number) -> State:
-        state = kicked(state, timestep / 2)
-        state = drifted(state, timestep)
+        state = drifted(kicked(state, timestep / 2), timestep)
         state = kicked(state.updated(result=forces(state.structures)), timestep / 2)
         return state.updated(step=state.step + 1)
 
@@ -55,14 +54,10 @@ class VelocityVerlet:
 
 @dataclass(frozen=True)
 class NoseHoover:
-    """NVT with a chain of thermostats (Martyna, Klein, Tuckerman, J. Chem. Phys. 97, 2635 (1992)).
+    """NVT with a chain of thermostats (Martyna, Klein, Tuckerman, J. Chem. Phys. 97, 2635 (1992))."""
 
-    time: relaxation time (internal units), Q_1 = N_f kT time^2, other Q = kT time^2. chain: its length; 1 is
-    the single Nose-Hoover thermostat.
-    """
-
-    time: float
-    chain: int
+    time: float  # of relaxation (internal units), Q_1 = N_f kT time^2, other Q = kT time^2
+    chain: int  # its length; 1 is the single Nose-Hoover thermostat
 
     def begin(self, state: State, kT: Number) -> State:
         return at_rest(state, 1, self.chain)
@@ -91,12 +86,11 @@ class BAOAB:
     """NVT by Langevin's equation (Leimkuhler, Matthews, Appl. Math. Res. Express 2013, 34): kick, drift,
     friction and noise, drift, kick. The harmonic oscillator's positions are exact at any stable time step.
 
-    time: inverse of the friction (internal units). fix_center: noise and forces are projected, so that center
-    of mass and total momentum stay where they are (N_f = 3N - 3); where atoms are fixed, it is they that hold
-    the center, and nothing else does.
+    fix_center: noise and forces are projected, so that center of mass and total momentum stay where they are
+    (N_f = 3N - 3); where atoms are fixed, it is they that hold the center, and nothing else does.
     """
 
-    time: float
+    time: float  # inverse of the friction (internal units)
     fix_center: bool
 
     def begin(self, state: State, kT: Number) -> State:
@@ -109,7 +103,7 @@ class BAOAB:
         state = kicked(state, timestep / 2, self.fix_center)
         before = state.velocities
         state = self.friction_and_noise(state, timestep, kT)
-        state = moved(state, before + state.velocities, timestep / 2)  # both drifts at once
+        state = drifted(state, timestep / 2, before + state.velocities)  # both drifts at once
         state = kicked(state.updated(result=forces(state.structures)), timestep / 2, self.fix_center)
         return state.updated(step=state.step + 1)
 
@@ -186,8 +180,7 @@ class MartynaTobiasKlein:
         brake, eta, v_eta = of_box.flow(eta, v_eta, heat, dt)
         return factor, {"xi": [xi, eta], "v_xi": [v_xi, v_eta], "v_eps": brake * v_eps}
 
-    def chains(self, state: State) -> tuple[Chain, Chain]:
-        """Of the atoms and of the box."""
+    def chains(self, state: State) -> tuple[Chain, Chain]:  # of the atoms and of the box
         return Chain(state.degrees_of_freedom, self.thermostat_time), Chain(1, self.barostat_time)
 
     def box_force(self, state: State, two_K: Number, P: Number) -> Number:
@@ -220,21 +213,15 @@ def kicked(state: State, dt: float, fix_center: bool = False) -> State:
     return state.updated(momenta=torch.add(state.momenta, forces, alpha=dt))
 
 
-def drifted(state: State, dt: float) -> State:
-    """r <- r + p dt/m."""
-    return moved(state, state.velocities, dt)
-
-
-def moved(state: State, velocities: Tensor, dt: float) -> State:
-    structures = state.structures
-    return state.updated(structures=structures.moved(torch.add(structures.positions, velocities, alpha=dt)))
+def drifted(state: State, dt: float, velocities: Tensor | None = None) -> State:
+    """r <- r + v dt, with v = p/m, or these velocities."""
+    structures, v = state.structures, state.velocities if velocities is None else velocities
+    return state.updated(structures=structures.moved(torch.add(structures.positions, v, alpha=dt)))
 
 
 def growth(rate: Number, dt: float) -> tuple[Number, Number]:
-    """Factors of y and f in the flow of dy/dt = rate y + f: exp(x) and dt (exp(x) - 1)/x, x = rate dt.
-
-    The latter is exp(x/2) sinh(x/2)/(x/2), of which the series takes three terms: x is about 0.001.
-    """
+    """Factors of y and f in the flow of dy/dt = rate y + f: exp(x) and dt (exp(x) - 1)/x, x = rate dt, the
+    latter exp(x/2) sinh(x/2)/(x/2), of which the series takes three terms: x is about 0.001."""
     y = dt / 2 * rate
     root, q = e**y, y * y
     return root * root, dt * root * (1 + q / 6 * (1 + q / 20))

@@ -7,7 +7,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from mlipbook.checks import whole
+from mlipbook.checks import refusal, whole
 from mlipbook.dynamics.host import Numbers, per_replica
 from mlipbook.dynamics.state import State, degrees_of_freedom, repeated
 from mlipbook.structures import Structures
@@ -32,14 +32,13 @@ def thermalize(
     """
     if not isinstance(structures, Structures):
         structures = Structures.from_ase(structures)
-    T = np.asarray(temperature, dtype=float)
-    if T.ndim == 1 and len(structures) == 1:
-        structures = repeated(structures, len(T))
-    kT, seed = kB * per_replica(temperature, structures, "temperature"), whole(seed, "seed", least=0)
-    if bool((kT < 0).any()):
-        raise ValueError(f"temperature {T} K: no negative temperature")
+    if np.ndim(temperature) == 1 and len(structures) == 1:
+        structures = repeated(structures, len(temperature))  # type: ignore[arg-type]
+    T, seed = per_replica(temperature, structures, "temperature"), whole(seed, "seed", least=0)
+    if bool((T < 0).any()):
+        raise refusal(T.tolist(), "temperature", "no negative temperature, in K")
     seeds = tuple(range(seed, seed + len(structures)))
-    widths = (kT[:, None, None] * structures.masses[:, None]).sqrt()
+    widths = (kB * T[:, None, None] * structures.masses[:, None]).sqrt()
     momenta = projected(widths * noise(seeds, START, structures), structures, center_at_rest)
     return State(structures, momenta, seeds, degrees_of_freedom(structures, center_at_rest))
 
@@ -54,13 +53,10 @@ def projected(values: Tensor, structures: Structures, center_at_rest: bool) -> T
 
 
 def without_total(momenta: Tensor, masses: Tensor) -> Tensor:
-    """Momenta (or forces) less each atom's share m_i/M of their sum.
-
-    For Gaussian momenta this is the projection orthogonal in the metric 1/m: what is left is Gaussian with
-    the same temperature.
+    """Momenta (or forces) less each atom's share m_i/M of their sum: the projection orthogonal in the metric
+    1/m, so that what is left of Gaussian momenta is Gaussian with the same temperature.
     """
-    share = masses / masses.sum()
-    return momenta - share[:, None] * momenta.sum(1, keepdim=True)
+    return momenta - (masses / masses.sum())[:, None] * momenta.sum(1, keepdim=True)
 
 
 def noise(seeds: Sequence[int], step: int, structures: Structures) -> Tensor:
@@ -69,9 +65,6 @@ def noise(seeds: Sequence[int], step: int, structures: Structures) -> Tensor:
     From the counter-based generator Philox, with the step in the highest word of its counter: a run that goes
     on after a kill, or in another batch, or on another device, meets the same noise.
     """
-    shape = (structures.n_atoms, 3)
-    draws = [
-        np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, step])).standard_normal(shape)
-        for seed in seeds
-    ]
-    return torch.as_tensor(np.stack(draws), device=structures.positions.device)
+    generators = [np.random.Generator(np.random.Philox(key=s, counter=[0, 0, 0, step])) for s in seeds]
+    draws = np.stack([generator.standard_normal((structures.n_atoms, 3)) for generator in generators])
+    return torch.as_tensor(draws, device=structures.positions.device)

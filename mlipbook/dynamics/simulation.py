@@ -38,9 +38,8 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class Ramp:
-    """A value that goes linearly from start to stop in so many steps of a run, and stays; numbers or (B,).
-
-    ValueError unless both are finite and steps a whole number.
+    """A value that goes linearly from start to stop in so many steps of a run, and stays; numbers or (B,), in
+    the unit of what is ramped. ValueError unless both are finite and steps a whole number.
     """
 
     start: Numbers
@@ -49,9 +48,9 @@ class Ramp:
 
     def __post_init__(self) -> None:
         whole(self.steps, "steps")
-        for name, ends in (("start", self.start), ("stop", self.stop)):
-            if not bool(torch.isfinite(torch.as_tensor(ends, dtype=torch.float64)).all()):
-                raise refusal(ends, name, "finite values")
+        for name, end in (("start", self.start), ("stop", self.stop)):
+            if not bool(torch.isfinite(torch.as_tensor(end, dtype=torch.float64)).all()):
+                raise refusal(end, name, "finite values")
 
     def __call__(self, step: int) -> Tensor:
         start, stop = (torch.as_tensor(x, dtype=torch.float64) for x in (self.start, self.stop))
@@ -106,7 +105,7 @@ class Simulation:
         folder = Store(store, self.identity(start, kT, P, own) if store is not None else {})
         forces = CommitteeMean(self.potential)
         watch = Watch(limits or Limits(), start, forces, self.method.invariant, kT, P, self.timestep)
-        observables = {**(observe or {}), "invariant": lambda s: watch.invariant(s, s.step)}
+        observables = {**named(observe, every, steps), "invariant": lambda s: watch.invariant(s, s.step)}
         with archive.locked(folder.lock), tqdm(total=steps, disable=not progress, desc="steps") as bar:
             parts = folder.parts(start, end)
             state = afresh(parts[-1].state if parts else start, forces)
@@ -127,9 +126,7 @@ class Simulation:
     def advance(
         self, state: State, until: int, forces: CommitteeMean, kT: Target, P: Target
     ) -> Iterator[State]:
-        """The states after each step, the last one as a store gives it back: nothing hidden passes between
-        chunks. Raises Unstable.
-        """
+        """The states after each step, the last one as a store gives it back: nothing hidden passes on."""
         while state.step < until:
             try:
                 state = self.method.step(state, forces, self.timestep, kT(state.step), P(state.step))
@@ -141,18 +138,17 @@ class Simulation:
 
     def targets(self, state: State) -> tuple[Target, Target]:
         """kT (eV) and the outer pressure P (eV/A^3) as functions of the step; ramps begin at this state.
-
-        Raises ValueError for a temperature that is not positive.
-        """
+        ValueError for a temperature that is not positive."""
         of_type(state, "state", State, "a State, as thermalize or State.from_ase make it")
 
         def target(schedule: Numbers | Ramp, name: str, unit: float = 1.0) -> Target:
-            if not isinstance(schedule, Ramp):
-                constant = on_host(unit * per_replica(schedule, state.structures, name))
-                return lambda step: constant
-            return lambda step: on_host(
-                unit * per_replica(schedule(step - state.step), state.structures, name)
-            )
+            def numbers(values: Numbers) -> Number:
+                return on_host(unit * per_replica(values, state.structures, name))
+
+            if isinstance(schedule, Ramp):
+                return lambda step: numbers(schedule(step - state.step))
+            constant = numbers(schedule)
+            return lambda step: constant
 
         kT = target(self.temperature, "temperature", kB)
         ends = np.ravel([kT(state.step), kT(FOREVER)]) / kB
@@ -164,14 +160,22 @@ class Simulation:
         """What tells this run from others, described; own: more of it."""
         steps = (start.step, start.step + 1, FOREVER)  # a straight line and where it ends
         T, outer = ([np.ravel(target(step)) for step in steps] for target in (kT, P))
-        return {
-            "integrator": archive.described([self.method, self.timestep]),
+        integrator = [self.method, self.timestep]
+        parts = {"integrator": integrator, "pressure": outer, "potential": self.potential, **own}
+        return {name: archive.described(part) for name, part in parts.items()} | {
             "temperature": archive.described(T, f"{[(x / kB).tolist() for x in T]} K"),
-            "pressure": archive.described(outer),
-            "potential": archive.described(self.potential),
-            **{name: archive.described(part) for name, part in own.items()},
             "start": archive.described(start, f"{len(start)} of {start.structures.n_atoms} atoms"),
         }
+
+
+def named(observe: Observables | None, every: int, steps: int) -> Observables:
+    """The observables; TypeError for a list, ValueError for what is always there, or would never be seen."""
+    found = of_type(observe or {}, "observe", Mapping, 'functions by name, {"density": observables.density}')
+    if "invariant" in found:
+        raise refusal("invariant", "the observable", "another name: this one is always there")
+    if every > steps and not all(isinstance(x, Every) for x in found.values()):
+        raise refusal(every, "every", f"at most the {steps} steps of the run: nothing would be observed")
+    return found
 
 
 def afresh(state: State, forces: CommitteeMean) -> State:
@@ -187,12 +191,9 @@ def followed(states: Iterator[State], until: int, recorder: Recorder, watch: Wat
         if recorder.due(state, recorder.every) or state.step == until:
             watch.look(state, recorder.good)
         recorder.look(state)
-        report(bar, len(state) * recorder.timestep)
+        bar.update()
+        if not bar.disable and bar.n % 100 == 0:
+            per_second = (bar.n - bar.initial) / bar.format_dict["elapsed"]
+            ns = 86400 * per_second * len(state) * recorder.timestep / (1e3 * ps)
+            bar.set_postfix_str(f"{ns:.3g} ns/day, all replicas together")
     return state
-
-
-def report(bar: tqdm, time_per_step: float) -> None:
-    bar.update()
-    if not bar.disable and bar.n % 100 == 0:
-        per_day = (bar.n - bar.initial) / bar.format_dict["elapsed"] * 86400
-        bar.set_postfix_str(f"{per_day * time_per_step / (1e3 * ps):.3g} ns/day, all replicas together")

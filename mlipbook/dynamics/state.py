@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -30,10 +31,10 @@ class State:
     """B replicas of N atoms at one step.
 
     structures: positions (B, N, 3) angstrom, not wrapped into the cell. momenta: (B, N, 3) amu A per internal
-    time unit; zero of atoms that the structures hold fixed. seeds: one per replica; with the step they
-    determine all noise. degrees_of_freedom: N_f, the number of independent momenta of a replica, 3N - 3 if
-    their sum is zero and stays so. extended: the variables of thermostat and barostat. result: energies,
-    forces, virials at these positions, the mean of a committee (None before the first step).
+    time unit; zero of fixed atoms. seeds: one per replica; with the step they determine all noise.
+    degrees_of_freedom: N_f, of independent momenta, 3N - 3 if their sum is zero and stays so. extended: the
+    variables of thermostat and barostat. result: energies, forces, virials at these positions, the mean of a
+    committee (None before the first step).
 
     Raises ValueError for constraints other than FixAtoms, fixed atoms that move, and N_f that are too many.
     """
@@ -58,15 +59,17 @@ class State:
 
     @staticmethod
     def from_ase(frames: Atoms | Sequence[Atoms], seed: int = 0, device: str | torch.device = "cpu") -> State:
-        """A state with the momenta of ASE's structures, none being at rest; replica b's noise is of seed + b.
+        """A state with the momenta of ASE's structures; replica b's noise is of seed + b.
 
         N_f is 3N - 3 if all total momenta are zero (to 1e-6 of a momentum), else 3N; with fixed atoms three
-        times the others. Raises ValueError for momenta that are not finite, total momenta of which only some
-        are zero, and what Structures.from_ase refuses.
+        times the others. Warns of atoms without momenta, which are at rest. Raises ValueError for momenta
+        that are not finite, total momenta of which only some are zero, and what Structures.from_ase refuses.
         """
         frames = [frames] if isinstance(frames, Atoms) else list(frames)
         structures = Structures.from_ase(frames, device)
         p = torch.as_tensor(np.stack([atoms.get_momenta() for atoms in frames]), device=device)  # (B, N, 3)
+        if not bool(p.any()):
+            warnings.warn("no momenta: all atoms are at rest; thermalize draws some", stacklevel=2)
         at_rest = (p.sum(1).norm(dim=-1) <= 1e-6 * p.norm(dim=(1, 2))).tolist()  # (B,)
         if not bool(torch.isfinite(p).all()) or any(at_rest) != all(at_rest):
             raise ValueError(
@@ -86,16 +89,10 @@ class State:
         return len(self.structures)
 
     def updated(self, **changes: Any) -> State:
-        """The same replicas with other values.
-
-        As dataclasses.replace, but quick, for every step, and what is derived from a value is kept with it.
-        """
+        """As dataclasses.replace, but quick, for every step, and what is derived from a value is kept."""
         new = object.__new__(State)
-        vars(new).update(vars(self))
-        for name in changes:
-            for derived in DERIVED.get(name, ()):
-                vars(new).pop(derived, None)
-        vars(new).update(changes)
+        stale = {derived for name in changes for derived in DERIVED.get(name, ())}
+        vars(new).update({name: x for name, x in vars(self).items() if name not in stale}, **changes)
         return new
 
     def scaled(self, factor: Number, **changes: Any) -> State:
@@ -109,21 +106,20 @@ class State:
         """These replicas by number, in this order, some twice; seeds: of their own (default: kept)."""
         rows = torch.as_tensor(replicas, device=self.momenta.device)
         own = [self.seeds[b] for b in rows.tolist()] if seeds is None else seeds
-        old, result = self.structures, self.result
+        old = self.structures
         return replace(
             self,
             structures=replace(old, positions=old.positions[rows], cells=old.cells[rows]),
             momenta=self.momenta[rows],
             seeds=tuple(own),
             extended={name: x[rows] for name, x in self.extended.items()},
-            result=result and replace(result, **{name: x[rows] for name, x in fields_of(result)}),
+            result=self.result and each(lambda x: x[rows], self.result),
         )
 
     def put(self, replicas: Sequence[int] | Tensor, other: State) -> State:
-        """With these replicas, each named once, as they are in a state of as many.
-
-        Variables of thermostat and barostat that the other does not have begin at rest, 0. Energies and
-        forces remain if both have them. Raises ValueError for another number of replicas.
+        """With these replicas, each named once, as they are in a state of as many. Variables of thermostat
+        and barostat that it does not have begin at rest, 0; energies and forces stay if both have them.
+        Raises ValueError for another number of replicas.
         """
         rows = torch.as_tensor(replicas, device=self.momenta.device)
         if len(set(numbers := rows.tolist())) != len(other):
@@ -135,17 +131,13 @@ class State:
         old, new, mine, theirs = self.structures, other.structures, self.result, other.result
         seeds = dict(enumerate(self.seeds)) | dict(zip(numbers, other.seeds, strict=True))
         begun = {name: torch.zeros_like(x[rows]) for name, x in self.extended.items()} | dict(other.extended)
-        result = None
-        if mine and theirs:
-            both = zip(fields_of(mine), fields_of(theirs), strict=True)
-            result = replace(mine, **{name: into(x, y) for (name, x), (_, y) in both})
         return replace(
             self,
             structures=old.moved(into(old.positions, new.positions), into(old.cells, new.cells)),
             momenta=into(self.momenta, other.momenta),
             seeds=tuple(seeds.values()),
             extended={name: into(x, begun[name]) for name, x in self.extended.items()},
-            result=result,
+            result=each(into, mine, theirs) if mine and theirs else None,
         )
 
     def for_atoms(self, *numbers: Number) -> Sequence[Any]:
@@ -201,9 +193,7 @@ class State:
     def numbers(self) -> dict[str, Any]:
         """The extended variables on the host."""
         own = self.extended
-        if isinstance(own, Extended):
-            return dict(own.numbers)
-        return {name: on_host(x) for name, x in own.items()}
+        return dict(own.numbers) if isinstance(own, Extended) else {k: on_host(x) for k, x in own.items()}
 
     @property
     def temperature(self) -> Tensor:
@@ -235,9 +225,10 @@ class State:
         return self.pressure_tensor.diagonal(dim1=-2, dim2=-1).mean(-1)
 
 
-def fields_of(result: Evaluation) -> list[tuple[str, Tensor]]:
-    """Names and tensors (B, ...)."""
-    return [(field.name, getattr(result, field.name)) for field in fields(result)]
+def each(function: Callable[..., Tensor], *results: Evaluation) -> Evaluation:
+    """What a function makes of the results' tensors (B, ...), field by field."""
+    names = [field.name for field in fields(results[0])]
+    return replace(results[0], **{n: function(*(getattr(result, n) for result in results)) for n in names})
 
 
 def repeated(structures: Structures, n: int) -> Structures:
@@ -248,9 +239,7 @@ def repeated(structures: Structures, n: int) -> Structures:
 
 def degrees_of_freedom(structures: Structures, center_at_rest: bool) -> int:
     """N_f: 3 for each atom that is not fixed; where none is, 3 less if the center of mass is at rest.
-
-    Raises ValueError if nothing can move.
-    """
+    ValueError if nothing can move."""
     free = 3 * (structures.n_atoms - (structures.n_fixed or center_at_rest))
     if free < 1:
         raise ValueError(

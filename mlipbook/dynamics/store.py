@@ -16,31 +16,25 @@ from torch import Tensor
 
 from mlipbook import archive
 from mlipbook.dynamics.state import State
-from mlipbook.dynamics.trajectory import Trajectory, write_extxyz
+from mlipbook.dynamics.trajectory import SERIES, Trajectory, write_extxyz
 
 KIND, VERSION = "part of a trajectory", 4  # 3: identities by archive.identity; 4: momenta of frames
-SERIES = ("time", "frame_time", "positions", "cells", "momenta")
 
 
 class Store:
-    """The folder of a run, or none, which keeps nothing. identity: what tells it from other runs, name ->
-    description.
-    """
+    """The folder of a run, or none, which keeps nothing. identity: name -> what tells it from other runs."""
 
     def __init__(self, folder: str | os.PathLike[str] | None, identity: Mapping[str, str]):
         self.folder, self.identity = None if folder is None else Path(folder), dict(identity)
         self.lock = self.folder and self.folder / "lock"
 
     def parts(self, like: State, end: int) -> list[Trajectory]:
-        """What is there, on the device of this state. ValueError if it is damaged, of another run, or more
-        than up to step `end`.
-        """
+        """What is there, on the device of this state. ValueError if damaged, of another run, beyond `end`."""
         found = self.folder.glob("part-*.npz") if self.folder else ()
         paths = sorted(found, key=lambda path: (len(path.name), path.name))  # 100000 after 99999
-        for number, path in enumerate(paths):
-            if path.name != name_of(number):
-                missing = path.with_name(name_of(number))
-                raise ValueError(f"{missing} is missing; put it back, or give another folder")
+        for path, name in zip(paths, map(name_of, range(len(paths))), strict=True):
+            if path.name != name:
+                raise ValueError(f"{path.with_name(name)} is missing; put it back, or give another folder")
         parts = [self.load(path, like) for path in paths]
         if parts and parts[-1].state.step > end:
             raise ValueError(
@@ -52,23 +46,21 @@ class Store:
     def save(self, parts: Sequence[Trajectory]) -> None:
         """Write the last of these parts."""
         if self.folder:
-            path, last = self.folder / name_of(len(parts) - 1), parts[-1]
-            archive.save(path, arrays_of(last), self.metadata(last.state))
+            state = parts[-1].state
+            metadata = {
+                "kind": KIND,
+                "version": VERSION,
+                "identity": self.identity,
+                "step": state.step,
+                "seeds": list(state.seeds),
+                "degrees_of_freedom": state.degrees_of_freedom,
+            }
+            archive.save(self.folder / name_of(len(parts) - 1), arrays_of(parts[-1]), metadata)
 
     def save_frames(self, state: State) -> None:
         """All replicas of the last good state before a run stopped."""
         if self.folder:
             write_extxyz(self.folder / "last-good.extxyz", state.to_ase())
-
-    def metadata(self, state: State) -> dict[str, Any]:
-        return {
-            "kind": KIND,
-            "version": VERSION,
-            "identity": self.identity,
-            "step": state.step,
-            "seeds": list(state.seeds),
-            "degrees_of_freedom": state.degrees_of_freedom,
-        }
 
     def load(self, path: Path, like: State) -> Trajectory:
         arrays, metadata = archive.load(path, KIND, VERSION)
@@ -81,10 +73,9 @@ class Store:
         archive.refuse_other(path, told, self.identity, way)
         with sound():
             tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
-            series = {name: tensors[f"series.{name}"] for name in SERIES}
-            state = state_from(tensors, metadata, like)
-        observed, times = group(tensors, "observed"), group(tensors, "times")
-        return Trajectory(state, observed=observed, times=times, **series)
+            series: Any = {name: tensors[f"series.{name}"] for name in SERIES}
+            series |= {name: group(tensors, name) for name in ("observed", "times")}
+            return Trajectory(state_from(tensors, metadata, like), **series)
 
 
 def name_of(number: int) -> str:
@@ -92,16 +83,15 @@ def name_of(number: int) -> str:
 
 
 def arrays_of(part: Trajectory) -> dict[str, Tensor]:
-    state = part.state
-    return {
-        "state.positions": state.structures.positions,
-        "state.cells": state.structures.cells,
-        "state.momenta": state.momenta,
-        **{f"extended.{name}": value for name, value in state.extended.items()},
-        **{f"observed.{name}": value for name, value in part.observed.items()},
-        **{f"times.{name}": value for name, value in part.times.items()},
-        **{f"series.{name}": getattr(part, name) for name in SERIES},
+    state, structures = part.state, part.state.structures
+    groups = {
+        "state": {"positions": structures.positions, "cells": structures.cells, "momenta": state.momenta},
+        "extended": state.extended,
+        "observed": part.observed,
+        "times": part.times,
+        "series": {name: getattr(part, name) for name in SERIES},
     }
+    return {f"{group}.{name}": value for group, of in groups.items() for name, value in of.items()}
 
 
 def state_from(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], like: State) -> State:

@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from ase import Atoms
@@ -14,6 +15,13 @@ from torch import Tensor
 from mlipbook import archive
 from mlipbook.checks import whole
 from mlipbook.dynamics.state import State
+
+SERIES = ("time", "frame_time", "positions", "cells", "momenta")  # of a Trajectory, along time
+FRAME: dict[str, Callable[[State], Tensor]] = {
+    "positions": lambda state: state.structures.positions,
+    "cells": lambda state: state.structures.cells,
+    "momenta": lambda state: state.momenta.float(),
+}
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,25 @@ class Every:
         whole(self.steps, "steps from one observation to the next")
 
 
+@dataclass
+class Series:
+    """What an observable of a run shows every so many steps, with its times."""
+
+    steps: int
+    function: Callable[[State], Tensor]
+    time: list[float] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+
+    def look(self, state: State, time: float) -> None:
+        self.time.append(time)
+        self.values.append(torch.as_tensor(self.function(state)).detach().cpu())
+
+    def until(self, now: float, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Times (T,) and values (T, ...); without any of these (0, *like.shape)."""
+        time = torch.tensor([time for time in self.time if time <= now], dtype=torch.float64)
+        return time, torch.stack(self.values[: len(time)]) if len(time) else like[None][:0].cpu()
+
+
 class Recorder:
     """Keeps what a part of a run shows. good: the last state that was looked at."""
 
@@ -83,57 +110,38 @@ class Recorder:
         frames: int | None,
         timestep: float,
     ):
-        self.good, self.first, self.every, self.frames, self.timestep = start, first, every, frames, timestep
-        self.observables = {k: x if isinstance(x, Every) else Every(every, x) for k, x in observables.items()}
-        self.time: list[float] = []
-        self.times: dict[str, list[float]] = {k: [] for k, x in observables.items() if isinstance(x, Every)}
-        self.observed: dict[str, list[Tensor]] = {name: [] for name in observables}
-        self.frame_time: list[float] = []
-        self.kept: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.good, self.first, self.every, self.timestep = start, first, every, timestep
+        self.own = [name for name, x in observables.items() if isinstance(x, Every)]
+        each = {name: x if isinstance(x, Every) else Every(every, x) for name, x in observables.items()}
+        self.observed = {name: Series(x.steps, x.function) for name, x in each.items()}
+        self.frames = {name: Series(frames or 0, function) for name, function in FRAME.items()}
 
-    def due(self, state: State, interval: int | None) -> bool:
-        return interval is not None and (state.step - self.first) % interval == 0
+    def due(self, state: State, interval: int) -> bool:
+        return interval > 0 and (state.step - self.first) % interval == 0
+
+    def time(self, state: State) -> float:
+        return (state.step - self.first) * self.timestep
 
     def look(self, state: State) -> None:
-        time = (state.step - self.first) * self.timestep
         if self.due(state, self.every):
             self.good = state
-            self.time.append(time)
-        for name, observable in self.observables.items():
-            if self.due(state, observable.steps):
-                self.times.get(name, []).append(time)
-                self.observed[name].append(observable.function(state).detach().cpu())
-        if self.due(state, self.frames):
-            self.frame_time.append(time)
-            r, cells, p = state.structures.positions, state.structures.cells, state.momenta
-            self.kept.append((r.cpu(), cells.cpu(), p.float().cpu()))
+        for series in (*self.observed.values(), *self.frames.values()):
+            if self.due(state, series.steps):
+                series.look(state, self.time(state))
 
     def part(self, state: State) -> Trajectory:
         """What was seen up to this state."""
-        B, N = len(state), state.structures.n_atoms
-        now = (state.step - self.first) * self.timestep
-
-        def until_now(times: Sequence[float]) -> Tensor:
-            return torch.tensor([time for time in times if time <= now], dtype=torch.float64)
-
-        frame_time = until_now(self.frame_time)
-        times = {name: until_now(own) for name, own in self.times.items()}
-        seen, known = len(frame_time), {name: len(own) for name, own in times.items()}
+        now = self.time(state)
+        seen = {name: series.until(now, state.two_K) for name, series in self.observed.items()}
+        frames = {name: series.until(now, series.function(state)) for name, series in self.frames.items()}
         return Trajectory(
             state,
-            torch.tensor(self.time, dtype=torch.float64),
-            {name: stacked(values[: known.get(name)], B) for name, values in self.observed.items()},
-            frame_time,
-            stacked([positions for positions, _, _ in self.kept[:seen]], B, N, 3),
-            stacked([cells for _, cells, _ in self.kept[:seen]], B, 3, 3),
-            stacked([momenta for _, _, momenta in self.kept[:seen]], B, N, 3).float(),
-            times,
+            time=seen["invariant"][0],
+            observed={name: values for name, (_, values) in seen.items()},
+            frame_time=frames["positions"][0],
+            times={name: seen[name][0] for name in self.own},
+            **{name: values for name, (_, values) in frames.items()},
         )
-
-
-def stacked(values: Sequence[Tensor], *shape: int) -> Tensor:
-    """Along time in front; (0, *shape) if there are none."""
-    return torch.stack(list(values)) if values else torch.zeros(0, *shape, dtype=torch.float64)
 
 
 def joined(parts: Sequence[Trajectory]) -> Trajectory:
@@ -143,14 +151,9 @@ def joined(parts: Sequence[Trajectory]) -> Trajectory:
         filled = [x for x in tensors if len(x)]
         return torch.cat(filled) if filled else tensors[-1]
 
-    last = parts[-1]
-    return Trajectory(
-        last.state,
-        along_time([part.time for part in parts]),
-        {name: along_time([part.observed[name] for part in parts]) for name in last.observed},
-        along_time([part.frame_time for part in parts]),
-        along_time([part.positions for part in parts]),
-        along_time([part.cells for part in parts]),
-        along_time([part.momenta for part in parts]),
-        {name: along_time([part.times[name] for part in parts]) for name in last.times},
-    )
+    def each(name: str) -> dict[str, Tensor]:
+        found = [getattr(part, name) for part in parts]
+        return {key: along_time([part[key] for part in found]) for key in found[-1]}
+
+    series: Any = {name: along_time([getattr(part, name) for part in parts]) for name in SERIES}
+    return replace(parts[-1], observed=each("observed"), times=each("times"), **series)

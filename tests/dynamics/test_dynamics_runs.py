@@ -474,6 +474,8 @@ def test_atoms_on_top_of_each_other_stop_a_run_as_unstable():
         ),
         (lambda start: dynamics.NPT(ARGON, 1.0, 60.0, math.nan).run(start, 1), "pressure.*not finite"),
         (lambda start: dynamics.NVE(ARGON, 1.0).run(start, 0), "steps 0.*1 or more"),
+        (lambda start: dynamics.NVE(ARGON, 1.0).run(start, 5, {"V": volume}), "every 10: give at most the 5"),
+        (lambda start: dynamics.NVE(ARGON, 1.0).run(start, 50, {"invariant": volume}), "always there"),
         (lambda start: dynamics.thermalize(CRYSTAL, -1.0), "negative temperature"),
         (lambda start: dynamics.thermalize(start.structures, [60.0] * 3), "temperature of shape.*2 replicas"),
     ],
@@ -482,6 +484,19 @@ def test_arguments_that_cannot_be_meant_are_refused(mistake, message):
     start = dynamics.thermalize(CRYSTAL, [60.0] * 2)
     with pytest.raises(ValueError, match=message):
         mistake(start)
+
+
+def test_observables_in_a_list_have_no_names():
+    start = dynamics.thermalize(CRYSTAL, 60.0)
+    with pytest.raises(TypeError, match="observe .*: give functions by name"):
+        dynamics.NVE(ARGON, 1.0).run(start, 20, [volume])
+
+
+def test_observables_may_give_numbers_of_python_and_numpy():
+    observe = {"float": lambda s: float(s.volume), "numpy": lambda s: s.volume.numpy(), "tensor": volume}
+    start = dynamics.thermalize(CRYSTAL, 60.0)
+    seen = dynamics.NVE(ARGON, 1.0 * fs).run(start, 20, observe, progress=False).observed
+    assert torch.equal(seen["float"][:, None], seen["tensor"]) and torch.equal(seen["numpy"], seen["tensor"])
 
 
 def test_constant_pressure_refuses_a_cluster():

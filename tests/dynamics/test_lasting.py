@@ -51,6 +51,10 @@ def test_a_replica_that_broke_starts_again():
 def test_a_run_of_which_nothing_lasts_ends():
     with pytest.raises(Unstable, match="replica 0"):
         lasting.run(NVE(ARGON, 2 * fs), pairs([0.4, 0.5]), 200, OBSERVE, 4, NEAR)
+    with pytest.raises(Unstable) as stop:
+        lasting.run(NVE(ARGON, 2 * fs), pairs([0.4, 0.5]), 200, OBSERVE, 4, NEAR)
+    seen = stop.value.trajectory  # also what came before the first replica broke
+    assert len(seen.observed["positions"]) == seen.state.step // 4 > 1
     start = pairs([0.01, 0.02])
     lost = replace(start, momenta=start.momenta * torch.tensor([[[1.0]], [[float("inf")]]]))
     with pytest.raises(Unstable):

@@ -80,9 +80,11 @@ def test_momenta_come_from_ase_and_go_back(at_rest):
 
 
 def test_structures_without_momenta_are_at_rest():
-    state = dynamics.State.from_ase(crystal())
+    with pytest.warns(UserWarning, match="no momenta: all atoms are at rest"):
+        state = dynamics.State.from_ase(crystal())
     assert not bool(state.momenta.any()) and state.degrees_of_freedom == 93
-    assert dynamics.State.from_ase(Atoms("Ar", cell=[9] * 3, pbc=True)).degrees_of_freedom == 3
+    with pytest.warns(UserWarning, match="no momenta"):
+        assert dynamics.State.from_ase(Atoms("Ar", cell=[9] * 3, pbc=True)).degrees_of_freedom == 3
     assert dynamics.State.from_ase(thermal(1, False, slab())).degrees_of_freedom == 24
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -10,7 +10,6 @@ from ase.build import bulk
 
 import mlipbook as mb
 from mlipbook.dynamics import NPT, State, thermalize
-from mlipbook.dynamics.state import fields_of
 from mlipbook.potentials import LennardJones
 from mlipbook.units import fs
 
@@ -28,7 +27,7 @@ def batch(seed: int, temperatures=TEMPERATURES) -> State:
 def tensors(state: State) -> dict[str, torch.Tensor]:
     own = state.structures
     found = {"positions": own.positions, "cells": own.cells, "momenta": state.momenta, **state.extended}
-    return found | dict(fields_of(state.evaluated))
+    return found | {field.name: getattr(state.evaluated, field.name) for field in fields(state.evaluated)}
 
 
 def test_replicas_are_taken_with_all_that_is_theirs():
