@@ -1,6 +1,5 @@
 """``python -m mlipbook``: data sets, labels, fits; running, checking and blessing the chapters."""
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -137,15 +136,11 @@ def study(arguments: Namespace) -> int:
 
 
 def new_chapter(arguments: Namespace) -> None:
-    from mlipbook import archive
-
-    path = notebooks.BOOK / f"{Path(arguments.notebook).stem}.ipynb"
+    path = notebooks.path_of(arguments.notebook)
     if path.exists() and any(cell.get("outputs") for cell in notebooks.read(path)["cells"]):
         raise ValueError(f"{path} holds an executed chapter; remove it first, or take another name")
     draft = arguments.text or Path(frame.__file__).parent / "chapter.txt"
-    chapter = json.dumps(frame.from_text(draft.read_text()), indent=1, ensure_ascii=False) + "\n"
-    with archive.replacing(path) as file:
-        file.write(chapter.encode())
+    notebooks.write(path, frame.from_text(draft.read_text()))
     print(f"wrote {path}")
 
 

@@ -102,3 +102,7 @@ def test_new_chapter_never_overwrites_an_executed_one(shell, tmp_path, monkeypat
     status, told = shell("new-chapter", "ch99_x")
     assert status == 1 and "ch99_x.ipynb holds an executed chapter" in told
     assert path.read_bytes() == before
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    assert shell("new-chapter", "own/ch98_y.ipynb")[0] == 0  # a path is where it goes
+    assert (tmp_path / "own" / "ch98_y.ipynb").exists()

@@ -2,7 +2,6 @@
 
 import json
 import tomllib
-from datetime import UTC, datetime
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from mlipbook import archive
 
 from . import notebooks
+from .results import today
 
 KINDS = ("identity", "bound", "statistic")
 MAX_IDENTITY_RTOL = 1e-6
@@ -68,8 +68,7 @@ def mismatch(value: float, sem: float | None, entry: dict, profile: str) -> str:
 def powerless(name: str, entry: dict, profile: str) -> list[str]:
     """The ``must_reject`` values that the tolerance would let pass; a list without any is a fault too."""
     want = at(entry, profile)
-    wrong = want.get("must_reject") or []
-    if not wrong:
+    if not (wrong := want.get("must_reject")):
         return [f"{name}: no must_reject value at profile {profile}"]
     # The largest standard error that is let through gives the widest tolerance.
     sem = want.get("sem_max")
@@ -79,8 +78,7 @@ def powerless(name: str, entry: dict, profile: str) -> list[str]:
 
 def compare(executed: Path, profile: str) -> list[str]:
     """Differences between a notebook's records and what is expected of the chapter of that name."""
-    got = notebooks.records(notebooks.read(executed))
-    entries = load(executed)["records"]
+    got, entries = notebooks.records(notebooks.read(executed)), load(executed)["records"]
     found = [f"{name} is not expected: bless it" for name in got if name not in entries]
     found += [f"{name} is expected but was not recorded" for name in entries if name not in got]
     for name in sorted(got.keys() & entries.keys()):
@@ -102,15 +100,13 @@ def bless(notebook: Path, profile: str, reason: str) -> Path:
         source = notebook
     if not source.exists():
         raise FileNotFoundError(f"run it first: python -m mlipbook run --profile {profile} {notebook.stem}")
-    content = load(notebook)
-    got = notebooks.records(notebooks.read(source))
-    entries = {name: content["records"].get(name, {}) for name in got}
-    for name, item in got.items():
-        if entries[name].get("kind") == "statistic" and item["sem"] is None:
+    content, path, entries = load(notebook), path_of(notebook), {}
+    for name, item in notebooks.records(notebooks.read(source)).items():
+        entry = content["records"].get(name, {})
+        if entry.get("kind") == "statistic" and item["sem"] is None:
             raise ValueError(f"{notebook.stem}: the statistic {name!r} was recorded without a standard error")
-        entries[name] = _updated(entries[name], item, profile)
-    blessed = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "profile": profile, "reason": reason}
-    path = path_of(notebook)
+        entries[name] = _updated(entry, item, profile)
+    blessed = {"date": today(), "profile": profile, "reason": reason}
     with archive.replacing(path) as file:
         file.write(_toml({"records": entries, "blessed": [*content["blessed"], blessed]}).encode())
     return path
@@ -120,6 +116,9 @@ def _updated(entry: dict, item: dict, profile: str) -> dict:
     value, sem = item["value"], item["sem"]
     kind = "statistic" if sem is not None else "bound" if abs(value) < 1e-5 else "identity"
     new = dict(entry) or {"kind": kind}
+
+    def rough(number: float) -> float:
+        return float(f"{number:.3g}")
 
     def put(key: str, number: Any) -> None:
         table = new.get(key, {})
@@ -131,21 +130,17 @@ def _updated(entry: dict, item: dict, profile: str) -> dict:
 
     if new["kind"] == "bound":
         if at(new, profile).get("min") is None:
-            propose("max", _round(10 * abs(value)) or 1e-12)
-        propose("must_reject", [_round(100 * abs(value)) or 1e-10])
+            propose("max", rough(10 * abs(value)) or 1e-12)
+        propose("must_reject", [rough(100 * abs(value)) or 1e-10])
         return new
     put("value", value)
     if new["kind"] == "statistic":
         put("sem", sem)
-        propose("sem_max", _round(2 * sem))
+        propose("sem_max", rough(2 * sem))
     elif "atol" not in new:
         new.setdefault("rtol", MAX_IDENTITY_RTOL)
-    propose("must_reject", [_round(-value), _round(2 * value)])
+    propose("must_reject", [rough(-value), rough(2 * value)])
     return new
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.3g}")
 
 
 def _toml(content: dict) -> str:

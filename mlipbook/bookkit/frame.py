@@ -32,27 +32,29 @@ def from_text(text: str) -> dict:
     cells = []
     for k, part in enumerate(re.split(r"^%% ", text, flags=re.MULTILINE)[1:]):
         header, _, source = part.partition("\n")
-        kind, _, metadata = header.strip().partition(" ")
+        kind, _, data = header.strip().partition(" ")
         fixed = {"setup": (SETUP, ["hide-input", "setup"]), "parameters": (PARAMETERS, ["parameters"])}
         if kind not in ("md", "code", *fixed):
             raise ValueError(f"cell {k + 1}: unknown kind {kind!r}")
-        cell: dict = {"cell_type": "markdown" if kind == "md" else "code", "id": f"cell-{k + 1}"}
-        cell["metadata"] = json.loads(metadata) if metadata else {}
-        cell["source"] = source.strip()
+        about = json.loads(data) if data else {}
         if kind in fixed:
-            cell["source"], cell["metadata"]["tags"] = fixed[kind]
-        if cell["cell_type"] == "code":
-            cell |= {"execution_count": None, "outputs": []}
-        cells.append(cell)
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+            source, about["tags"] = fixed[kind]
+        cell = {"id": f"cell-{k + 1}", "metadata": about, "source": source.strip()}
+        code: dict = {"cell_type": "code", "execution_count": None, "outputs": []}
+        cells.append(cell | ({"cell_type": "markdown"} if kind == "md" else code))
+    metadata = {"kernelspec": notebooks.KERNEL}
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
 def problems(path: Path) -> list[str]:
     """Where a chapter leaves the frame; empty if it does not."""
     cells = notebooks.read(path)["cells"]
     sections = _sections(cells)
-    found = _opening(cells, sections) + _order(sections)
+    found = _opening(cells, sections)
+    present = [heading for heading in sections if heading in SECTIONS]
+    if present != list(SECTIONS):
+        every = ", ".join(SECTIONS)
+        found.append(f"the sections must be {every} (others may stand between), not {present}")
     if not found:
         found = _contents(sections) + _exercises(sections["Exercises"])
     return [f"{path.name}: {what}" for what in found + _figures(cells)]
@@ -88,16 +90,9 @@ def _opening(cells: list[dict], sections: dict) -> list[str]:
     for cell, (tags, source) in zip(cells[1:3], expected, strict=False):
         if tuple(cell["metadata"].get("tags", [])) != tags or cell["source"].strip() != source:
             found.append(f"cells 2 and 3 are setup and parameters, as in the template: {tags[-1]} differs")
-    if not any(_is_figure(cell) for cell in sections[""]):
+    if not any(_images(cell) or "mlip-slider" in json.dumps(cell.get("outputs")) for cell in sections[""]):
         found.append("no figure before the objectives (teaser first)")
     return found
-
-
-def _order(sections: dict) -> list[str]:
-    present = [heading for heading in sections if heading in SECTIONS]
-    if present != list(SECTIONS):
-        return [f"the sections must be {', '.join(SECTIONS)} (others may stand between), not {present}"]
-    return []
 
 
 def _contents(sections: dict[str, list[dict]]) -> list[str]:
@@ -111,14 +106,13 @@ def _contents(sections: dict[str, list[dict]]) -> list[str]:
         ("At paper scale", "code", r"bookkit\.paper_scale\(", "no bookkit.paper_scale(...)"),
         ("Further reading", "markdown", r"\{cite[:}pt]", "nothing cited"),
     ]
-    found = []
-    for heading, kind, pattern, what in needs:
-        if not re.search(pattern, _text(sections[heading], kind), re.MULTILINE):
-            found.append(f"section {heading!r}: {what}")
-    every = [cell for cells in sections.values() for cell in cells]
-    if not any(RECORD in output.get("data", {}) for cell in every for output in cell.get("outputs", [])):
-        found.append("records nothing")
-    return found
+    found = [
+        f"section {heading!r}: {what}"
+        for heading, kind, pattern, what in needs
+        if not re.search(pattern, _text(sections[heading], kind), re.MULTILINE)
+    ]
+    outputs = [o for cells in sections.values() for cell in cells for o in cell.get("outputs", [])]
+    return found + ["records nothing"] * (not any(RECORD in o.get("data", {}) for o in outputs))
 
 
 def _exercises(cells: list[dict]) -> list[str]:
@@ -126,20 +120,16 @@ def _exercises(cells: list[dict]) -> list[str]:
     labels = re.findall(r"\{exercise(?:-start)?\}.*\n:label: *(\S+)", text)
     if not 3 <= len(labels) <= 5:
         return [f"{len(labels)} exercises, not three to five"]
-    found = []
-    for label in labels:
-        if not re.search(rf"\{{solution-start\}} {re.escape(label)}\n:class: dropdown", text):
-            found.append(f"exercise {label}: no closed solution (solution-start {label}, :class: dropdown)")
+    found = [
+        f"exercise {label}: no closed solution (solution-start {label}, :class: dropdown)"
+        for label in labels
+        if not re.search(rf"\{{solution-start\}} {re.escape(label)}\n:class: dropdown", text)
+    ]
     if text.count("{solution-start}") != text.count("{solution-end}"):
         found.append("solution-start without solution-end, or the reverse")
     if _text(cells, "code").count("bookkit.check(") < len(labels):
         found.append("fewer calls of bookkit.check than exercises")
     return found
-
-
-def _is_figure(cell: dict) -> bool:
-    html = ("".join(output.get("data", {}).get("text/html", "")) for output in cell.get("outputs", []))
-    return bool(_images(cell)) or any("mlip-slider" in part for part in html)
 
 
 def _images(cell: dict) -> list[dict]:

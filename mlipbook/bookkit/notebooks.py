@@ -7,21 +7,26 @@ import re
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mlipbook import archive
 
 from .records import CHECK, CLAIM, RECORD
-from .results import ROOT
+from .results import ROOT, today
 from .stamps import changes, dependencies, digest, syntax
 
 BOOK = ROOT / "book"
 EXECUTED = ROOT / "_build" / "notebooks"
 MAX_BYTES = 1_500_000
 MACHINE_PATH = re.compile(r"(?<![\w/.])/(home|root|tmp|var|content|usr|opt|work|Users)/\w|[A-Z]:\\\\?Users")
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def path_of(name: str) -> Path:
+    """Of a chapter's name, or of the path of a notebook."""
+    return Path(name) if name.endswith(".ipynb") else BOOK / f"{name}.ipynb"
 
 
 def paths(names: list[str] | None = None) -> list[Path]:
@@ -29,11 +34,10 @@ def paths(names: list[str] | None = None) -> list[Path]:
     every = sorted(BOOK.glob("ch*.ipynb"))
     if not names:
         return every
-    chosen = [Path(name) if name.endswith(".ipynb") else BOOK / f"{name}.ipynb" for name in names]
-    for path in chosen:
-        if not path.exists():
-            there = ", ".join(p.stem for p in every) or "none"
-            raise FileNotFoundError(f"no notebook {path}; the book has {there}")
+    chosen = [path_of(name) for name in names]
+    if missing := [path for path in chosen if not path.exists()]:
+        there = ", ".join(path.stem for path in every) or "none"
+        raise FileNotFoundError(f"no notebook {missing[0]}; the book has {there}")
     return chosen
 
 
@@ -66,9 +70,6 @@ def claims(notebook: dict) -> list[dict]:
     return outputs(notebook, CLAIM)
 
 
-# ---- stamps
-
-
 def code_hash(notebook: dict) -> str:
     """Hash of the code cells' syntax trees; the setup cell changes with the version, and `frame` knows it."""
     cells = (cell for cell in code_cells(notebook) if "setup" not in cell["metadata"].get("tags", []))
@@ -81,25 +82,19 @@ def depends(notebook: dict) -> dict[str, str]:
     return dependencies(code, {item["id"] for item in claims(notebook)})
 
 
-def _device() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-
-
 # ---- running
 
 
 def run(
     path: Path, profile: str = "colab", live: bool = False, package: Path | None = None
 ) -> tuple[Path, float]:
-    """Execute a copy of a chapter with papermill, and stamp it; returns the copy's path and the seconds.
+    """Execute and stamp a copy of a chapter in ``_build/notebooks/<profile>/``; its path and the seconds.
 
-    The copy is in ``_build/notebooks/<profile>/``. `live` shows the chapter's own progress in the
-    terminal. package: a folder with an installed mlipbook, with which it runs in an empty folder, as on
-    Colab. Raises RuntimeError with the cell's traceback where one fails.
+    `live` shows the chapter's own progress. package: a folder with an installed mlipbook, with which it runs
+    in an empty folder, as on Colab. Raises RuntimeError with the cell's traceback where one fails.
     """
     import papermill
+    import torch
 
     # More threads only wait for each other in matrices this small; one makes results repeatable.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -128,33 +123,26 @@ def run(
     stamp = {
         "code": code_hash(notebook),
         "profile": profile,
-        "device": _device(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "seconds": round(seconds, 1),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "date": today(),
         "depends": depends(notebook),
     }
-    _write(executed, _clean(notebook) | {"metadata": _metadata(notebook) | {"mlipbook": stamp}})
+    _clean(notebook)
+    write(executed, notebook | {"metadata": notebook["metadata"] | {"mlipbook": stamp}})
     return executed, seconds
 
 
 def own_profile(path: Path) -> str:
     """The profile in the parameters cell, which the stored outputs are of. Raises ValueError without one."""
     for cell in code_cells(read(path)):
-        if "parameters" in cell["metadata"].get("tags", []):
-            found = re.search(r'^profile = "(\w+)"', cell["source"], re.MULTILINE)
-            if found:
-                return found[1]
+        found = re.search(r'^profile = "(\w+)"', cell["source"], re.MULTILINE)
+        if found and "parameters" in cell["metadata"].get("tags", []):
+            return found[1]
     raise ValueError(f'{path}: no cell tagged "parameters" with a line profile = "..."')
 
 
-def _metadata(notebook: dict) -> dict:
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    dropped = ("papermill", "widgets", "language_info")
-    kept = {key: value for key, value in notebook["metadata"].items() if key not in dropped}
-    return kept | {"kernelspec": kernel, "language_info": {"name": "python"}}
-
-
-def _clean(notebook: dict) -> dict:
+def _clean(notebook: dict) -> None:
     """Drop what differs from machine to machine and run to run without being a result."""
     for cell in code_cells(notebook):
         cell["outputs"] = [output for output in cell["outputs"] if not _is_progress(output)]
@@ -162,7 +150,9 @@ def _clean(notebook: dict) -> dict:
         cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k not in ("papermill", "execution")}
         if not cell["metadata"].get("tags", ["?"]):
             del cell["metadata"]["tags"]
-    return notebook
+    dropped = ("papermill", "widgets", "language_info")
+    kept = {key: value for key, value in notebook["metadata"].items() if key not in dropped}
+    notebook["metadata"] = kept | {"kernelspec": KERNEL, "language_info": {"name": "python"}}
 
 
 def _is_progress(output: dict) -> bool:
@@ -173,7 +163,8 @@ def _is_progress(output: dict) -> bool:
     return WIDGET in output.get("data", {}) and "%|" in "".join(output["data"].get("text/plain", ""))
 
 
-def _write(path: Path, notebook: dict) -> None:
+def write(path: Path, notebook: dict) -> None:
+    """As Jupyter does, whole or not at all."""
     for cell in notebook["cells"]:
         cell["source"] = cell["source"].splitlines(keepends=True)
     with archive.replacing(path) as file:
@@ -185,14 +176,12 @@ def _write(path: Path, notebook: dict) -> None:
 
 def problems(path: Path) -> list[str]:
     """What forbids to publish a stored chapter: empty if it is as its stamp says and fit to be read."""
-    notebook = read(path)
-    found = []
-    stamp = notebook["metadata"].get("mlipbook")
+    notebook, found = read(path), []
+    cells, stamp = code_cells(notebook), notebook["metadata"].get("mlipbook")
     if not stamp:
         found.append("never run: no stamp")
     elif stamp["code"] != code_hash(notebook):
         found.append("code changed since it was run")
-    cells = code_cells(notebook)
     if [cell["execution_count"] for cell in cells] != list(range(1, len(cells) + 1)):
         found.append("execution counts are not 1..n")
     for k, cell in enumerate(cells, start=1):

@@ -12,11 +12,9 @@ def status(paths: list[Path]) -> str:
     """Each chapter's last run: profile, device, time, date, and what it depends on that changed since."""
     lines = ["| chapter | state | profile | device | seconds | date |", "|---|---|---|---|---|---|"]
     for path in paths:
-        stamp = notebooks.read(path)["metadata"].get("mlipbook")
-        if not stamp:
-            lines.append(f"| {_link(path)} | never run | | | | |")
-            continue
-        columns = [_state(path), stamp["profile"], stamp["device"], f"{stamp['seconds']:.0f}", stamp["date"]]
+        columns = ["never run", "", "", "", ""]
+        if s := notebooks.read(path)["metadata"].get("mlipbook"):
+            columns = [_state(path), s["profile"], s["device"], f"{s['seconds']:.0f}", s["date"]]
         lines.append(f"| {_link(path)} | {' | '.join(columns)} |")
     return "\n".join(lines)
 

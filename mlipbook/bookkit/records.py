@@ -1,5 +1,6 @@
 """Results as data: each is one output with a JSON part for the tests and a small table for the reader."""
 
+import sys
 import tomllib
 from functools import cache
 from html import escape
@@ -44,19 +45,12 @@ def html_table(rows: list[list[str]], header: list[str] | None = None) -> str:
 
 def show(plain: str, html: str, mime: str | None = None, data: dict | None = None) -> None:
     """Display in a notebook, print elsewhere; `data` travels under the MIME type `mime`."""
-    try:
-        from IPython import get_ipython
-        from IPython.display import display
-    except ImportError:
+    if "IPython" not in sys.modules or sys.modules["IPython"].get_ipython() is None:
         print(plain)
         return
-    if get_ipython() is None:
-        print(plain)
-        return
-    bundle: dict[str, Any] = {"text/plain": plain, "text/html": html}
-    if mime:
-        bundle[mime] = data
-    display(bundle, raw=True)
+    from IPython.display import display
+
+    display({"text/plain": plain, "text/html": html} | ({mime: data} if mime else {}), raw=True)
 
 
 def _cells(item: dict) -> list[str]:
@@ -70,15 +64,10 @@ def record(name: str, value: Any, sem: Any = None, n: int | None = None, unit: s
     `value` and `sem` may be Python, NumPy or torch scalars. Raises ValueError if one of them is not a
     finite scalar, or if the error is negative.
     """
-    item: dict[str, Any] = {
-        "name": name,
-        "value": _scalar(name, "value", value),
-        "sem": None if sem is None else _scalar(name, "sem", sem),
-        "n": None if n is None else int(n),
-        "unit": unit,
-    }
-    if item["sem"] is not None and item["sem"] < 0:
-        raise ValueError(f"record {name!r}: the standard error is negative ({item['sem']})")
+    value, sem = _scalar(name, "value", value), None if sem is None else _scalar(name, "sem", sem)
+    if sem is not None and sem < 0:
+        raise ValueError(f"record {name!r}: the standard error is negative ({sem})")
+    item = {"name": name, "value": value, "sem": sem, "n": None if n is None else int(n), "unit": unit}
     _records[name] = item
     show("  ".join(_cells(item)).rstrip(), html_table([_cells(item)]), RECORD, item)
 

@@ -42,9 +42,8 @@ def sections() -> dict[str, tuple[str, list[Entry]]]:
     values = {name: getattr(mlipbook, name) for name in mlipbook.__all__ if name != "__version__"}
     values["fast"] = fast  # of which mb.fast, a module that can be called, is a short form
     modules = {name: value for name, value in values.items() if isinstance(value, ModuleType)}
-    found = {
-        "mb": (mlipbook.__doc__ or "", [_entry("mb", n, v) for n, v in values.items() if n not in modules])
-    }
+    own = [_entry("mb", name, value) for name, value in values.items() if name not in modules]
+    found = {"mb": (mlipbook.__doc__ or "", own)}
     for name, module in modules.items():
         entries = [_entry(f"mb.{name}", n, getattr(module, n)) for n in public(module)]
         found[f"mb.{name}"] = (module.__doc__ or "", entries)
@@ -83,22 +82,11 @@ def _entry(prefix: str, name: str, value: Any) -> Entry:
         return Entry(full, value, f"{name} = {f'{value:.9g}' if isinstance(value, float) else value!r}", "")
     path = Path(inspect.getsourcefile(value) or "")
     node = definition(path, value.__qualname__)
-    members = [_member(child) for child in node.body] if isinstance(node, ast.ClassDef) else []
-    return Entry(
-        full,
-        value,
-        signature(node),
-        ast.get_docstring(node) or "",
-        str(path.relative_to(ROOT)),
-        node.lineno,
-        tuple(member for member in members if member and member.doc),
-    )
-
-
-def _member(node: ast.stmt) -> Entry | None:
-    if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
-        return None
-    return Entry(node.name, None, signature(node), ast.get_docstring(node) or "")
+    body = node.body if isinstance(node, ast.ClassDef) else []
+    methods = [n for n in body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_")]
+    members = tuple(Entry(n.name, None, signature(n), doc) for n in methods if (doc := ast.get_docstring(n)))
+    place = str(path.relative_to(ROOT)), node.lineno
+    return Entry(full, value, signature(node), ast.get_docstring(node) or "", *place, members)
 
 
 @cache
@@ -121,11 +109,9 @@ def signature(node: ast.ClassDef | ast.FunctionDef) -> str:
             return node.name + returns
         return _call(node.name, _arguments(node.args), returns)
     init = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-    fields = [
-        n for n in node.body if isinstance(n, ast.AnnAssign) and not ast.unparse(n.target).startswith("_")
-    ]
+    fields = [ast.unparse(n) for n in node.body if isinstance(n, ast.AnnAssign)]
     bases = ", ".join(map(ast.unparse, node.bases))
-    arguments = _arguments(init[0].args) if init else [ast.unparse(field) for field in fields]
+    arguments = _arguments(init[0].args) if init else [field for field in fields if field[0] != "_"]
     return _call(f"class {node.name}", arguments, f": {bases}" if bases else "")
 
 

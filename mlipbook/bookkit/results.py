@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
@@ -23,24 +24,27 @@ PROVENANCE = ("commit", "command", "device", "seconds", "seed", "versions", "dat
 
 def provenance(seconds: float, seed: int, device: str = "cpu") -> dict[str, Any]:
     """Where a result came from: commit (at the start of the process: the code that ran, also if the
-    repository moved on meanwhile), command (without folders of this machine), device, seconds, seed,
-    versions, date.
+    repository moved on meanwhile), command (as typed, without folders of this machine), device, seconds,
+    seed, versions, date.
     """
+    program, *words = (Path(word).name if Path(word).is_absolute() else word for word in sys.argv)
+    versions = {"python": platform.python_version()}
+    for package in ("mlipbook", "torch", "numpy", "ase"):
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
     return {
         "commit": COMMIT,
-        "command": _command(sys.argv),
+        "command": " ".join(["python -m mlipbook" if program == "__main__.py" else program, *words]),
         "device": device,
         "seconds": round(seconds, 1),
         "seed": seed,
-        "versions": _versions(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "versions": versions,
+        "date": today(),
     }
 
 
-def _command(words: list[str]) -> str:
-    """As it was typed, but for folders of this machine."""
-    program, *rest = (Path(word).name if Path(word).is_absolute() else word for word in words)
-    return " ".join(["python -m mlipbook" if program == "__main__.py" else program, *rest])
+def today() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d")
 
 
 def _commit() -> str:
@@ -50,23 +54,11 @@ def _commit() -> str:
         command = ["git", "-C", str(ROOT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    try:
+    with suppress(OSError, subprocess.CalledProcessError):
         ours = 'name = "mlipbook"' in (ROOT / "pyproject.toml").read_text()
         if ours and Path(git("rev-parse", "--show-toplevel")).samefile(ROOT):
             return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "mlipbook") else "")
-    except (OSError, subprocess.CalledProcessError):
-        pass
     return f"version {__version__}"
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("mlipbook", "torch", "numpy", "ase"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 COMMIT = _commit()
@@ -128,8 +120,8 @@ def paper_scale(name: str) -> dict | None:
             f"seed {source['seed']}, torch {source['versions'].get('torch', '?')}."
         )
         table = html_table(rows, ["result", "this notebook", "paper scale", "unit"])
-        plain = "\n".join("  ".join(row) for row in rows)
-    show(f"{plain}\n{origin}", f'{table}<p class="mlip-note">{escape(origin)}</p>')
+    plain = "\n".join(["  ".join(row) for row in rows] + [origin])
+    show(plain, f'{table}<p class="mlip-note">{escape(origin)}</p>')
     return content
 
 

@@ -35,27 +35,22 @@ def slider(
     is "`alt`, `label`". Figures are drawn at `dpi`, stored as lossless WebP, and closed.
     Raises ValueError unless there is one label per frame and at least two frames.
     """
-    if len(frames) != len(labels) or len(frames) < 2:
-        got = f"{len(frames)} frames and {len(labels)} labels"
-        raise ValueError(f"a slider needs two or more frames and a label for each, got {got}")
+    n = len(frames)
+    if n != len(labels) or n < 2:
+        raise ValueError(f"{n} frames and {len(labels)} labels: a slider needs two frames, a label for each")
     images = "".join(
         f'<img class="dark-light" src="{_data_uri(frame, dpi)}" alt="{escape(f"{alt}, {label}")}" '
         f'data-label="{escape(label)}" style="max-width:100%;display:{"inline" if k == start else "none"}">'
         for k, (frame, label) in enumerate(zip(frames, labels, strict=True))
     )
     fields = {"title": escape(title), "label": escape(labels[start]), "caption": escape(caption)}
-    html = TEMPLATE.format(images=images, last=len(frames) - 1, start=start, **fields)
+    html = TEMPLATE.format(images=images, last=n - 1, start=start, **fields)
     show(f"[slider] {title}: {labels[0]} to {labels[-1]}. {caption}", html)
 
 
 def _data_uri(frame: Any, dpi: int) -> str:
     content = frame if isinstance(frame, bytes) else _draw(frame, dpi)
-    if content.startswith(b"\x89PNG"):
-        kind = "png"
-    elif content[:4] == b"RIFF":
-        kind = "webp"
-    else:
-        kind = "svg+xml"
+    kind = {b"\x89PNG": "png", b"RIFF": "webp"}.get(content[:4], "svg+xml")
     return f"data:image/{kind};base64,{b64encode(content).decode()}"
 
 

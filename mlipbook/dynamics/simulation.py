@@ -126,7 +126,7 @@ class Simulation:
     def advance(
         self, state: State, until: int, forces: CommitteeMean, kT: Target, P: Target
     ) -> Iterator[State]:
-        """The states after each step, the last one as a store gives it back: nothing hidden passes on."""
+        """The states after each step, the last one as a store gives it back. Raises Unstable."""
         while state.step < until:
             try:
                 state = self.method.step(state, forces, self.timestep, kT(state.step), P(state.step))

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as Folder
+from typing import Any
 
 from ase import Atoms
 
@@ -72,20 +73,17 @@ class FreeEnergy:
 
     def __str__(self) -> str:
         rows = [*self.terms.items(), ("F", self.total), ("U", self.energy), ("TS", self.TS)]
-        head = f"{self.n_atoms} atoms, {self.volume / self.n_atoms:.3f} A^3/atom, {self.temperature:g} K"
-        lines = [f"{name:28}{1e3 * v:12.3f} ± {1e3 * e:.3f} meV/atom" for name, (v, e) in rows]
-        return "\n".join([head, *lines, *remarks(self.windows)])
+        lines = [f"{self.n_atoms} atoms, {self.volume / self.n_atoms:.3f} A^3/atom, {self.temperature:g} K"]
+        lines += [f"{name:28}{1e3 * v:12.3f} ± {1e3 * e:.3f} meV/atom" for name, (v, e) in rows]
+        return "\n".join(lines + remarks(self.windows))
 
 
 def remarks(sampled: Windows) -> list[str]:
     """What a reader of the errors has to know of the windows, if anything."""
-    found = []
-    if short := sampled.too_short:
-        of = sum(1 for w in sampled if w.weight)
-        found.append(f"{len(short)} of {of} windows are too short for a drift to be seen in them")
-    if redone := sum(w.redone for w in sampled):
-        found.append(f"run again, having left their phase: {redone}")
-    return found
+    short, of = len(sampled.too_short), sum(1 for w in sampled if w.weight)
+    redone = sum(w.redone for w in sampled)
+    told = [f"{short} of {of} windows are too short for a drift to be seen in them"] * (short > 0)
+    return told + [f"run again, having left their phase: {redone}"] * (redone > 0)
 
 
 def solid(
@@ -109,28 +107,17 @@ def solid(
     and the pressure. timestep, seed, store: of `windows`, which names errors and warnings.
     """
     structures, mass = one_box(structures)
+    run: dict[str, Any] = {"timestep": timestep, "seed": seed, "progress": progress}
     if spring is None:
-        folder = Folder(store) / "spring" if store is not None else None
-        spring = measured_spring(
-            potential, structures, temperature, timestep, seed=seed, store=folder, progress=progress
-        )
-    sampled = windows(
-        potential,
-        Einstein(structures.positions, spring),
-        structures,
-        path(points, k).with_end(),
-        temperature,
-        timestep=timestep,
-        phase="solid",
-        seed=seed,
-        store=store,
-        progress=progress,
-        sampling=sampling,
-    )
+        folder = None if store is None else Folder(store) / "spring"
+        spring = measured_spring(potential, structures, temperature, store=folder, **run)
     V = float(structures.volumes[0])
     exact = einstein_crystal(structures.n_atoms, V, mass, spring, temperature)
-    terms = {name: Value(value) for name, value in exact.items()}
-    return summed(terms, "Einstein crystal to potential", sampled, V, {"spring": spring})
+    terms, parameters = {name: Value(value) for name, value in exact.items()}, {"spring": spring}
+    start, ways = Einstein(structures.positions, spring), path(points, k).with_end()
+    run |= {"phase": "solid", "store": store, "sampling": sampling}
+    sampled = windows(potential, start, structures, ways, temperature, **run)
+    return summed(terms, "Einstein crystal to potential", sampled, V, parameters)
 
 
 def liquid(
@@ -162,41 +149,19 @@ def liquid(
     temperature = positive(temperature, "temperature", "in K")
     mu, sigma = positive(mu, "mu", "in eV"), positive(sigma, "sigma", "in angstrom")
     cutoff = cutoff or min(8.0, potential.cutoff)
-    terms, y = soft_spheres(structures, mass, temperature, mu, sigma, cutoff)
-    core, V = SoftCore(mu, sigma, cutoff=cutoff), float(structures.volumes[0])
-    fluid = melted(core, structures, temperature, timestep, seed, store, progress)
-    sampled = windows(
-        potential,
-        core,
-        fluid,
-        path(points, k).with_end(),
-        temperature,
-        timestep=timestep,
-        phase="liquid",
-        seed=seed,
-        store=store,
-        progress=progress,
-        sampling=sampling,
-    )
-    return summed(terms, "soft core to potential", sampled, V, {"mu": mu, "sigma": sigma, "y": y})
-
-
-def soft_spheres(
-    structures: Structures, mass: float, temperature: float, mu: float, sigma: float, cutoff: float
-) -> tuple[dict[str, Value], float]:
-    """The reference of liquids term by term, eV per atom, and its y.
-
-    Raises ValueError beyond the table.
-    """
     N, V = structures.n_atoms, float(structures.volumes[0])
-    y = soft_core_y(N / V, temperature, mu, sigma)
-    shift = soft_core_cutoff(N / V, mu, sigma, cutoff)
+    y, shift = soft_core_y(N / V, temperature, mu, sigma), soft_core_cutoff(N / V, mu, sigma, cutoff)
     terms = {
         "ideal gas": Value(ideal_gas(N, V, mass, temperature)),
         "ideal gas to soft core": kB * temperature * soft_core_excess(y, N),
         "cutoff of the soft core": Value(shift, ROUGH * abs(shift)),
     }
-    return terms, y
+    run: dict[str, Any] = {"timestep": timestep, "seed": seed, "store": store, "progress": progress}
+    core, ways = SoftCore(mu, sigma, cutoff=cutoff), path(points, k).with_end()
+    fluid = melted(core, structures, temperature, **run)
+    run |= {"phase": "liquid", "sampling": sampling}
+    sampled = windows(potential, core, fluid, ways, temperature, **run)
+    return summed(terms, "soft core to potential", sampled, V, {"mu": mu, "sigma": sigma, "y": y})
 
 
 def summed(
@@ -204,13 +169,6 @@ def summed(
 ) -> FreeEnergy:
     """All terms, and the averages of the window at lambda = 1."""
     N, kT, end = sampled.n_atoms, kB * sampled.temperature, sampled[-1]
-    return FreeEnergy(
-        {**exact, name: sampled.integral},
-        average(end.energy) / N + 1.5 * kT,
-        average(end.pressure),
-        N,
-        volume,
-        sampled.temperature,
-        parameters,
-        sampled,
-    )
+    terms, energy = {**exact, name: sampled.integral}, average(end.energy) / N + 1.5 * kT
+    of = N, volume, sampled.temperature, parameters, sampled
+    return FreeEnergy(terms, energy, average(end.pressure), *of)

@@ -83,42 +83,29 @@ class Sampler:
         }
         if self.phase:
             observe["q6"] = Every(SELDOM * self.sampling.every, observables.q6)
-        folder = self.store / name if self.store else None
-        return simulation.run(
-            state,
-            steps,
-            observe=observe,
-            every=self.sampling.every,
-            store=folder,
-            chunk=max(1000, 100 * self.sampling.every),
-            limits=Limits(closest=0.0),
-            progress=self.progress,
-        )
+        every = self.sampling.every
+        own = {"chunk": max(1000, 100 * every), "limits": Limits(closest=0.0), "progress": self.progress}
+        folder = self.store and self.store / name
+        return simulation.run(state, steps, observe, every, store=folder, **own)  # type: ignore[arg-type]
 
     def sample(
         self, state: State, lam: Tensor, steps: int, name: str, settling: int = 0
     ) -> tuple[State, dict[str, Tensor], Tensor]:
         """The state at the end, the series, (T, B) each, and how often each replica was redone, (B,), as it
-        left its phase after so many samples of settling.
-
-        Raises PhaseChange if one leaves it again and again.
+        left its phase after so many samples of settling. Raises PhaseChange if one leaves it again and again.
         """
         trajectory = self.run(state, lam, steps, name)
         end, series = trajectory.state, dict(trajectory.observed)
-        n_atoms = state.structures.n_atoms
-        redone = torch.zeros(len(state), dtype=torch.int64)
-        bad = torch.tensor(list(found := self.changed(series, n_atoms, settling)), dtype=torch.int64)
-        for attempt in range(1, ATTEMPTS + 1):
-            if not len(bad):
-                break
-            seeds = [state.seeds[b] + attempt * SEEDS // (ATTEMPTS + 2) for b in bad.tolist()]
+        n_atoms, redone = state.structures.n_atoms, torch.zeros(len(state), dtype=torch.int64)
+        found, attempt = self.changed(series, n_atoms, settling), 0
+        while found and attempt < ATTEMPTS:
+            bad, attempt = torch.tensor(list(found)), attempt + 1
+            seeds = [state.seeds[b] + attempt * SEEDS // (ATTEMPTS + 2) for b in found]
             again = self.run(state.take(bad, seeds), lam[bad], steps, f"{name}-again-{attempt}")
             redone[bad] += 1
-            found = {int(bad[b]): why for b, why in self.changed(again.observed, n_atoms, settling).items()}
-            for key, values in again.observed.items():
-                series[key] = series[key].index_copy(1, bad, values)
+            series = {key: x.index_copy(1, bad, again.observed[key]) for key, x in series.items()}
             end = end.put(bad, again.state)
-            bad = torch.tensor(list(found), dtype=torch.int64)
+            found = {int(bad[b]): why for b, why in self.changed(again.observed, n_atoms, settling).items()}
         for b, why in found.items():
             raise PhaseChange(
                 f"lambda = {float(lam[b]):.4f}, in the {steps * self.timestep / (1000 * fs):.1f} ps before "
@@ -131,12 +118,11 @@ class Sampler:
         """Replica -> what happened, for those that left their phase after so many samples."""
         if self.phase is None:
             return {}
-        found = {}
         q6 = block_means(series["q6"][settling // SELDOM :])
         wrong = q6 < SOLID if self.phase == "solid" else q6 > LIQUID / n_atoms**0.5
-        for b in torch.nonzero(wrong.any(0))[:, 0].tolist():
-            k = int(wrong[:, b].nonzero()[0, 0])
-            found[b] = f"Q6 = {float(q6[k, b]):.2f} is not that of a {self.phase}"
+        first = wrong.int().argmax(0)  # of the blocks that are wrong
+        left = {b: float(q6[first[b], b]) for b in torch.nonzero(wrong.any(0))[:, 0].tolist()}
+        found = {b: f"Q6 = {value:.2f} is not that of a {self.phase}" for b, value in left.items()}
         for b in torch.nonzero(drift(series["difference"][settling:]) > 4)[:, 0].tolist():
             found.setdefault(b, "the second half differs from the first by more than 4 standard errors")
         return found
@@ -150,8 +136,8 @@ def refuse_fixed(structures: Structures) -> None:
 def refuse_time_step(timestep: float, masses: Tensor) -> None:
     """Raise ValueError for a step too long for any crystal or liquid of such atoms (amu): fs are meant."""
     lightest = float(masses.min())
-    timestep = positive(timestep, "timestep", "in internal units, such as 4 * units.fs")
-    if not timestep <= (longest := min(LONGEST * lightest**0.5, SLOW)):
+    longest = min(LONGEST * lightest**0.5, SLOW)
+    if positive(timestep, "timestep", "in internal units, such as 4 * units.fs") > longest:
         raise ValueError(
             f"time step {timestep:g} in internal units, {timestep / fs:.1f} fs: atoms of {lightest:.0f} amu "
             f"allow up to {longest / fs:.0f} fs; 4 fs, for example, are 4 * units.fs"
@@ -166,5 +152,4 @@ def difference(state: State) -> Tensor:
 def bulk_pressure(state: State) -> Tensor:
     """Of U(lambda), (B,) eV/A^3, with the share kT/V that the fixed center of mass takes off."""
     ideal = state.structures.n_atoms / (state.degrees_of_freedom / 3)
-    kinetic = state.two_K / (3 * state.volume)
-    return state.instantaneous_pressure + (ideal - 1) * kinetic
+    return state.instantaneous_pressure + (ideal - 1) * (state.two_K / (3 * state.volume))

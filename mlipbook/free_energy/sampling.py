@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
 from math import ceil, inf
 from pathlib import Path as Folder
 
@@ -37,6 +36,7 @@ from mlipbook.potentials import Potential
 from mlipbook.potentials.contract import placed
 from mlipbook.structures import Structures
 
+Parts = list[dict[str, Tensor]]  # series of each round
 FEWEST = 40  # samples of a round
 
 
@@ -58,19 +58,17 @@ def windows(
 
     structures: one, or one for each lambda, on the device where all is to run; windows start from there.
     temperature: K. timestep: internal units; steps beyond 5 fs sqrt(m/amu) or 30 fs are refused.
-    phase: "solid" or "liquid", watched by Q6 and drift from the second half of the pilot on, or None.
-    seed: calls with other seeds are independent. store: folder; the same call goes on where it was
-    interrupted.
+    phase: "solid" or "liquid", watched by Q6 and drift from the second half of the pilot on, or None. seed:
+    calls with other seeds are independent. store: folder; the same call goes on where it was interrupted.
 
     A replica that leaves its phase is run again with other noise, which Window.redone counts. Raises
-    ValueError for arguments that do not fit, PhaseChange if a replica changes its phase three times.
-    Warns (RuntimeWarning) if series are so short that their errors are uncertain.
+    ValueError for arguments that do not fit, PhaseChange if a replica changes its phase three times; warns
+    (RuntimeWarning) of series so short that their errors are uncertain.
     """
     refuse(potential, structures, phase, sampling.replicas, path)
     refuse_time_step(timestep, structures.masses)
-    device = structures.positions.device
+    device, folder = structures.positions.device, Folder(store) if store is not None else None
     potential, reference = placed(potential, device), placed(reference, device)
-    folder = Folder(store) if store is not None else None
     sampler = Sampler(potential, reference, temperature, timestep, sampling, phase, folder, progress)
     lam, first_seed = torch.as_tensor(path.lam), SEEDS * seed
     starts = structures if len(structures) == len(lam) else repeated(structures, len(lam))
@@ -78,15 +76,17 @@ def windows(
     length = in_blocks(sampling.equilibration, sampling.every)
     half = length // sampling.every // 2
     settled, pilot, again = sampler.sample(state, lam, length, "pilot", settling=half)
-    late = pilot["difference"][half:]
-    rates = path.weights**2 * rate_of_variance(late)
-    rows = torch.as_tensor(np.repeat(np.arange(len(lam)), shared_out(rates, sampling.replicas)))
+    rows, wanted = plan(pilot["difference"][half:], path, sampling, structures.n_atoms)
     state = settled.take(rows, [first_seed + len(lam) + b for b in range(len(rows))])
-    tau = len(late) / 2 / float(quiet_average(late).n.min())
-    needed = estimate(rates, rows, sampling.error * structures.n_atoms, sampling.every)
-    wanted = max(LONG * tau * sampling.every, needed)
     found = rounds(sampler, state, path, rows, again, wanted)
-    warn_if_short(found)
+    shortest = min((w for w in found if w.weight), key=lambda w: w.lasts)
+    if shortest.lasts < LONG:
+        warnings.warn(
+            f"the series at lambda = {shortest.lam:.3f} lasts {shortest.lasts:.0f} autocorrelation times: "
+            f"standard errors are uncertain; allow more steps, {LONG} times and more",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return found
 
 
@@ -96,17 +96,14 @@ def rounds(
     """Production until the error is reached. rows: the window of each replica; redone: how often replicas of
     each window were, so far; wanted: steps that are thought to be enough.
     """
-    sampling = sampler.sampling
-    error, max_steps = sampling.error, sampling.max_steps
-    parts: list[dict[str, Tensor]] = []
-    done = 0
+    error, max_steps, every = sampler.sampling.error, sampler.sampling.max_steps, sampler.sampling.every
+    lam, done = torch.as_tensor(path.lam)[rows], 0
+    parts: Parts = []
     while True:
-        steps = in_blocks(min(wanted, max_steps) - done, sampling.every)
-        name = f"round-{len(parts) + 1}"
-        state, series, again = sampler.sample(state, torch.as_tensor(path.lam)[rows], steps, name)
-        redone = redone.index_add(0, rows, again)
+        steps = in_blocks(min(wanted, max_steps) - done, every)
+        state, series, again = sampler.sample(state, lam, steps, f"round-{len(parts) + 1}")
+        redone, done = redone.index_add(0, rows, again), done + steps
         parts.append(series)
-        done += steps
         found = gathered(parts, rows, redone, path, sampler, state.structures.n_atoms)
         if found.integral.error <= error or done >= max_steps:
             return found
@@ -124,23 +121,30 @@ def refuse(
 ) -> None:
     """Raise ValueError for what cannot be sampled."""
     refuse_fixed(structures)
-    if len(structures) not in (1, len(path.lam)) or not all(structures.pbc) or structures.n_atoms < 2:
+    B, N, L = len(structures), structures.n_atoms, len(path.lam)
+    if B not in (1, L) or not all(structures.pbc) or N < 2:
         raise ValueError(
-            f"{len(structures)} structures of {structures.n_atoms} atoms, pbc {structures.pbc}: give one, or "
-            "one for each lambda, periodic, of two atoms or more"
+            f"{B} structures of {N} atoms, pbc {structures.pbc}: give one, or one for each lambda, periodic, "
+            "of two atoms or more"
         )
     if potential.members > 1:
         raise ValueError("a committee has one free energy for each member: give potential.member(m)")
-    if phase not in (None, "solid", "liquid") or replicas < len(path.lam):
+    if phase not in (None, "solid", "liquid") or replicas < L:
         raise ValueError(
-            f"phase {phase!r}, {replicas} replicas for {len(path.lam)} windows: give 'solid', 'liquid' or "
-            "None, and a replica or more for each window"
+            f"phase {phase!r}, {replicas} replicas for {L} windows: give 'solid', 'liquid' or None, and a "
+            "replica or more for each window"
         )
 
 
-def rate_of_variance(series: Tensor) -> np.ndarray:
-    """Squared error of the mean times the number of samples, variance 2 tau, of each column, eV^2."""
-    return (quiet_average(series).error.square() * len(series)).numpy()
+def plan(series: Tensor, path: Path, sampling: Sampling, n_atoms: int) -> tuple[Tensor, float]:
+    """The window of each replica, and the steps thought to be enough, from the differences of a pilot."""
+    averages, error = quiet_average(series), sampling.error * n_atoms
+    # Squared error of the integral by window times samples: weight^2 variance 2 tau, eV^2.
+    rates = path.weights**2 * (averages.error.square() * len(series)).numpy()
+    copies = shared_out(rates, sampling.replicas)
+    needed = float((rates / copies).sum()) / error**2 if error else inf  # samples
+    wanted = max(LONG * len(series) / 2 / float(averages.n.min()), needed)
+    return torch.as_tensor(np.repeat(np.arange(len(rates)), copies)), sampling.every * wanted
 
 
 def shared_out(rates: np.ndarray, replicas: int) -> np.ndarray:
@@ -151,37 +155,14 @@ def shared_out(rates: np.ndarray, replicas: int) -> np.ndarray:
     return copies
 
 
-def estimate(rates: np.ndarray, rows: Tensor, error: float, every: int) -> float:
-    """Steps to the wanted error (eV of all atoms), from the variances of a pilot run."""
-    copies = np.bincount(rows.numpy(), minlength=len(rates))
-    return every * float((rates / copies).sum()) / error**2 if error else inf
-
-
 def gathered(
-    parts: Sequence[Mapping[str, Tensor]],
-    rows: Tensor,
-    redone: Tensor,
-    path: Path,
-    sampler: Sampler,
-    n_atoms: int,
+    parts: Parts, rows: Tensor, redone: Tensor, path: Path, sampler: Sampler, n_atoms: int
 ) -> Windows:
     """Series of all rounds, by window. rows: the window of each replica; redone: of each window."""
     series = {name: torch.cat([part[name] for part in parts]).double() for name in parts[0]}
     series.setdefault("q6", series["difference"][:0])
-    found = []
+    found, interval = [], sampler.sampling.every * sampler.timestep
     for i, (lam, weight) in enumerate(zip(path.lam.tolist(), path.weights.tolist(), strict=True)):
         mine = {name: series[name][:, rows == i] for name in ("difference", "energy", "pressure", "q6")}
-        interval = sampler.sampling.every * sampler.timestep
         found.append(Window(lam, weight, **mine, interval=interval, redone=int(redone[i])))
     return Windows(tuple(found), sampler.temperature, n_atoms)
-
-
-def warn_if_short(found: Windows) -> None:
-    shortest = min((w for w in found if w.weight), key=lambda w: w.lasts)
-    if shortest.lasts < LONG:
-        warnings.warn(
-            f"the series at lambda = {shortest.lam:.3f} lasts {shortest.lasts:.0f} autocorrelation times: "
-            f"standard errors are uncertain; allow more steps, {LONG} times and more",
-            RuntimeWarning,
-            stacklevel=3,
-        )

@@ -65,15 +65,9 @@ def measured_spring(
         return u.square().sum(-1).mean(-1)
 
     state = thermalize(repeated(structures, replicas), temperature, SEEDS * seed + SEEDS // 2)
-    trajectory = Langevin(potential, timestep, temperature).run(
-        state,
-        steps,
-        observe={"u2": mean_square},
-        limits=Limits(closest=0.0),
-        store=store,
-        progress=progress,
-    )
-    late = trajectory.observed["u2"][len(trajectory.time) // 3 :]
+    run = Langevin(potential, timestep, temperature).run
+    found = run(state, steps, {"u2": mean_square}, store=store, limits=Limits(closest=0.0), progress=progress)
+    late = found.observed["u2"][len(found.time) // 3 :]
     return factor * 3 * kB * temperature / float(late.mean())
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mlipbook.checks import all_positive
-from mlipbook.heat.green_kubo import Series, paired, prefactor, series
+from mlipbook.heat.green_kubo import Series, prefactor, samples_of
 
 FEWEST = 16  # frequencies below the cutoff
 
@@ -53,10 +53,8 @@ def cepstral(
     periodograms of 3 directions and B replicas are averaged. Raises ValueError for a cutoff above the series'
     Nyquist frequency 1/(2 interval), series that are too short, not finite, or do not fit.
     """
-    x = series("fluxes", fluxes)[..., None]
     all_positive(interval=interval, volume=volume, temperature=temperature, cutoff=cutoff)
-    if currents is not None:
-        x = torch.cat([x, paired(series("currents", currents), x[..., 0])[..., None]], -1)
+    x = samples_of(fluxes, currents)
     T = len(x)
     half = int(cutoff * T * interval * (1 + 1e-12))  # rounding must not cost the last one
     if half > T // 2 or half < FEWEST:
@@ -76,9 +74,10 @@ def cepstral(
     log_S = torch.fft.rfft(torch.cat([kept, torch.zeros(1).to(kept), kept[1:].flip(0)])).real
     log_S -= float(psi(freedom)) - log(channels)  # mean of the noise
     scale = interval / 2 * prefactor(volume, temperature)
+    kappa = scale * float(log_S[0].exp())
     return Cepstral(
-        scale * float(log_S[0].exp()),
-        scale * float(log_S[0].exp()) * error_at_zero(coefficients, variance, weights),
+        kappa,
+        kappa * error_at_zero(coefficients, variance, weights),
         1 + int(weights.argmax()),
         torch.arange(1, half + 1).to(S) / (T * interval),
         scale * channels / freedom * S[1:],

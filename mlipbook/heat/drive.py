@@ -13,7 +13,6 @@ Cummings, Mol. Phys. 61, 367 (1987); Mandadapu, Jones, Papadopoulos, J. Chem. Ph
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from ase.data import atomic_numbers
@@ -27,14 +26,6 @@ from mlipbook.dynamics.state import State
 from mlipbook.neighbors import Edges
 from mlipbook.potentials import Definition, Evaluation, Potential, Wrapper
 from mlipbook.structures import Structures
-
-
-class Drive(Protocol):
-    """state, kT -> forces (B, N, 3) eV/A; and how they change with momenta."""
-
-    def __call__(self, state: State, kT: Number) -> Tensor: ...
-
-    def change(self, state: State, momenta: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -74,6 +65,9 @@ class ColorField:
         return torch.zeros_like(momenta)
 
 
+Drive = HeatField | ColorField  # state, kT -> forces (B, N, 3) eV/A; and how they change with momenta
+
+
 @dataclass(frozen=True)
 class DrivenNoseHoover(NoseHoover):
     """Velocity Verlet under a drive, between half steps of a single Nose-Hoover thermostat.
@@ -89,7 +83,7 @@ class DrivenNoseHoover(NoseHoover):
     def __post_init__(self) -> None:
         if self.chain != 1:
             raise ValueError(
-                f"a chain of {self.chain} thermostats misses its temperature under dissipation; use 1"
+                f"a chain of {self.chain} thermostats misses its temperature under a drive; use 1"
             )
 
     def begin(self, state: State, kT: Number) -> State:
@@ -107,10 +101,7 @@ class DrivenNoseHoover(NoseHoover):
         return state.updated(step=state.step + 1)
 
     def refuse_other_virials(self, forces: Forces) -> None:
-        """Dynamics asks potentials for virials II; only a `Booked` one answers with those of the drive.
-
-        Raises TypeError for any other.
-        """
+        """TypeError but for a `Booked` potential: dynamics asks any other for virials II, not the drive's."""
         if not isinstance(self.drive, HeatField):
             return
         potential, wanted = isinstance(forces, CommitteeMean) and forces.potential, self.drive.definition
@@ -123,10 +114,7 @@ class DrivenNoseHoover(NoseHoover):
             )
 
     def kicked(self, state: State, dt: float, kT: Number) -> State:
-        """p <- p + (F + F^ext) dt, F^ext at the momenta in the middle of the kick (one correction).
-
-        dt: internal time; kT: eV.
-        """
+        """p <- p + (F + F^ext) dt, F^ext at momenta in the middle of the kick; dt: internal time, kT: eV."""
         forces = state.evaluated.forces + self.drive(state, kT)
         middle = state.momenta + dt / 2 * forces
         return state.updated(momenta=state.momenta + dt * (forces + self.drive.change(state, middle)))

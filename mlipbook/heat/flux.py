@@ -19,16 +19,14 @@ def convective_flux(energies: Tensor, masses: Tensor, velocities: Tensor) -> Ten
     return torch.einsum("...bi,bia->...ba", energies + kinetic, velocities)
 
 
+Vectors = Tensor | np.ndarray
+
+
 def flux_parts(
-    potential: Potential,
-    structures: Structures,
-    velocities: Tensor | np.ndarray,
-    definition: Definition = "I",
+    potential: Potential, structures: Structures, velocities: Vectors, definition: Definition = "I"
 ) -> tuple[Tensor, Tensor]:
     """The two parts of Eq. 11: convective, sum_i (t_i + eps_i) v_i, and virial, sum_i W_i v_i; (B, 3) each.
-
-    eV A per internal time. Arguments as in `flux`, and raises what that does.
-    """
+    eV A per internal time. Arguments as in `flux`, and raises what that does."""
     velocities = torch.as_tensor(velocities).to(structures.positions)
     if velocities.shape != structures.positions.shape or not bool(torch.isfinite(velocities).all()):
         raise ValueError(
@@ -41,10 +39,7 @@ def flux_parts(
 
 
 def flux(
-    potential: Potential,
-    structures: Structures,
-    velocities: Tensor | np.ndarray,
-    definition: Definition = "I",
+    potential: Potential, structures: Structures, velocities: Vectors, definition: Definition = "I"
 ) -> Tensor:
     """Total heat flux Omega*J = sum_i (t_i + eps_i + W_i) v_i of Eq. 11, (B, 3), eV A per ASE time unit.
 
@@ -52,8 +47,7 @@ def flux(
     the time derivative of sum r_i E_i. A member axis stands in front if the potential has members.
     Raises ValueError for unknown definitions or species, or velocities of another shape.
     """
-    convective, virial_part = flux_parts(potential, structures, velocities, definition)
-    return convective + virial_part
+    return sum(flux_parts(potential, structures, velocities, definition))  # type: ignore[return-value]
 
 
 def mass_current(velocities: Tensor, structures: Structures, symbol: str) -> Tensor:

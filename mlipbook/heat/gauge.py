@@ -41,16 +41,14 @@ class Shifted(Wrapper):
         """
         if not set(self.elements) <= set(structures.symbols):
             raise ValueError(f"offsets for {', '.join(self.elements)}: not all of these are among the atoms")
-        if self.offsets.ndim == 2 and self.offsets.shape[1] != len(structures):
-            raise ValueError(
-                f"{self.offsets.shape[1]} offsets for {len(structures)} structures; give one each"
-            )
+        B = len(structures)
+        if self.offsets.ndim == 2 and self.offsets.shape[1] != B:
+            raise ValueError(f"{self.offsets.shape[1]} offsets for {B} structures; give one each")
         result = self.potential.evaluate(structures, definition, edges)
         energies = result.energies
         for element, offset in zip(self.elements, self.offsets, strict=True):
-            energies = energies + torch.where(
-                structures.species == atomic_numbers[element], offset[..., None], 0
-            )
+            own = structures.species == atomic_numbers[element]
+            energies = energies + torch.where(own, offset[..., None], 0)
         return replace(result, energies=energies)
 
 
@@ -64,10 +62,9 @@ def without_enthalpy(structures: Structures, element: str, h: float | Tensor) ->
     """
     present = sorted(set(structures.symbols))
     if len(present) != 2 or element not in present:
-        raise ValueError(
-            f"{', '.join(present)}: a gauge by the current of {element} needs it and one more species"
-        )
-    [other] = [s for s in present if s != element]
+        found = ", ".join(present)
+        raise ValueError(f"{found}: a gauge by the current of {element} needs it and one more species")
+    [other] = {*present} - {element}
     own = structures.species == atomic_numbers[element]
     ratio = float(own.sum()) / float((~own).sum())
     mass = structures.mass_of(element) / structures.mass_of(other)

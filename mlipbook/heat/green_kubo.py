@@ -65,10 +65,8 @@ def green_kubo(
     long as the longest lag. That of the corrected conductivity, and its bias, come from a jackknife.
     Raises ValueError for series that are too short, not finite, or do not fit.
     """
-    q = series("fluxes", fluxes)[..., None]
     all_positive(interval=interval, volume=volume, temperature=temperature, until=until)
-    if currents is not None:
-        q = torch.cat([q, paired(series("currents", currents), q[..., 0])[..., None]], -1)
+    q = samples_of(fluxes, currents)
     T, B, lags = len(q), q.shape[1], round(until / interval)
     number = max(1, min(-(-ENOUGH // B), T // max(1, LONG * lags)))
     if lags < 1 or number * B < 2 or T // number < 2 * lags:
@@ -127,6 +125,19 @@ def prefactor(volume: float, temperature: float) -> float:
 # ---- what is refused ---------------------------------------------------------------------------------
 
 
+def samples_of(fluxes: Series, currents: Series | None) -> Tensor:
+    """(T, B, 3, q): fluxes, and beside them the currents; ValueError if these do not fit, or vanish."""
+    q = series("fluxes", fluxes)
+    if currents is None:
+        return q[..., None]
+    V = series("currents", currents)
+    if V.shape != q.shape:
+        raise ValueError(f"currents {tuple(V.shape)} do not fit fluxes {tuple(q.shape)}")
+    if not bool(V.square().sum((0, 2)).all()):
+        raise ValueError("the mass current of a replica vanishes; leave it out (currents=None)")
+    return torch.stack([q, V], -1)
+
+
 def series(name: str, values: Series) -> Tensor:
     """As (T, B, 3) float64 on the CPU; ValueError if it is not."""
     x = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
@@ -136,12 +147,3 @@ def series(name: str, values: Series) -> Tensor:
         t, b, _ = torch.nonzero(~torch.isfinite(x))[0].tolist()
         raise ValueError(f"{name} of replica {b} at sample {t} are {x[t, b].tolist()}, not finite")
     return x
-
-
-def paired(currents: Tensor, fluxes: Tensor) -> Tensor:
-    """The currents; ValueError if they do not fit the fluxes, or vanish."""
-    if currents.shape != fluxes.shape:
-        raise ValueError(f"currents {tuple(currents.shape)} do not fit fluxes {tuple(fluxes.shape)}")
-    if not bool(currents.square().sum((0, 2)).all()):
-        raise ValueError("the mass current of a replica vanishes; leave it out (currents=None)")
-    return currents

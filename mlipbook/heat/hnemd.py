@@ -49,9 +49,7 @@ class Response:
 
     @property
     def kappa(self) -> Value:
-        """<J_F>/(T F), W/m/K, of a heat field: L_qq, at whatever mass current the field drives. Raises
-        ValueError for a color field.
-        """
+        """<J_F>/(T F), W/m/K: L_qq, at whatever mass current flows. ValueError for a color field."""
         if self.color:
             raise ValueError(f"this field drove {self.color}, not heat; see onsager({self.color!r}) for L_11")
         return average(self.coefficient(self.flux)) / W_per_m_K
@@ -62,9 +60,7 @@ class Response:
         return along / (self.volume * self.thermostat)
 
     def onsager(self, element: str) -> Value:
-        """Response of the current of an element: L_1q of a heat field, W/m/K per eV; L_11 of a color field on
-        it, W/m/K per eV^2.
-        """
+        """Response of an element's current: L_1q, W/m/K per eV; of a color field on it L_11, per eV^2."""
         return average(self.coefficient(self.current[element])) / W_per_m_K
 
     @property
@@ -101,10 +97,7 @@ def hnemd(
     store: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Response:
-    """Drive the heat flux of a definition (Eq. 11-14) by a field, and measure what flows.
-
-    Returns a `Response`: its `kappa` is the conductivity, a `Value` in W/m/K with its standard error; its
-    series are in internal units.
+    """Drive the heat flux of a definition (Eq. 11-14) by a field, and measure what flows: `Response.kappa`.
 
     state: B replicas at rest, at their temperature; one batch. field: 1/A, a number (along x), (3,), or
     (B, 3). color: an element whose current is driven instead, the field then in eV/A. thermostat_time of the
@@ -123,25 +116,16 @@ def hnemd(
     elements = sorted(set(state.structures.symbols))
     run = simulation.run(state, steps, observables(elements), every=every, store=store, progress=progress)
     seen = {name: series[skip:] for name, series in run.observed.items()}
-    return Response(
-        seen["flux"],
-        {z: seen[f"current of {z}"] for z in elements},
-        seen["temperature"],
-        fields.cpu(),
-        float(state.volume[0]),
-        every * timestep,
-        temperature,
-        color,
-    )
+    currents = {z: seen[f"current of {z}"] for z in elements}
+    of = fields.cpu(), float(state.volume[0]), every * timestep, temperature, color
+    return Response(seen["flux"], currents, seen["temperature"], *of)
 
 
 def settling(settle: float, timestep: float, every: int, steps: int) -> int:
     """Samples of a time to leave out; ValueError if fewer than ten would be left."""
     skip = round(not_negative(settle, "settle", TIME) / timestep / every)
     if steps // every <= skip + 10:
-        raise ValueError(
-            f"{steps} steps, of which the first {skip * every} settle: nothing is left to average"
-        )
+        raise ValueError(f"{steps} steps, of which {skip * every} settle: nothing is left to average")
     return skip
 
 
@@ -170,10 +154,8 @@ def observables(elements: Sequence[str]) -> dict[str, Callable[[State], Tensor]]
 
 def fields_of(field: float | Sequence[float] | Tensor, state: State) -> Tensor:
     """(B, 3) from what `hnemd` takes; ValueError for those and states that it refuses."""
-    if not all(state.structures.pbc):
-        raise ValueError(
-            f"pbc {state.structures.pbc}: a conductivity is of a cell periodic in all directions"
-        )
+    if not all(pbc := state.structures.pbc):
+        raise ValueError(f"pbc {pbc}: a conductivity is of a cell periodic in all directions")
     state.structures.refuse_fixed("their flux would not be that of Eq. 11; remove the constraint")
     drift = float(state.momenta.sum(1).abs().max())
     if drift > 1e-6:
@@ -194,9 +176,8 @@ def fields_of(field: float | Sequence[float] | Tensor, state: State) -> Tensor:
 
 
 def refuse_other_temperature(state: State, temperature: float) -> None:
-    """Raise ValueError if the replicas are, on average, less than half or more than twice as hot (five of its
-    standard deviations allowed): a lattice without heat never becomes what was meant.
-    """
+    """Raise ValueError if the replicas are, on average and within five standard deviations, less than half or
+    more than twice as hot: a lattice without heat never becomes what was meant."""
     noise = 1 + 5 * (2 / (len(state) * state.degrees_of_freedom)) ** 0.5
     found = float(state.temperature.mean())
     if not 0.5 / noise <= found / temperature <= 2 * noise:

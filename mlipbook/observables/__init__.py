@@ -89,7 +89,9 @@ def volume(state: State) -> Tensor:
 
 
 def density(state: State) -> Tensor:
-    """Mass density, (B,) g/cm^3."""
+    """Mass density, (B,) g/cm^3. Raises ValueError without a volume."""
+    if not bool(volume(state).all()):
+        raise ValueError("a cluster without a cell has no volume, and no density")
     return state.masses.sum() / volume(state) / GRAM_PER_CM3
 
 

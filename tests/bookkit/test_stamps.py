@@ -111,7 +111,7 @@ potential = LennardJones(0.0104, 3.4, 8.0)
 atoms.calc = mb.Calculator(potential)
 atoms.get_forces()
 state = dynamics.thermalize(atoms, 50.0, seed=0)
-dynamics.NVE(potential, mb.units.fs).run(state, 3, observe={"T": mb.observables.temperature})
+dynamics.NVE(potential, mb.units.fs).run(state, 10, observe={"T": mb.observables.temperature})
 heat.flux(potential, state.structures, state.velocities)
 print(mb.errors(mb.ANNPotential(mb.Chebyshev(("Ar",), 5.0, 2, 5.0, 2), (2,)), [atoms]))
 """

@@ -20,7 +20,7 @@ from ase.build import bulk
 from ase.io import read
 from tqdm import tqdm
 
-from mlipbook import archive, dynamics, neighbors
+from mlipbook import archive, dynamics, neighbors, observables
 from mlipbook.dynamics import trajectory
 from mlipbook.potentials import Base, Evaluation, LennardJones, Wrapper
 from mlipbook.units import fs, kB
@@ -512,6 +512,8 @@ def test_clusters_run_and_have_no_pressure():
     cluster = Atoms("Ar3", positions=[[0, 0, 0], [3.8, 0, 0], [1.9, 3.3, 0]])
     trajectory = dynamics.NVE(ARGON, 2 * fs).run(dynamics.thermalize(cluster, 10.0), 20, progress=False)
     assert len(trajectory.time) == 2
+    with pytest.raises(ValueError, match="no volume, and no density"):
+        observables.density(trajectory.state)
     with pytest.raises(ValueError, match="no volume"):
         _ = trajectory.state.instantaneous_pressure
 
