@@ -14,12 +14,12 @@ import io
 import json
 import lzma
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from typing import Any
 
 import ase.io
 from ase import Atoms
 
+FOLDER = files("mlipbook") / "data"
 SPLITS = ("train", "valid", "test")
 
 
@@ -36,8 +36,7 @@ def describe(name: str) -> dict[str, Any]:
 
     Raises ValueError for an unknown name.
     """
-    manifest = _manifest()
-    if name not in manifest:
+    if name not in (manifest := _manifest()):
         raise ValueError(f"unknown data set {name!r}; there are {', '.join(manifest)}")
     return manifest[name]
 
@@ -56,19 +55,15 @@ def load(name: str, split: str | None = None) -> list[Atoms]:
     entry = describe(name)
     if split not in (None, *SPLITS):
         raise ValueError(f"{name}: unknown split {split!r}; there are {', '.join(SPLITS)}, or None for all")
-    packed = (_folder() / entry["file"]).read_bytes()
+    packed = (path := FOLDER / entry["file"]).read_bytes()
     if hashlib.sha256(packed).hexdigest() != entry["sha256"]:
         raise ValueError(
-            f"data set {name!r}: {_folder() / entry['file']} is damaged (its SHA-256 is not the manifest's); "
-            "reinstall with: pip install --force-reinstall --no-deps mlipbook"
+            f"data set {name!r}: {path} is damaged (its SHA-256 is not the manifest's); reinstall with: "
+            "pip install --force-reinstall --no-deps mlipbook"
         )
     frames = ase.io.read(io.StringIO(lzma.decompress(packed).decode()), index=":", format="extxyz")
     return [atoms for atoms in frames if split in (None, atoms.info["split"])]
 
 
-def _folder() -> Traversable:
-    return files("mlipbook") / "data"
-
-
 def _manifest() -> dict[str, dict[str, Any]]:
-    return json.loads((_folder() / "manifest.json").read_text())
+    return json.loads((FOLDER / "manifest.json").read_text())

@@ -35,6 +35,9 @@ from mlipbook.structures import Structures
 MOST_RADIAL, MOST_ANGULAR = 100, 50  # orders: four times what anyone has used
 
 
+NUMBERS = ("radial_cutoff", "radial_order", "angular_cutoff", "angular_order")
+
+
 class Chebyshev(nn.Module):
     """Chebyshev features of atomic environments (module docstring for the equations).
 
@@ -64,7 +67,13 @@ class Chebyshev(nn.Module):
         self.radial_order = whole(radial_order, "radial_order", 0, MOST_RADIAL)
         self.angular_order = whole(angular_order, "angular_order", 0, MOST_ANGULAR)
         self.environments = {s: tuple((environments or {}).get(s, self.species)) for s in self.species}
-        self._check()
+        for symbol in self.species:
+            element(symbol, "species")
+        if not self.species or len(set(self.species)) != len(self.species):
+            raise ValueError(f"species {self.species}: give each element symbol once")
+        for center, order in self.environments.items():
+            if sorted(order) != sorted(self.species):
+                raise ValueError(f"environment of {center} lists {order}, not the species {self.species}")
         self.cutoff = max(self.radial_cutoff, self.angular_cutoff)
         self.n_features = (self.radial_order + self.angular_order + 2) * (2 if len(self.species) > 1 else 1)
         legendre, harmonics = _angular_tables(self.angular_order)
@@ -78,15 +87,6 @@ class Chebyshev(nn.Module):
         self.legendre, self.harmonics = (t.to(self.weights) for t in _angular_tables(self.angular_order))
         return self
 
-    def _check(self) -> None:
-        if not self.species or len(set(self.species)) != len(self.species):
-            raise ValueError(f"species {self.species}: give each element symbol once")
-        for symbol in self.species:
-            element(symbol, "species")
-        for center, order in self.environments.items():
-            if sorted(order) != sorted(self.species):
-                raise ValueError(f"environment of {center} lists {order}, not the species {self.species}")
-
     def _species_weights(self) -> Tensor:
         n = len(self.species)
         values = [v for v in range(-(n // 2), n // 2 + 1) if v != 0 or n % 2]
@@ -99,14 +99,7 @@ class Chebyshev(nn.Module):
     @property
     def settings(self) -> dict:
         """The arguments that make this descriptor again."""
-        names = (
-            "species",
-            "radial_cutoff",
-            "radial_order",
-            "angular_cutoff",
-            "angular_order",
-            "environments",
-        )
+        names = ("species", *NUMBERS, "environments")
         return {name: getattr(self, name) for name in names}
 
     def identified_by(self) -> Any:
@@ -114,10 +107,7 @@ class Chebyshev(nn.Module):
         return "Chebyshev", self.settings, self.weights.dtype
 
     def extra_repr(self) -> str:
-        return (
-            f"{self.species}, radial {self.radial_order} to {self.radial_cutoff} A, "
-            f"angular {self.angular_order} to {self.angular_cutoff} A"
-        )
+        return ", ".join(f"{name}={value}" for name, value in self.settings.items())
 
     def features(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
         """Features (A, n_features) of A centers from edge vectors (3, A, K), angstrom; differentiable."""
@@ -145,9 +135,8 @@ class Chebyshev(nn.Module):
         return list(G.mT)  # of each set (n, A)
 
     def compute(self, atoms: Atoms) -> np.ndarray:
-        """Features of one structure, numpy (N, n_features), dimensionless, in aenet's order.
-
-        Raises ValueError for species that the descriptor does not know.
+        """Features of one structure (N, n_features), dimensionless, in aenet's order; ValueError for species
+        that the descriptor does not know.
         """
         structures = Structures.from_ase(atoms)
         self.check_species(structures)
@@ -158,10 +147,8 @@ class Chebyshev(nn.Module):
         """Raise ValueError naming the first atom whose species the descriptor does not know."""
         for i, symbol in enumerate(structures.symbols):
             if symbol not in self.species:
-                raise ValueError(
-                    f"atom {i} is {symbol}, but the descriptor knows only {', '.join(self.species)}; "
-                    f"list {symbol} in its species"
-                )
+                known = f"the descriptor knows only {', '.join(self.species)}"
+                raise ValueError(f"atom {i} is {symbol}, but {known}; list {symbol} in its species")
 
 
 def cutoff_function(r: Tensor, cutoff: float) -> Tensor:
@@ -208,7 +195,5 @@ def _angular_tables(order: int) -> tuple[Tensor, Tensor]:
             derivative = leg.legder(np.eye(order + 1)[l], m)
             norm = np.sqrt((2 - (m == 0)) * factorial(l - m) / factorial(l + m))
             series = norm * cheb.chebinterpolate(partial(leg.legval, c=derivative), order)
-            harmonics[m, l] = series
-            if m:
-                harmonics[order + m, l] = series
+            harmonics[[m, order + m] if m else m, l] = series
     return torch.as_tensor(legendre), torch.as_tensor(harmonics)

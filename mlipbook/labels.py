@@ -94,8 +94,7 @@ class SinglePoint:
             except PropertyNotImplementedError:
                 if name in ("forces", "energy"):
                     raise
-                continue
-            if not np.isfinite(results[name]).all():
+            if not np.isfinite(results.get(name, 0)).all():
                 raise ValueError(f"{name} is not finite: {results[name]}")
         made = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": _versions(calculator)}
         if report := getattr(calculator, "report", None):  # what it tells of this very calculation
@@ -136,9 +135,8 @@ def _known(calculator: Any, model: str | None) -> str:
         try:
             return archive.identity(calculator)
         except archive.Unidentified as error:
-            raise archive.Unidentified(
-                f'{error}; give label(..., model="..."), a word that changes when labels would, or no store'
-            ) from error
+            way = 'give label(..., model="..."), a word that changes when labels would, or no store'
+            raise archive.Unidentified(f"{error}; {way}") from error
     parts = [type(calculator).__qualname__, archive.identity(model)]
     for item in sorted(dict(getattr(calculator, "parameters", None) or {}).items()):
         with suppress(archive.Unidentified):
@@ -157,8 +155,8 @@ def _versions(calculator: Any) -> dict[str, str]:
 
 def _report(frames: list[Atoms], labels: list[Any]) -> str:
     failed = [
-        f"  structure {i} ({atoms.get_chemical_formula()}): {result.error}"
-        for i, (atoms, result) in enumerate(zip(frames, labels, strict=True))
+        f"  structure {i} ({frames[i].get_chemical_formula()}): {result.error}"
+        for i, result in enumerate(labels)
         if isinstance(result, campaign.Failure)
     ]
     return "\n".join([f"{len(failed)} of {len(frames)} structures have no label:", *failed])

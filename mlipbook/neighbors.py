@@ -49,7 +49,7 @@ class Edges:
         return torch.where(self.real, self._vectors(structures), 2 * (self.cutoff + self.skin))
 
     def _vectors(self, structures: Structures) -> Tensor:
-        """These with any numbers in the padding."""
+        """With any numbers in the padding."""
         B, (A, K) = len(structures), self.neighbor.shape
         positions = structures.positions.reshape(A, 3).T
         vectors = _picked(positions, self.neighbor.flatten()).view(3, A, K) - positions[:, :, None]
@@ -107,9 +107,8 @@ class Edges:
 class VerletLists:
     """The neighbor list of moving atoms: a wide one, searched rarely, and a narrow one, picked from it often.
 
-    Calling it gives a list for these structures that holds all pairs within the cutoff. The narrow list is
-    kept while atoms cannot have crossed its skin, the wide one while narrow ones can be picked from it; the
-    potential sees few pairs beyond its cutoff. Lengths in angstrom.
+    Called, it gives a list with all pairs of these structures within the cutoff (angstrom). The narrow list
+    is kept while atoms cannot have crossed its skin, the wide one while narrow ones can be picked from it.
     """
 
     def __init__(self, cutoff: float):
@@ -126,7 +125,7 @@ class VerletLists:
         return self.narrow
 
     def widest(self, structures: Structures) -> float:
-        """The wide skin, angstrom, or that of a cell in which only with it a pair would have two images."""
+        """The wide skin, or one with which no pair of a narrow cell has two images; angstrom."""
         if not all(structures.pbc):
             return WIDE
         room = float(structures.heights.min()) / 2 - self.cutoff
@@ -134,10 +133,9 @@ class VerletLists:
 
 
 def build(structures: Structures, cutoff: float, skin: float = 0.0) -> Edges:
-    """Neighbor table of all pairs within cutoff + skin (angstrom).
+    """Neighbor table of all pairs, every image of each, within cutoff + skin (angstrom).
 
-    Small cells list every image within reach. Raises ValueError where two atoms overlap (closer than
-    0.01 A) and names them, and for more pairs than a machine holds.
+    Raises ValueError where two atoms overlap (closer than 0.01 A), naming them, and for too many pairs.
     """
     keep_freed_memory()
     cutoff, skin = positive(cutoff, "cutoff", "in angstrom"), not_negative(skin, "skin", "in angstrom")
@@ -145,10 +143,8 @@ def build(structures: Structures, cutoff: float, skin: float = 0.0) -> Edges:
     reach = cutoff + skin
     refuse_too_many(structures, reach)
     few = structures.n_atoms <= ALL_PAIRS_LIMIT[structures.positions.device.type]
-    if one_image(structures, reach) and few:
-        center, neighbor, shifts, distances = _all_pairs(structures, reach)
-    else:
-        center, neighbor, shifts, distances = _linked_cells(structures, reach)
+    search = _all_pairs if few and one_image(structures, reach) else _linked_cells
+    center, neighbor, shifts, distances = search(structures, reach)
     _refuse_overlaps(center, neighbor, distances, structures.n_atoms)
     counts = torch.bincount(center, minlength=len(structures) * structures.n_atoms)
     return _table(counts, neighbor, shifts, cutoff, skin, structures)
@@ -168,10 +164,9 @@ def refuse_too_many(structures: Structures, reach: float) -> None:
 
 
 def one_image(structures: Structures, reach: float) -> bool:
-    """Whether no atom has several images of another within reach (angstrom)."""
-    if not any(structures.pbc):
-        return True
-    return all(structures.pbc) and bool((structures.heights >= 2 * reach).all())
+    """Whether no atom has several images of another within reach (angstrom); of clusters, and of crystals."""
+    wide = all(structures.pbc) and bool((structures.heights >= 2 * reach).all())
+    return wide or not any(structures.pbc)
 
 
 Pairs = tuple[Tensor, Tensor, Tensor, Tensor]  # centers, neighbors (E,), shifts (3, E), distances (E,)
@@ -183,9 +178,8 @@ def _all_pairs(structures: Structures, reach: float) -> Pairs:
     if any(structures.pbc):
         x = structures.inverse_cells.mT @ x
     pairs = x[:, :, None, :] - x[:, :, :, None]  # (B, 3, i, j) = r_j - r_i, in units of the cell
-    shifts = torch.zeros_like(pairs)
+    shifts = -pairs.round() if any(structures.pbc) else torch.zeros_like(pairs)
     if any(structures.pbc):
-        shifts = -pairs.round()
         pairs = (structures.cells.mT @ (pairs + shifts).flatten(2)).view_as(pairs)
     squares = pairs.square().sum(1)
     squares.diagonal(dim1=1, dim2=2).fill_(torch.inf)  # no atom is its own neighbor
@@ -203,20 +197,18 @@ def _linked_cells(structures: Structures, reach: float) -> Pairs:
     for b, (x, h) in enumerate(zip(structures.positions.cpu(), structures.cells.cpu(), strict=True)):
         i, j, S, d = search.compute(x.numpy(), h.numpy(), np.asarray(structures.pbc), quantities="ijSd")
         found.append((b * N + i.astype(np.int64), b * N + j.astype(np.int64), S.astype(float).T, d))
-    device = structures.positions.device
-    center, neighbor, shifts, distances = (
-        torch.as_tensor(np.concatenate(parts, axis=-1), device=device) for parts in zip(*found, strict=True)
-    )
+    joined = [torch.as_tensor(np.concatenate(each, axis=-1)) for each in zip(*found, strict=True)]
+    center, neighbor, shifts, distances = (each.to(structures.positions.device) for each in joined)
     return center, neighbor, shifts, distances
 
 
 def _refuse_overlaps(center: Tensor, neighbor: Tensor, distances: Tensor, N: int) -> None:
-    if len(distances) and float(distances.min()) < OVERLAP:
+    if len(distances) and (least := float(distances.min())) < OVERLAP:
         closest = int(distances.argmin())
         b, i = divmod(int(center[closest]), N)
         raise ValueError(
-            f"structure {b}: atoms {i} and {int(neighbor[closest]) % N} overlap, "
-            f"{float(distances[closest]):.2e} A apart; remove the duplicate atom or correct the cell"
+            f"structure {b}: atoms {i} and {int(neighbor[closest]) % N} overlap, {least:.2e} A apart; remove "
+            "the duplicate atom or correct the cell"
         )
 
 
@@ -226,11 +218,9 @@ def _table(
     """Rows of so many (A,) edges from edges one after the other; the padding points at the center itself."""
     A, K = len(counts), max(1, int(counts.max()))
     real = torch.arange(K, device=counts.device) < counts[:, None]
-    own = torch.arange(A, device=counts.device)[:, None].expand(A, K)
-    none = shifts.new_zeros(3, A, K)
-    return Edges(
-        own.masked_scatter(real, neighbor), none.masked_scatter(real, shifts), real, cutoff, skin, structures
-    )
+    own = torch.arange(A, device=counts.device)[:, None].expand(A, K).masked_scatter(real, neighbor)
+    moved = shifts.new_zeros(3, A, K).masked_scatter(real, shifts)
+    return Edges(own, moved, real, cutoff, skin, structures)
 
 
 def _longest(vectors: Tensor) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -58,16 +58,13 @@ class Structures:
                 f"{B} structures of {N} atoms, species of type {self.species.dtype}: give at "
                 "least one structure and one atom, and atomic numbers as int64"
             )
-        unknown = (self.species < 1) | (self.species >= len(chemical_symbols))
-        if bool(unknown.any()):
-            i = int(torch.nonzero(unknown)[0])
+        for i in first((self.species < 1) | (self.species >= len(chemical_symbols))):
             raise ValueError(f"atom {i}: species {int(self.species[i])} is no atomic number")
         if self.masses is None:
             object.__setattr__(self, "masses", standard_masses(self.species).to(self.positions))
         if self.masses.shape != (N,) or self.masses.dtype != torch.float64:
             raise ValueError(f"masses {tuple(self.masses.shape)}, {self.masses.dtype}: give ({N},) float64")
-        if not bool((good := (self.masses > 0) & (self.masses < torch.inf)).all()):
-            i = int(torch.nonzero(~good)[0])
+        for i in first(~((self.masses > 0) & (self.masses < torch.inf))):
             raise ValueError(f"atom {i} has a mass of {float(self.masses[i])} amu; give a positive one")
         self.refuse_broken()
 
@@ -78,16 +75,13 @@ class Structures:
 
     def refuse_broken(self) -> None:
         """Raise ValueError for coordinates that are not finite and for flat periodic cells."""
-        finite = torch.isfinite(self.positions).all(-1)
-        if not bool(finite.all()):
-            b, i = torch.nonzero(~finite)[0].tolist()
-            raise ValueError(
-                f"structure {b}, atom {i}: position is {self.positions[b, i].tolist()}, not finite"
-            )
+        for row in first(~torch.isfinite(self.positions).all(-1).flatten()):
+            b, i = divmod(row, self.n_atoms)
+            position = self.positions[b, i].tolist()
+            raise ValueError(f"structure {b}, atom {i}: position is {position}, not finite")
         heights = self.heights[:, torch.tensor(self.pbc)]
         good = torch.isfinite(self.cells).all(2).all(1) & ((heights >= THIN) & (heights < torch.inf)).all(1)
-        if not bool(good.all()):
-            b = int(torch.nonzero(~good)[0])
+        for b in first(~good):
             raise ValueError(
                 f"structure {b}: cell {self.cells[b].tolist()} is not finite, or flat along a periodic "
                 f"direction (heights {heights[b].tolist()} A); set the cell, or pbc=False"
@@ -146,10 +140,7 @@ class Structures:
 
     @cached_property
     def fixed(self) -> Tensor:
-        """(N,) bool, the atoms that dynamics do not move: FixAtoms; no units.
-
-        Raises ValueError for any other constraint.
-        """
+        """(N,) bool, the atoms that dynamics do not move: FixAtoms; ValueError for any other constraint."""
         fixed = torch.zeros(self.n_atoms, dtype=torch.bool)
         if not self.constraints:
             return fixed.to(self.species.device)
@@ -194,17 +185,12 @@ class Structures:
         frames = checks.frames([frames] if isinstance(frames, Atoms) else frames, "frames")
         first = frames[0]
         for b, atoms in enumerate(frames[1:], start=1):
-            if not np.array_equal(atoms.numbers, first.numbers) or not np.array_equal(atoms.pbc, first.pbc):
-                raise ValueError(
-                    f"structure {b} ({atoms.get_chemical_formula()}, pbc {atoms.pbc.tolist()}) has other "
-                    f"atoms, other order or pbc than structure 0 ({first.get_chemical_formula()}, pbc "
-                    f"{first.pbc.tolist()}): one batch holds one composition; make a batch for each"
-                )
-            for name, of in (("masses", _masses), ("constraints", _constraints)):
+            for name, of in SHARED.items():
                 if of(atoms) != of(first):
+                    told = [f"{a.get_chemical_formula()}, pbc {a.pbc.tolist()}" for a in (atoms, first)]
                     raise ValueError(
-                        f"structure {b} ({atoms.get_chemical_formula()}) has other {name} than structure 0: "
-                        f"one batch has the same {name}; make a batch for each"
+                        f"structure {b} ({told[0]}) has other {name} than structure 0 ({told[1]}): one batch "
+                        f"has the same {name}; make a batch for each"
                     )
         return Structures(
             torch.as_tensor(np.stack([atoms.positions for atoms in frames]), device=device),
@@ -219,17 +205,16 @@ class Structures:
         """One ase.Atoms per structure (angstrom), with constraints and masses (no array of standard ones)."""
         standard = torch.equal(self.masses.cpu(), standard_masses(self.species))
         masses = None if standard else self.masses.cpu().numpy()
+        shared = {"numbers": self.species.cpu().numpy(), "pbc": self.pbc, "masses": masses}
         return [
-            Atoms(
-                numbers=self.species.cpu().numpy(),
-                positions=x.cpu().numpy(),
-                cell=h.cpu().numpy(),
-                pbc=self.pbc,
-                masses=masses,
-                constraint=list(deepcopy(self.constraints)),
-            )
-            for x, h in zip(self.positions, self.cells, strict=True)
+            Atoms(positions=x, cell=h, constraint=list(deepcopy(self.constraints)), **shared)
+            for x, h in zip(self.positions.cpu().numpy(), self.cells.cpu().numpy(), strict=True)
         ]
+
+
+def first(mask: Tensor) -> list[int]:
+    """Where a mask is true for the first time; empty if nowhere."""
+    return mask.nonzero()[:1, 0].tolist()
 
 
 def standard_masses(species: Tensor) -> Tensor:
@@ -237,15 +222,19 @@ def standard_masses(species: Tensor) -> Tensor:
     return torch.as_tensor(atomic_masses)[species.cpu()]
 
 
-def _masses(atoms: Atoms) -> list[float]:
-    return atoms.get_masses().tolist()
-
-
 def _constraints(atoms: Atoms) -> list[str]:
     """As text, to compare them."""
     from ase.io.jsonio import encode
 
     return [encode(c.todict()) if hasattr(c, "todict") else repr(c) for c in atoms.constraints]
+
+
+SHARED: dict[str, Callable[[Atoms], Any]] = {
+    "atoms or order": lambda atoms: atoms.numbers.tolist(),
+    "pbc": lambda atoms: atoms.pbc.tolist(),
+    "masses": lambda atoms: atoms.get_masses().tolist(),
+    "constraints": _constraints,
+}
 
 
 def has_stress(atoms: Atoms) -> bool:

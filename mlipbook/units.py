@@ -19,22 +19,15 @@ __all__ = [
     "eV",
     "fs",
     "hartree",
-    "hbar",
-    "kB",
-    "meV",
-    "ps",
-    "second",
 ]
+__all__ += ["hbar", "kB", "meV", "ps", "second"]
 
 ELEMENTARY_CHARGE = 1.602176634e-19  # C, exact
 ATOMIC_MASS = 1.66053906660e-27  # kg
 BOLTZMANN = 1.380649e-23  # J/K, exact
 PLANCK = 6.62607015e-34  # J s, exact
 
-eV = 1.0
-angstrom = 1.0
-amu = 1.0
-K = 1.0
+eV = angstrom = amu = K = 1.0
 
 second = 1e10 * sqrt(ELEMENTARY_CHARGE / ATOMIC_MASS)  # internal time units per second
 ps = 1e-12 * second

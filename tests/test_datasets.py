@@ -53,7 +53,7 @@ def test_what_is_there(make_datasets):
         assert str(entry["frames"]) in line and entry["license"] == "CC0-1.0" and "CC0" in line
         for part, count in entry["split"].items():
             assert len(datasets.load(name, part)) == count
-        assert (datasets._folder() / entry["file"]).stat().st_size < 5e6
+        assert (datasets.FOLDER / entry["file"]).stat().st_size < 5e6
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -268,12 +268,12 @@ def test_unknown_names():
 
 def test_damaged_file(tmp_path, monkeypatch):
     folder = tmp_path / "data"
-    shutil.copytree(datasets._folder(), folder)
+    shutil.copytree(datasets.FOLDER, folder)
     path = folder / "na-4k.xyz.xz"
     content = bytearray(path.read_bytes())
     content[1000] ^= 1
     path.write_bytes(content)
-    monkeypatch.setattr(datasets, "_folder", lambda: folder)
+    monkeypatch.setattr(datasets, "FOLDER", folder)
     with pytest.raises(ValueError, match=r"'na-4k'.*na-4k\.xyz\.xz is damaged.*--force-reinstall"):
         datasets.load("na-4k")
     assert len(datasets.load("na-gamma")) == 145

@@ -102,7 +102,7 @@ def test_frames_of_one_batch_agree():
     na = bulk("Na", cubic=True)
     with pytest.raises(ValueError, match=r"structure 1 \(Na\d*, pbc \[True, True, True\]\) has other atoms"):
         mb.Structures.from_ase([na, na * (2, 1, 1)])
-    with pytest.raises(ValueError, match="other order or pbc than structure 0"):
+    with pytest.raises(ValueError, match="other atoms or order than structure 0"):
         mb.Structures.from_ase([Atoms("NaK", cell=9 * np.eye(3)), Atoms("KNa", cell=9 * np.eye(3))])
     with pytest.raises(ValueError, match="pbc"):
         mb.Structures.from_ase([na, Atoms("Na2", na.positions, cell=na.cell)])
@@ -110,7 +110,7 @@ def test_frames_of_one_batch_agree():
     heavy.set_masses([23.0, 24.0])
     held.set_constraint(FixAtoms([1]))
     for other, name in ((heavy, "masses"), (held, "constraints")):
-        with pytest.raises(ValueError, match=rf"structure 2 \(Na2\) has other {name} than structure 0"):
+        with pytest.raises(ValueError, match=rf"structure 2 \(Na2, .*\) has other {name} than structure 0"):
             mb.Structures.from_ase([na, na, other])
     with pytest.raises(ValueError, match=r"frames \[\]: give a list of ase.Atoms"):
         mb.Structures.from_ase([])
