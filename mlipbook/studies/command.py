@@ -69,7 +69,8 @@ def names() -> list[str]:
 def commands(name: str) -> list[Callable[..., Any]]:
     """Of a study. Raises ValueError for an unknown name, with the names that there are."""
     if name not in names():
-        raise ValueError(f"there is no study {name!r}; there are {', '.join(names())}")
+        like = [each for each in names() if each.startswith(f"{name}.")] or names()
+        raise ValueError(f"there is no study {name!r}; there are {', '.join(like)}")
     module = import_module(f"mlipbook.studies.{name}")
     return [f for f in vars(module).values() if hasattr(f, "saves") and f.__module__ == module.__name__]
 
@@ -93,11 +94,18 @@ def parser_of(name: str) -> ArgumentParser:
 def main(words: Sequence[str]) -> int:
     """List the studies, or run a command of one of them; the exit status."""
     if not words or words[0].startswith("-"):
+        print("usage: python -m mlipbook study NAME [COMMAND] [OPTIONS], or NAME --help for more; NAME:")
         for name in names():
             text = (HERE / f"{name.replace('.', '/')}.py").read_text()
             print(f"{name:32}{(ast.get_docstring(ast.parse(text)) or '').splitlines()[0]}")
         return 0
-    _run(**vars(parser_of(words[0]).parse_args(words[1:])))
+    try:
+        _run(**vars(parser_of(words[0]).parse_args(words[1:])))
+    except FileNotFoundError as error:
+        if FULL.exists():
+            raise
+        here = f"{FULL} is not here: run studies from the root of the repository, or name the files"
+        raise FileNotFoundError(f"{error}; {here}") from error
     return 0
 
 

@@ -40,14 +40,20 @@ def trained(
     progress: bool = True,
     **network: Any,
 ) -> ANNPotential:
-    """A committee that has learned the parts train and valid in float32, in float64.
-
-    learns: its descriptor; network: options of ANNPotential. Raises what `training.fit` raises.
-    """
+    """A committee that has learned the parts train and valid in float32, in float64. learns: its descriptor;
+    network: options of ANNPotential."""
     potential = ANNPotential(learns or descriptor(), members=members, seed=seed, **network).float()
     options: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "progress": progress}
     fit(potential, parts["train"], parts["valid"], Cost(*weights), seed=seed, **options)
     return potential.double()
+
+
+def in_single_precision(potential: ANNPotential, member: int = 0) -> ANNPotential:
+    """A copy of a member with a float32 network, silent about close pairs: ramps observe the shortest
+    distance, and references of free energies make close pairs at small lambda."""
+    copy = potential.member(member).float()
+    copy.shortest = {}
+    return copy
 
 
 # ---- labeled frames ------------------------------------------------------------------------------------
@@ -72,10 +78,7 @@ def is_strained(atoms: Atoms) -> bool:
 
 
 def at_gamma() -> list[Atoms]:
-    """All frames with labels at the Gamma point but those of strained cells.
-
-    One k point gets the stress of strained cells wrong: see the page on data sets.
-    """
+    """All frames with labels at the Gamma point but those of strained cells, whose stress it gets wrong."""
     return datasets.load("na-gamma") + cubic(datasets.load("na-gamma-active"))
 
 

@@ -51,7 +51,8 @@ def test_options_are_the_arguments_of_the_function_with_their_defaults():
 def test_all_studies_are_listed_without_being_imported(monkeypatch, capsys):
     monkeypatch.setattr(command, "import_module", None)
     assert run(monkeypatch, "study") == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == command.names()
+    usage, *lines = capsys.readouterr().out.splitlines()
+    assert usage.startswith("usage: ") and [line.split()[0] for line in lines] == command.names()
 
 
 def test_a_result_is_kept_with_the_command_that_made_it(monkeypatch, tmp_path, capsys):
@@ -81,6 +82,7 @@ def test_what_a_study_knows_of_its_runs_goes_before_the_command_s_own(monkeypatc
     "words, says",
     [
         (["no.study"], "there is no study 'no.study'; there are barostats.ideal_gas"),
+        (["barostats"], "there is no study 'barostats'; there are barostats.ideal_gas"),
         (["conductivity.runs", "--folder", "F", "--names", "heat"], "no run heat; there are equilibrium-"),
         (["table1.coexistence_report", "--folder", "nowhere"], "No such file"),
     ],
@@ -89,6 +91,13 @@ def test_bad_input_is_told_in_a_line_and_fails(monkeypatch, capsys, words, says)
     assert run(monkeypatch, "study", *words) == 1
     text = capsys.readouterr().err
     assert text.startswith("error: ") and says in text and len(text.splitlines()) == 1
+
+
+def test_a_study_that_needs_stored_results_says_where_they_are(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "study", "free_energies.finite_size") == 1
+    text = capsys.readouterr().err
+    assert "128-4k.npz" in text and "results/full is not here: run studies from the root" in text
 
 
 @pytest.mark.parametrize(

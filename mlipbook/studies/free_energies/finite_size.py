@@ -91,12 +91,8 @@ def fitted(edge: float, sites: np.ndarray, u: np.ndarray, F: np.ndarray) -> Crys
     vectors -= length * np.round(vectors / length)
     near = np.linalg.norm(vectors[0], axis=1) < REACH * edge
     pairs = [R for R in vectors[0][near] if tuple(np.round(R, 3)) > (0, 0, 0)]  # one of R, -R
-
-    def neighbor(R: np.ndarray) -> np.ndarray:
-        found = np.abs(vectors - R).max(-1) < 0.1  # exactly one in each row
-        return found.argmax(1)
-
-    columns = [u[:, neighbor(R)] + u[:, neighbor(-R)] - 2 * u for R in pairs]
+    neighbors = [[np.abs(vectors - x).max(-1).argmin(1) for x in (R, -R)] for R in pairs]
+    columns = [u[:, plus] + u[:, minus] - 2 * u for plus, minus in neighbors]
     X = np.concatenate(columns, -1).reshape(-1, 3 * len(pairs))
     solution = np.linalg.lstsq(X, -F.reshape(-1, 3), rcond=None)[0].reshape(-1, 3, 3)
     constants = (solution + solution.transpose(0, 2, 1)) / 2
@@ -123,12 +119,10 @@ def terms(
     model: Crystal, temperature: float, melt_volume: float, melt_modulus: float
 ) -> dict[str, dict[str, float]]:
     """Size -> what it adds to F per atom of the crystal, the melt, and to their difference, meV."""
-    infinite = of_crystal(model, INFINITE, temperature)
-    found = {}
+    infinite, found = of_crystal(model, INFINITE, temperature), {}
     for cells in SIZES:
-        N = 2 * cells**3
         solid = (of_crystal(model, cells, temperature) - infinite) / meV
-        liquid = of_melt(N, melt_volume, temperature, melt_modulus) / meV
+        liquid = of_melt(N := 2 * cells**3, melt_volume, temperature, melt_modulus) / meV
         found[str(N)] = {"crystal": solid, "melt": liquid, "melt minus crystal": liquid - solid}
     return found
 
@@ -142,10 +136,12 @@ def study(
     """The terms of a committee at all SIZES. volumes: of crystal and melt, A^3 per atom."""
     committee, T = load(potential), temperature
     modulus = kept_records(HYSTERESIS)["teacher: bulk modulus, liquid"]["value"] * GPa
-    sizes = [
-        terms(crystal(committee.member(m).float(), volumes[0], T, seed=m), T, volumes[1], modulus)
-        for m in range(committee.members)
-    ]
-    names = [(name, N) for N, found in sizes[0].items() for name in found]
-    each = {(name, N): mean([size[N][name] for size in sizes]) for name, N in names}
-    return Result({f"{name}, {N} atoms": x.record("meV/atom") for (name, N), x in each.items()})
+    models = (crystal(committee.member(m).float(), volumes[0], T, m) for m in range(committee.members))
+    every = [terms(model, T, volumes[1], modulus) for model in models]
+    return Result(
+        {
+            f"{name}, {N} atoms": mean([sizes[N][name] for sizes in every]).record("meV/atom")
+            for N, found in every[0].items()
+            for name in found
+        }
+    )

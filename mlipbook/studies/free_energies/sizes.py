@@ -24,12 +24,13 @@ from mlipbook.potentials.ann import ANNPotential, load
 from mlipbook.structures import Structures
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.melting.teacher import each_member
+from mlipbook.studies.sodium import in_single_precision
 from mlipbook.studies.table1 import boxes
+from mlipbook.studies.table1.boxes import SPRING
 from mlipbook.units import fs, kB, meV
 
 TEMPERATURE = 350.0  # K
 VOLUMES = {"solid": 39.92, "liquid": 41.04}  # A^3 per atom, sodium at 350 K
-SPRING = 0.35  # eV/A^2, about 1.5 times 3 kT/<u^2> of the crystal; any would do
 TIMESTEP = 4 * fs
 POINTS = {"solid": 8, "liquid": 6}  # of the path
 ERROR = 2e-4  # eV per atom, of the sampled leg of each phase
@@ -37,11 +38,9 @@ ERROR = 2e-4  # eV per atom, of the sampled leg of each phase
 
 @cache
 def sodium() -> ANNPotential:
-    """A student of chapter 7 (EFP-fit, first seed) in float32, silent about close pairs of the references."""
+    """A student of chapter 7, EFP-fit, first seed."""
     students = load(full_file("hysteresis-students.npz"))
-    potential = next(p for kind, k, p in each_member(students) if (kind, k) == ("EFP", 0)).float()
-    potential.shortest = {}
-    return potential
+    return next(in_single_precision(p) for kind, k, p in each_member(students) if (kind, k) == ("EFP", 0))
 
 
 def crystal(cells: int, volume: float) -> Structures:
@@ -86,10 +85,9 @@ def records(solid: FreeEnergy, liquid: FreeEnergy) -> dict[str, dict[str, Any]]:
     """What chapter 8 records of both phases, meV per atom; n: of the window with the fewest samples."""
     values = {}
     for phase, result in (("solid", solid), ("liquid", liquid)):
-        fewest = round(min(w.independent for w in result.windows))
-        values[f"F of the {phase}"] = replace(result.total - zero(), n=fewest)
-        at_end = round(result.windows[-1].independent)
-        values[f"U of the {phase}"] = replace(result.energy - zero(), n=at_end)
+        samples = [round(w.independent) for w in result.windows]
+        values[f"F of the {phase}"] = replace(result.total - zero(), n=min(samples))
+        values[f"U of the {phase}"] = replace(result.energy - zero(), n=samples[-1])
     values["F of the liquid minus F of the solid"] = values["F of the liquid"] - values["F of the solid"]
     return {name: (value / meV).record("meV/atom") for name, value in values.items()}
 
@@ -120,12 +118,10 @@ def study(
 
 def as_table(result: FreeEnergy) -> dict[str, Any]:
     """Terms (value, error) and windows of a FreeEnergy, for JSON; eV per atom, eV/A^3."""
+    found = {"F": result.total, "U": result.energy, "TS": result.TS, "pressure": result.pressure}
     return {
         "terms": {name: list(term) for name, term in result.terms.items()},
-        "F": [result.F, result.error],
-        "U": list(result.energy),
-        "TS": list(result.TS),
-        "pressure": list(result.pressure),
+        **{name: list(x) for name, x in found.items()},
         "parameters": dict(result.parameters),
         "windows": result.windows.table(),
     }

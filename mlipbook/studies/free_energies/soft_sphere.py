@@ -10,6 +10,7 @@ whose expansion in y is the virial series. `free_energy.soft_core_excess` integr
     python -m mlipbook study free_energies.soft_sphere --device cuda --copies 16 --steps 20000
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,19 +75,10 @@ def leg(
 ) -> Windows:
     """Windows from the ideal gas to soft spheres of y = LARGEST."""
     path = free_energy.path(points, k=0.75)
-    return free_energy.windows(
-        SoftCore(MU, SIGMA, cutoff=CUTOFF),
-        IdealGas(),
-        fluids(cells, path, device),
-        path,
-        temperature_of(LARGEST),
-        timestep=TIMESTEP,
-        sampling=sampling,
-        phase="liquid",
-        seed=seed,
-        store=store,
-        progress=store is not None,
-    )
+    start, core = fluids(cells, path, device), SoftCore(MU, SIGMA, cutoff=CUTOFF)
+    run = partial(free_energy.windows, core, IdealGas(), start, path, temperature_of(LARGEST))
+    options: dict[str, Any] = {"timestep": TIMESTEP, "phase": "liquid", "progress": store is not None}
+    return run(sampling=sampling, seed=seed, store=store, **options)
 
 
 def slopes(windows: Windows) -> dict[str, Any]:
@@ -94,17 +86,15 @@ def slopes(windows: Windows) -> dict[str, Any]:
 
     What the cutoff takes off, and the term ln S(0)/(2N) of fixed N, are put back to first order.
     """
-    N, kT = windows.n_atoms, kB * windows.temperature
+    N, kT, h = windows.n_atoms, kB * windows.temperature, 1e-4
     missing = -free_energy.soft_core_cutoff(DENSITY, MU, SIGMA, CUTOFF)  # eV per atom at lambda = 1
-    ys, slope, error = [], [], []
-    for window in windows:
-        y, h = LARGEST * window.lam**0.25, 1e-4
-        scale = 4 * window.lam / (kT * y)  # from eV per atom to dg/dy
-        fixed_N = (half_log_fluctuation(y + h) - half_log_fluctuation(y - h)) / (2 * h) / N
-        ys.append(y)
-        slope.append(scale * (window.mean.value / N + missing) - fixed_N)
-        error.append(scale * window.mean.error / N)
-    return {"largest_y": LARGEST, "n_atoms": N, "y": ys, "slope": slope, "slope_error": error}
+    lam = np.array([window.lam for window in windows])
+    U = np.array([tuple(window.mean) for window in windows]).T / N  # mean and error
+    y = LARGEST * lam**0.25
+    scale = 4 * lam / (kT * y)  # from eV per atom to dg/dy
+    fixed_N = np.array([half_log_fluctuation(x + h) - half_log_fluctuation(x - h) for x in y]) / (2 * h) / N
+    found = {"y": y, "slope": scale * (U[0] + missing) - fixed_N, "slope_error": scale * U[1]}
+    return {"largest_y": LARGEST, "n_atoms": N, **{name: x.tolist() for name, x in found.items()}}
 
 
 @command(saves="soft-core")

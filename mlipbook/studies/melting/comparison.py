@@ -24,9 +24,9 @@ def mean(values: np.ndarray) -> Value:
 def mean_with_end(values: np.ndarray, end: float, steps: int = 500) -> Value:
     """Most likely mean of a normal law of which nothing beyond `end` is seen: values that are nan lie there.
 
-    Where all are finite it is `mean`. Expectation and maximization: each hidden value counts with its mean
-    and variance beyond `end` under the law of the step before. The standard error is by the information on
-    the mean, of which a hidden value holds less than a seen one.
+    Expectation and maximization: each hidden value counts with its mean and variance beyond `end` under the
+    law of the step before. The standard error is by the information on the mean, of which a hidden value
+    holds less than a seen one.
     """
     seen = values[np.isfinite(values)]
     if len(seen) in (0, 1, len(values)):
@@ -81,9 +81,7 @@ def confusion(q6: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """
     truth = np.broadcast_to(majority(reference)[:, None], q6.shape)
     valid = np.isfinite(q6) & np.isfinite(reference).any(axis=1, keepdims=True)
-    table = np.zeros((2, 2), int)
-    np.add.at(table, (truth[valid].astype(int), (q6[valid] > SOLID).astype(int)), 1)
-    return table
+    return np.bincount(2 * truth[valid] + (q6[valid] > SOLID), minlength=4).reshape(2, 2)
 
 
 def majority(q6: np.ndarray) -> np.ndarray:
@@ -153,13 +151,11 @@ def step_at_melting(temperature: np.ndarray, values: np.ndarray, window: tuple[f
 
 def coexistence_window(temperature: np.ndarray, q6: np.ndarray) -> tuple[float, float]:
     """The temperatures at which every heated replica is still solid and every cooled one still liquid."""
-    solid = (q6[HEATING] > SOLID).all(axis=0)
-    liquid = (q6[COOLING] <= SOLID).all(axis=0)
-    changed = np.flatnonzero(~solid), np.flatnonzero(~liquid)
-    ends = [k[0] if len(k) else n.size for k, n in zip(changed, (solid, liquid), strict=True)]
-    low = max(temperature[HEATING, 0], temperature[COOLING, ends[COOLING] - 1])
-    high = min(temperature[COOLING, 0], temperature[HEATING, ends[HEATING] - 1])
-    if ends[HEATING] == 0 or ends[COOLING] == 0 or low >= high:
+    changed = (~(q6[HEATING] > SOLID)).any(axis=0), (~(q6[COOLING] <= SOLID)).any(axis=0)
+    melts, freezes = (int(np.append(np.flatnonzero(late), len(late))[0]) for late in changed)
+    low = max(temperature[HEATING, 0], temperature[COOLING, freezes - 1])
+    high = min(temperature[COOLING, 0], temperature[HEATING, melts - 1])
+    if 0 in (melts, freezes) or low >= high:
         raise ValueError("the branches share no temperature at which one is solid and the other liquid")
     return float(low), float(high)
 

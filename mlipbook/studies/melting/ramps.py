@@ -18,7 +18,7 @@ from mlipbook import observables
 from mlipbook.dynamics import NPT, Limits, Ramp, State, Trajectory, Unstable, thermalize
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.structures import Structures
-from mlipbook.studies.sodium import LATTICE, liquids
+from mlipbook.studies.sodium import LATTICE, in_single_precision, liquids
 from mlipbook.units import GPa, fs
 
 TIMESTEP = 2.9  # fs
@@ -137,13 +137,6 @@ def plateaus(
 def ramp_steps(rate: float) -> int:
     """Steps of a ramp at this rate (K/ps), a whole number of intervals between frames."""
     return FRAMES * round((HEATING[1] - HEATING[0]) / rate * 1e3 / TIMESTEP / FRAMES)
-
-
-def in_single_precision(potential: ANNPotential) -> ANNPotential:
-    """A copy with a float32 network, silent about close pairs: the ramps observe the shortest distance."""
-    copy = potential.member(0).float()
-    copy.shortest = {}
-    return copy
 
 
 # ---- what they gave --------------------------------------------------------------------------------------

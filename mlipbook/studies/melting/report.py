@@ -44,8 +44,7 @@ from mlipbook.studies.melting.teacher import KINDS
 
 def stored(folder: Path) -> tuple[dict[Key, Ramps], dict[str, Plateaus], float]:
     """What is done of the study, by the present potentials: ramps by (model, rate, pressure), plateaus by
-    model; CPU seconds.
-    """
+    model; CPU seconds."""
     present = cache(lambda name: archive.identity(model(folder, name)))
     ramps: dict[Key, Ramps] = {}
     held: dict[str, Plateaus] = {}
@@ -66,49 +65,48 @@ def stored(folder: Path) -> tuple[dict[Key, Ramps], dict[str, Plateaus], float]:
 @command(saves="hysteresis")
 def report(folder: Path, first: Path | None = None) -> Result:
     """Records, window, scores, laws and points. first: folder of the same study with students that were not
-    taught hot liquids, which join the causal law.
-    """
+    taught hot liquids, which join the causal law."""
     size, (ramps, held, seconds) = Size(), stored(folder)
     teacher, pressed = (ramps["teacher", size.rate, p] for p in (0.0, size.pressure))
     window = melting.coexistence_window(teacher.temperature, teacher.observed["q6"])
     own, answer = score(teacher, teacher, window), response(teacher, pressed, size.pressure, window)
-    scores = {name: score(found, teacher, window) for name, found in students_of(ramps, size).items()}
-    snapshots = teacher_snapshots(folder, size)
-    errors = teaching.errors_by_phase(load(folder / "students.npz"), snapshots["test"])
-    points = {"students": causal_points(scores, errors, own, answer)}
+    snapshots, points = teacher_snapshots(folder, size), {}
     untaught = stored(first)[0] if first else {}
-    others = {name: score(x, teacher, window) for (name, _, _), x in untaught.items()}
+    groups = {"students": (folder, students_of(ramps, size))}
     if first:
-        known = teaching.errors_by_phase(load(first / "students.npz"), snapshots["test"])
-        points["first students"] = causal_points(others, known, own, answer)
-    laws = laws_of(points, answer)
+        groups["first students"] = first, {name: x for (name, _, _), x in untaught.items()}
+    scores, errors = {}, {}
+    for group, (place, found) in groups.items():
+        scores[group] = {name: score(x, teacher, window) for name, x in found.items()}
+        errors[group] = teaching.errors_by_phase(load(place / "students.npz"), snapshots["test"])
+        points[group] = causal_points(scores[group], errors[group], own, answer)
+    laws, melted = laws_of(points, answer), np.isfinite(transitions(pressed)[0])
+    rates = {rate: x for (name, rate, P), x in ramps.items() if name == "teacher" and not P}
     records = {
         **records_of_teacher(own, answer),
-        f"teacher: replicas that melted, {size.pressure:g} GPa": count(melted(pressed)),
-        **records_of_rates({r: x for (name, r, p), x in ramps.items() if name == "teacher" and not p}),
-        **records_of_errors(errors),
-        **{key: item for kind in KINDS for key, item in records_of_kind(kind, scores, own).items()},
+        f"teacher: replicas that melted, {size.pressure:g} GPa": count(int(melted.sum())),
+        **records_of_rates(rates),
+        **records_of_errors(errors["students"]),
+        **{k: x for kind in KINDS for k, x in records_of_kind(kind, scores["students"], own).items()},
         **{f"causal law, {name}: slope": law.record() for name, (law, _) in laws.items()},
         **records_of_real_labels(folder, snapshots["test"], float(teacher.temperature.max())),
         **records_of_plateaus(held),
         **(records_of_first_students(untaught) if first else {}),
     }
+    bias = errors["students"].pressure.items()
     tables = {
-        "window": list(window),
+        "window": window,
         "frames": {part: len(frames) for part, frames in snapshots.items()},
-        "scores": {name: plain(found) for name, found in {"teacher": own, **scores}.items()},
-        "scores of first students": {name: plain(found) for name, found in others.items()},
-        "pressure_errors": {
-            "mean": plain({phase: x.value for phase, x in errors.pressure.items()}),
-            "sem": plain({phase: x.error for phase, x in errors.pressure.items()}),
-        },
+        "scores": {"teacher": own, **scores["students"]},
+        "scores of first students": scores.get("first students", {}),
+        "pressure_errors": {"mean": {p: x.value for p, x in bias}, "sem": {p: x.error for p, x in bias}},
         "laws": {
             name: {"slope": law.value, "sem": law.error, "chi2": chi2, "n": law.n}
             for name, (law, chi2) in laws.items()
         },
-        "points": plain(points),
+        "points": points,
     }
-    return Result(finite(records), tables, seconds)
+    return Result(finite(records), plain(tables), seconds)
 
 
 @command(saves="hysteresis-first-students")
@@ -141,10 +139,6 @@ def students_of(ramps: Mapping[Key, Ramps], size: Size) -> dict[str, Ramps]:
     return {name: ramps[name, size.rate, 0.0] for name in names}
 
 
-def melted(ramps: Ramps) -> int:
-    return int(np.isfinite(transitions(ramps)[0]).sum())
-
-
 def records_of_real_labels(folder: Path, snapshots: Sequence[Atoms], hottest: float) -> dict[str, dict]:
     """Errors of the teacher and of students of the real labels on these, and what the labels cover."""
     learned, direct = (load(folder / f"{name}.npz") for name in ("teacher", "direct"))
@@ -171,14 +165,11 @@ def curves(ramps: Mapping[str, Ramps], held: Mapping[str, Plateaus]) -> dict[str
     plateau_temperature (2, n) K; plateau_density (P, 2, n) g/cm^3, nan where the phase has changed;
     plateau_g (P, 2, n, bins).
     """
-    teacher = ramps["teacher"]
-    found = {
-        name: np.stack([x.observed[name] for x in ramps.values()])
-        for name in ("density", "enthalpy", "q6", "shortest")
-    }
+    teacher, others = ramps["teacher"], list(ramps.values())[1:]
     T_plus, T_minus = np.moveaxis(np.array([transitions(x) for x in ramps.values()]), 1, 0)
-    compared = np.array([distances(x, teacher) for x in list(ramps.values())[1:]])
-    found |= {
+    distance, band = np.moveaxis(np.array([distances(x, teacher) for x in others]), 1, 0)
+    seen = ("density", "enthalpy", "q6", "shortest")
+    found = {name: np.stack([x.observed[name] for x in ramps.values()]) for name in seen} | {
         "temperature": teacher.temperature,
         "T_plus": T_plus,
         "T_minus": T_minus,
@@ -186,8 +177,8 @@ def curves(ramps: Mapping[str, Ramps], held: Mapping[str, Plateaus]) -> dict[str
         "frame_temperature": teacher.frame_temperature,
         "g": np.stack([x.g.mean(axis=1) for x in ramps.values()]),
         "g_spread": np.stack([x.g.std(axis=1, ddof=1) for x in ramps.values()]),
-        "distance": compared[:, 0],
-        "band": compared[:, 1],
+        "distance": distance,
+        "band": band,
         "plateau_temperature": held["teacher"].temperature,
         "plateau_density": np.stack([densities(x) for x in held.values()]),
         "plateau_g": np.stack([x.g for x in held.values()]),

@@ -97,13 +97,12 @@ def score(ramps: Ramps, teacher: Ramps, window: tuple[float, float]) -> Score:
     found, theirs = ((melts_at(r), melting.mean(transitions(r)[1])) for r in (ramps, teacher))
     melted, froze = (int(np.isfinite(x).sum()) for x in transitions(ramps))
     T, V, V_teacher = ramps.temperature, *(before_change(r, volume(r)) for r in (ramps, teacher))
-    shifts = [
-        melting.mean(np.log(a)) - melting.mean(np.log(b))
-        for a, b in zip(*(melting.in_window(T, x, window) for x in (V, V_teacher)), strict=True)
-    ]
-    enthalpy = before_change(ramps, sound(ramps, "enthalpy")) / meV
+    own, reference = (
+        [melting.mean(np.log(x)) for x in melting.in_window(T, y, window)] for y in (V, V_teacher)
+    )
     q6, q6_teacher = grid_of(ramps, "q6"), grid_of(teacher, "q6")
     D, band = distances(ramps, teacher)
+    enthalpy = before_change(ramps, sound(ramps, "enthalpy")) / meV
     return Score(
         T_plus=found[0],
         T_minus=found[1],
@@ -116,7 +115,7 @@ def score(ramps: Ramps, teacher: Ramps, window: tuple[float, float]) -> Score:
         density=melting.relative_rms(grid_of(ramps, "density"), grid_of(teacher, "density")),
         volume_step=melting.step_at_melting(T, V, window),
         enthalpy_step=melting.step_at_melting(T, enthalpy, window),
-        volume_shift=(shifts[0], shifts[1]),
+        volume_shift=(own[0] - reference[0], own[1] - reference[1]),
         lost=int(ramps.lost.sum()),
         closest=float(np.nanmin(ramps.observed["shortest"])),
         stopped=ramps.stopped,

@@ -119,8 +119,7 @@ def prepared(
 
 def ordered(state: State) -> Tensor:
     """Share of atoms in crystalline surroundings, (B,): by the bond order q6 averaged over neighbors."""
-    order = observables.averaged_bond_order(state.structures)
-    return (order > ORDERED).to(order).mean(-1)
+    return (observables.averaged_bond_order(state.structures) > ORDERED).double().mean(-1)
 
 
 def refuse_one_phase(share: float) -> None:

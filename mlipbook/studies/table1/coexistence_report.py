@@ -81,18 +81,14 @@ def at_zero_pressure(job: Job, slope: float) -> np.ndarray:
     return np.array(job["temperature"]) - slope * np.array(job["normal_pressure"])
 
 
-def pieces(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where pieces begin and where they end: means over EDGE ps."""
-    starts = np.arange(SETTLE, len(series) - EDGE + 1, PIECE)
-    points = np.array([series[t : t + EDGE].mean() for t in starts])
-    return points[:-1], points[1:]
-
-
 def fitted(runs: Sequence[np.ndarray], groups: Sequence[int]) -> FixedPoints:
-    """Of runs (K, each ps) that belong to these groups."""
-    each = [pieces(run) for run in runs]
-    begins, ends = (np.concatenate(parts) for parts in zip(*each, strict=True))
-    return fixed_points(begins, ends, np.repeat(groups, [len(begin) for begin, _ in each]))
+    """Of runs (K, each ps) that belong to these groups; pieces begin and end with means over EDGE ps."""
+    points = [
+        np.array([run[t : t + EDGE].mean() for t in range(SETTLE, len(run) - EDGE + 1, PIECE)])
+        for run in runs
+    ]
+    begins, ends = (np.concatenate([x[part] for x in points]) for part in (slice(-1), slice(1, None)))
+    return fixed_points(begins, ends, np.repeat(groups, [len(x) - 1 for x in points]))
 
 
 def finished(folder: Path, potentials: Path = POTENTIALS) -> list[Job]:
@@ -143,11 +139,12 @@ def T_m(free: Records, setting: str) -> Value:
 
 def watched(jobs: Sequence[Job]) -> dict[str, Any]:
     """What must stay: the energy, and both phases."""
-    shares = [np.mean(job["ordered"][-10:]) for job in jobs]
-    drift = max(abs(job["energy_drift"]) for job in jobs) / meV
-    lasted = [len(job["temperature"]) for job in jobs]
+    shares, lasted = (
+        [np.mean(job["ordered"][-10:]) for job in jobs],
+        [len(job["temperature"]) for job in jobs],
+    )
     found = {
-        "drift of the energy, the largest": (drift, "meV/atom"),
+        "drift of the energy, the largest": (max(abs(job["energy_drift"]) for job in jobs) / meV, "meV/atom"),
         "ordered atoms at the end, the smallest share": (min(shares), ""),
         "ordered atoms at the end, the largest share": (max(shares), ""),
         "length of the runs, the shortest": (min(lasted), "ps"),
@@ -160,8 +157,7 @@ def series(job: Job, slope: float) -> Job:
     """What figures need of a job, in few digits."""
     kept = {name: job[name] for name in ("setting", "seed", "start", "atoms", "volume", "commit")}
     kept["temperature"] = np.round(at_zero_pressure(job, slope), 2).tolist()
-    kept["ordered"] = np.round(job["ordered"], 3).tolist()
-    return kept
+    return kept | {"ordered": np.round(job["ordered"], 3).tolist()}
 
 
 @command(saves="coexistence")

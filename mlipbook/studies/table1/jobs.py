@@ -13,7 +13,7 @@ import torch
 from mlipbook import archive, bookkit
 from mlipbook.potentials.ann import ANNPotential, load
 from mlipbook.studies.command import device_name
-from mlipbook.studies.sodium import PHASES
+from mlipbook.studies.sodium import PHASES, in_single_precision
 from mlipbook.studies.table1.potentials import POTENTIALS, SETTINGS
 
 SEEDS = (0, 1, 2)
@@ -48,10 +48,7 @@ def path_of(folder: Path, job: Job) -> Path:
 
 
 def member(potentials: Path, setting: str, seed: int) -> ANNPotential:
-    """A potential in single precision, silent about close pairs, which references make at small lambda."""
-    potential = load(potentials / f"{setting}.npz").member(seed).float()
-    potential.shortest = {}
-    return potential
+    return in_single_precision(load(potentials / f"{setting}.npz"), seed)
 
 
 def fingerprint(potentials: Path, job: Job) -> str:

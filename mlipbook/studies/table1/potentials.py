@@ -20,12 +20,11 @@ from typing import Any, Literal, get_args
 from ase import Atoms
 
 from mlipbook import datasets
-from mlipbook.accuracy import predict
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.command import command
 from mlipbook.studies.k_points import labels as k_points
 from mlipbook.studies.k_points.equations import differences, fit_correction
-from mlipbook.studies.sodium import Weights, by_part, relabeled, trained
+from mlipbook.studies.sodium import Weights, by_part, means, relabeled, trained
 
 Setting = Literal["128-Gamma", "128-4k", "1024-Gamma", "128-32k"]
 SETTINGS: tuple[Any, ...] = get_args(Setting)
@@ -44,17 +43,17 @@ def bundled() -> dict[str, list[Atoms]]:
 def corrected(frames: Sequence[Atoms], correction: ANNPotential) -> list[Atoms]:
     """Copies whose labels are those of the frames plus what the correction says; info["label"] tells."""
     copies = []
-    for atoms, added in zip(frames, predict(correction, frames), strict=True):
-        energy = atoms.get_potential_energy() + float(added["energy"][0])
-        forces, stress = atoms.get_forces() + added["forces"][0], atoms.get_stress() + added["stress"][0]
+    for atoms, added in zip(frames, means(correction, frames), strict=True):
+        energy, forces = atoms.get_potential_energy() + added["energy"], atoms.get_forces() + added["forces"]
+        stress = atoms.get_stress() + added["stress"]
         copies.append(relabeled(atoms, energy=energy, forces=forces, stress=stress))
         copies[-1].info["label"] = "corrected"
     return copies
 
 
-def direct(frames: Sequence[Atoms], names: set[str] | None = None) -> list[Atoms]:
-    """The frames of these names (None: all), marked as labeled by first principles."""
-    chosen = [atoms for atoms in frames if names is None or atoms.info["frame"] in names]
+def direct(frames: Sequence[Atoms], names: set[str]) -> list[Atoms]:
+    """The frames of these names, marked as labeled by first principles."""
+    chosen = [atoms for atoms in frames if atoms.info["frame"] in names]
     for atoms in chosen:
         atoms.info["label"] = "direct"
     return chosen
@@ -65,39 +64,21 @@ def frames_of(setting: str, labels: Labels) -> list[Atoms]:
 
     Raises ValueError for an unknown setting.
     """
-    common = {atoms.info["frame"] for atoms in labels["4k"]} & {a.info["frame"] for a in labels["Gamma"]}
-    four = direct(labels["4k"], common)
-    if setting == "128-Gamma":
-        return direct(labels["Gamma"], common)
-    if setting == "128-4k":
-        return four
-    if setting == "1024-Gamma":
-        learned = fit_correction(differences(labels["8k"], labels["4k"]))
-        return corrected(four, learned) + direct(labels["1024-Gamma"])
-    if setting == "128-32k":
-        known = {atoms.info["frame"] for atoms in labels["32k"]} & common
-        learned = fit_correction(differences(labels["32k"], labels["4k"]))
-        rest = [atoms for atoms in four if atoms.info["frame"] not in known]
-        return corrected(rest, learned) + direct(labels["32k"], known)
-    raise ValueError(f"setting {setting!r}: there are {', '.join(SETTINGS)}")
-
-
-def train(
-    frames: Sequence[Atoms],
-    weights: Weights = WEIGHTS,
-    members: int = 3,
-    epochs: int = 160,
-    seed: int = 0,
-    progress: bool = True,
-) -> ANNPotential:
-    """A committee of EFP-fits to frames of a setting."""
-    options: dict[str, Any] = {"epochs": epochs, "learning_rate": 1e-2, "seed": seed, "progress": progress}
-    return trained(by_part(frames), weights, members=members, **options)
+    named = {name: {atoms.info["frame"] for atoms in frames} for name, frames in labels.items()}
+    common, own = named["4k"] & named["Gamma"], setting.removeprefix("128-")
+    if setting not in SETTINGS:
+        raise ValueError(f"setting {setting!r}: there are {', '.join(SETTINGS)}")
+    if own in ("Gamma", "4k"):
+        return direct(labels[own], common)
+    many, known = ("8k", named[own]) if own == "1024-Gamma" else (own, named[own] & common)
+    correction = fit_correction(differences(labels[many], labels["4k"]))
+    return corrected(direct(labels["4k"], common - known), correction) + direct(labels[own], known)
 
 
 @command()
 def study(folder: Path = POTENTIALS, settings: Sequence[Setting] = SETTINGS) -> None:
-    """Train a committee for each of these settings."""
+    """Train a committee of EFP-fits for each of these settings."""
     labels = bundled()
     for setting in settings:
-        train(frames_of(setting, labels)).save(folder / f"{setting}.npz")
+        parts = by_part(frames_of(setting, labels))
+        trained(parts, WEIGHTS, members=3, epochs=160, learning_rate=1e-2).save(folder / f"{setting}.npz")
