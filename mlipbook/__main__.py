@@ -15,7 +15,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     try:
         return arguments.command(arguments) or 0
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

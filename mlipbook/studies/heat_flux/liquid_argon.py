@@ -47,20 +47,19 @@ class Split(EdgePotential):
     def atomic_energies(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
         r = vectors.square().sum(0).sqrt()
         u = torch.where(r < self.cutoff, self.pairs.energy(r, center_species, neighbor_species), 0.0)
-        return ((0.5 + (self.share - 0.5) * torch.sign(center_species[:, None] - neighbor_species)) * u).sum(
-            -1
-        )
+        sign = torch.sign(center_species[:, None] - neighbor_species)
+        return ((0.5 + (self.share - 0.5) * sign) * u).sum(-1)
 
 
 def liquid(cells: int, replicas: int, steps: int, seed: int = 0, device: str = "cpu") -> State:
     """4 cells^3 atoms, melted and kept for so many steps at the temperature by friction and noise."""
     crystal = bulk("Ar", "fcc", (4 / DENSITY) ** (1 / 3), cubic=True) * (cells, cells, cells)
-    hot = thermalize(crystal, [4 * TEMPERATURE] * replicas, seed=seed)
-    hot = replace(hot, structures=hot.structures.to(device), momenta=hot.momenta.to(device))
-    melt = Langevin(argon(), TIMESTEP, 2 * TEMPERATURE, friction_time=0.2 * TAU)
-    rest = Langevin(argon(), TIMESTEP, TEMPERATURE, friction_time=0.2 * TAU)
-    molten = melt.run(hot, max(1, steps // 2), progress=False).state
-    return rest.run(molten, steps, progress=False).state
+    state = thermalize(crystal, [4 * TEMPERATURE] * replicas, seed=seed)
+    state = replace(state, structures=state.structures.to(device), momenta=state.momenta.to(device))
+    for T, time in ((2 * TEMPERATURE, max(1, steps // 2)), (TEMPERATURE, steps)):
+        dynamics = Langevin(argon(), TIMESTEP, T, friction_time=0.2 * TAU)
+        state = dynamics.run(state, time, progress=False).state
+    return state
 
 
 def colors(n_atoms: int, seed: int = 0) -> Tensor:
@@ -117,38 +116,26 @@ def fluxes(
         "blue": lambda s: s.velocities[:, species == BLUE].sum(1),
         "temperature": lambda s: s.temperature,
     }
-    run = NVE(argon(), TIMESTEP).run(state, steps, observe, every, store=store, progress=progress)
-    seen = run.observed
+    seen = NVE(argon(), TIMESTEP).run(state, steps, observe, every, store=store, progress=progress).observed
     I, II = seen["unequal"].unbind(2)  # noqa: E741
-    return Fluxes(
-        every * TIMESTEP,
-        float(state.volume[0]),
-        float(seen["temperature"].mean()),
-        seen["heat"],
-        {"I": I, "II": II, "III": (I + II) / 2},
-        seen["blue"],
-    )
+    system = every * TIMESTEP, float(state.volume[0]), float(seen["temperature"].mean())
+    return Fluxes(*system, seen["heat"], {"I": I, "II": II, "III": (I + II) / 2}, seen["blue"])
 
 
 def records(found: Fluxes, until: float, cutoff: float) -> dict[str, dict[str, Any]]:
     """What the chapter records. until: longest lag, in TAU. cutoff: of the cepstrum, THz."""
-    lag, n = until * TAU, found.heat.shape[1]
+    n = found.heat.shape[1]
 
-    def read(curves: Any) -> Value:
+    def green_kubo(flux: Tensor) -> Value:
+        curves = heat.green_kubo(flux, *found.system, until=until * TAU)
         return Value(curves.kappa[-1], curves.kappa_error[-1], n)
 
-    kappa = read(heat.green_kubo(found.heat, *found.system, until=lag))
+    kappa = green_kubo(found.heat)
     cepstrum = heat.cepstral(found.heat, *found.system, cutoff=cutoff / ps)
-
-    items = {
-        "kappa, Green-Kubo": kappa.record("W/m/K"),
-        "kappa*, Green-Kubo": (kappa / UNIT).record("LJ units"),
-        "kappa*, cepstral": (Value(cepstrum.value, cepstrum.error, n) / UNIT).record("LJ units"),
-    }
-    for definition, series in found.unequal.items():
-        other = read(heat.green_kubo(series, *found.system, until=lag))
-        items[f"kappa*, unequal energies, {definition}"] = (other / UNIT).record("LJ units")
-    return items
+    items = {"kappa*, Green-Kubo": kappa, "kappa*, cepstral": Value(cepstrum.value, cepstrum.error, n)}
+    items |= {f"kappa*, unequal energies, {d}": green_kubo(series) for d, series in found.unequal.items()}
+    reduced = {name: (x / UNIT).record("LJ units") for name, x in items.items()}
+    return {"kappa, Green-Kubo": kappa.record("W/m/K")} | reduced
 
 
 @command(saves="liquid-argon")

