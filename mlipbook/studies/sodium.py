@@ -109,6 +109,15 @@ def deviations(
     ]
 
 
+def by_frame(each: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Of `deviations` of a mean, (frames,): energy (meV/atom), force (rms, meV/A), pressure (GPa)."""
+    return {
+        "energy": np.array([d["energy"] for d in each]),
+        "force": np.array([np.sqrt((d["forces"] ** 2).mean()) for d in each]),
+        "pressure": np.array([-d["stress"][:3].mean() for d in each]),
+    }
+
+
 def relabeled(atoms: Atoms, **labels: Any) -> Atoms:
     """A copy with these labels."""
     copy = atoms.copy()

@@ -7,6 +7,7 @@
 """
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 from ase import Atoms
@@ -29,7 +30,8 @@ from mlipbook.studies.k_points.equations import (
     subset,
 )
 from mlipbook.studies.k_points.labels import MELTING, at_temperatures, bundled, mean, shift
-from mlipbook.studies.sodium import by_part, deviations, means
+from mlipbook.studies.sodium import by_frame, by_part, deviations, means
+from mlipbook.studies.stress.kinds import rmse
 
 PAIRS = (("4k", "Gamma"), ("8k", "4k"), ("32k", "4k"), ("32k", "Gamma"))
 SIZES = (2, 4, 8, 16, 32, 64, 128)
@@ -42,15 +44,16 @@ def learning_curve(
 
     Last axis: the constant and the linear correction.
     """
+    if draws < 2:
+        raise ValueError(f"{draws} draws: their scatter needs two or more")
     rng, n = np.random.default_rng(seed), len(found.y)
     curves = {name: np.zeros((len(sizes), draws, 2)) for name in UNITS}
-    for i, size in enumerate(sizes):
-        for k in range(draws):
-            order = rng.permutation(n)
-            drawn, rest = subset(found, order[:size]), subset(found, order[size:])
-            for m, c in enumerate((constant(drawn), least_squares(drawn)[0])):
-                for name, values in rest.errors(c).items():
-                    curves[name][i, k, m] = np.sqrt((values**2).mean())
+    for (i, size), k in product(enumerate(sizes), range(draws)):
+        order = rng.permutation(n)
+        drawn, rest = subset(found, order[:size]), subset(found, order[size:])
+        for m, c in enumerate((constant(drawn), least_squares(drawn)[0])):
+            for name, values in rest.errors(c).items():
+                curves[name][i, k, m] = rmse(values)
     return curves
 
 
@@ -65,11 +68,10 @@ def records(
     plain = found.errors(np.zeros(found.X.shape[-1]))
     for name, unit in UNITS.items():
         out[f"{pair}: {name}, uncorrected"] = (averages.mean(plain[name] ** 2) ** 0.5).record(unit)
-        for m, kind in enumerate(("constant", "linear")):
-            for i, size in enumerate(sizes):
-                draws = curves[name][i, :, m]
-                title = f"{pair}: {name}, {kind} correction from {size} frames"
-                out[title] = Value(draws.mean(), draws.std(ddof=1), len(draws)).record(unit)
+        for (m, kind), (i, size) in product(enumerate(("constant", "linear")), enumerate(sizes)):
+            draws = curves[name][i, :, m]
+            title = f"{pair}: {name}, {kind} correction from {size} frames"
+            out[title] = Value(draws.mean(), draws.std(ddof=1), len(draws)).record(unit)
     return out
 
 
@@ -80,16 +82,7 @@ def transferred(
     found = means(potential, frames)
     if correction is not None:
         found = [{k: p[k] + c[k] for k in p} for p, c in zip(found, means(correction, frames), strict=True)]
-    each = deviations(frames, found)
-    return {
-        "energy": np.array([d["energy"] for d in each]),
-        "force": np.array([np.sqrt((d["forces"] ** 2).mean()) for d in each]),
-        "pressure": np.array([-d["stress"][:3].mean() for d in each]),
-    }
-
-
-def held_out(frames: Sequence[Atoms]) -> list[Atoms]:
-    return [atoms for atoms in frames if atoms.info["split"] != "train"]
+    return by_frame(deviations(frames, found))
 
 
 def transfer_records(
@@ -99,9 +92,8 @@ def transfer_records(
 
     The correction is learned from the training frames that have both labels: eight of them, and all.
     """
-    both = differences(many, few)
-    learned = [atoms for atoms in both if atoms.info["split"] == "train"]
-    names = {atoms.info["frame"] for atoms in both if atoms.info["split"] == "test"}
+    both = by_part(differences(many, few))
+    learned, names = both["train"], {atoms.info["frame"] for atoms in both["test"]}
     test = [atoms for atoms in many if atoms.info["frame"] in names]
     eight = [learned[i] for i in np.linspace(0, len(learned) - 1, 8).astype(int)]
     out = {}
@@ -112,6 +104,10 @@ def transfer_records(
             rms = averages.mean(errors**2) ** 0.5
             out[f"test frames, potential {title}: {name}"] = rms.record(UNITS[name])
     return out
+
+
+def held_out(frames: Sequence[Atoms]) -> list[Atoms]:
+    return [atoms for atoms in frames if atoms.info["split"] != "train"]
 
 
 def large_cell_records(
@@ -155,8 +151,8 @@ def study(draws: int = 50) -> Result:
         results |= records(found, curves, sizes, f"{many} minus {few}")
         arrays[f"{many} minus {few}"] = {"sizes": sizes} | {k: x.tolist() for k, x in curves.items()}
     gamma, four = (train_committee(by_part(sets[name])) for name in ("Gamma", "4k"))
-    for key, item in transfer_records(gamma, sets["4k"], sets["Gamma"]).items():
-        results[f"4k {key}"] = item
+    transfer = transfer_records(gamma, sets["4k"], sets["Gamma"])
+    results |= {f"4k {key}": item for key, item in transfer.items()}
     large = {"large": datasets.load("na-1024-gamma")}
     near = at_temperatures({"Gamma": held_out(sets["Gamma"]), "4k": held_out(sets["4k"])} | large, *MELTING)
     to_eight = fit_correction(differences(sets["8k"], sets["4k"]))

@@ -14,6 +14,7 @@ import torch
 from ase import Atoms
 
 from mlipbook.potentials.ann import ANNPotential
+from mlipbook.studies.k_points.labels import namesakes
 from mlipbook.studies.sodium import descriptor, relabeled
 from mlipbook.training.derivatives import Prepared, normalize, prepare_all
 from mlipbook.units import GPa, meV
@@ -25,14 +26,11 @@ WEIGHTS = (100.0, 1.0, 10.0)  # p_U, p_F, p_W of Eq. 3
 
 def differences(many: Sequence[Atoms], few: Sequence[Atoms]) -> list[Atoms]:
     """Frames whose labels are `many` minus `few`, for each frame of `many` with a namesake in `few`."""
-    named = {atoms.info["frame"]: atoms for atoms in few}
     found = []
-    for atoms in many:
-        if atoms.info["frame"] in named:
-            other = named[atoms.info["frame"]]
-            energy = atoms.get_potential_energy() - other.get_potential_energy()
-            forces, stress = (get(atoms) - get(other) for get in (Atoms.get_forces, Atoms.get_stress))
-            found.append(relabeled(atoms, energy=energy, forces=forces, stress=stress))
+    for other, atoms in namesakes(few, many):
+        energy = atoms.get_potential_energy() - other.get_potential_energy()
+        forces, stress = (get(atoms) - get(other) for get in (Atoms.get_forces, Atoms.get_stress))
+        found.append(relabeled(atoms, energy=energy, forces=forces, stress=stress))
     return found
 
 

@@ -28,6 +28,18 @@ class Gas:
     fermi_level: float
 
 
+def filled(
+    levels: np.ndarray, states: np.ndarray | float, electrons: float, kT: float
+) -> tuple[float, float]:
+    """Fermi level and free energy (eV) of electrons in levels (n,) that hold so many of them each."""
+
+    def excess(mu: float) -> float:
+        return (states * expit((mu - levels) / kT)).sum() - electrons
+
+    mu = brentq(excess, -40 * kT, levels.max() + 40 * kT, xtol=1e-13)
+    return mu, electrons * mu - kT * (states * np.logaddexp(0, (mu - levels) / kT)).sum()
+
+
 def gas(electrons: float, edge: float, mesh: int, shift: float, kT: float) -> Gas:
     """Free electrons in a box of this edge with mesh^3 k points, moved by `shift` spacings (0 or 0.5).
 
@@ -35,14 +47,9 @@ def gas(electrons: float, edge: float, mesh: int, shift: float, kT: float) -> Ga
     """
     fermi = HALF_HBAR2_PER_MASS * (3 * pi**2 * electrons) ** (2 / 3) / edge**2
     levels, states = _levels(edge, mesh, shift, fermi + 40 * kT)
-
-    def excess(mu: float) -> float:
-        return states @ expit((mu - levels) / kT) - electrons
-
-    mu = brentq(excess, -kT * 40, fermi + 40 * kT, xtol=1e-13)
-    grand = -kT * (states @ np.logaddexp(0, (mu - levels) / kT))
+    mu, free_energy = filled(levels, states, electrons, kT)
     kinetic = states @ (levels * expit((mu - levels) / kT))
-    return Gas(grand + mu * electrons, 2 / 3 * kinetic / edge**3, mu)
+    return Gas(free_energy, 2 / 3 * kinetic / edge**3, mu)
 
 
 def converged_gas(electrons: float, edge: float, kT: float) -> Gas:
@@ -86,11 +93,11 @@ def from_translations(
     mu = converged_gas(electrons, edge, kT).fermi_level
 
     def grand(mu: float) -> float:
-        return sum(
-            np.cos(2 * pi * shift * m.sum(1)).sum()
-            * shell_energy(mesh * edge * np.sqrt(length), edge, mu, kT)
+        terms = (
+            np.cos(2 * pi * shift * m.sum(1)).sum() * shell_energy(mesh * edge * length**0.5, edge, mu, kT)
             for length, m in shells(reach).items()
         )
+        return sum(terms)
 
     h = 0.01 * kT
     missing = (grand(mu + h) - grand(mu - h)) / (2 * h)

@@ -24,12 +24,7 @@ WIDTH = 0.01 * Ry  # kT of the bundled labels
 SETS = {"Gamma": ("na-gamma", "na-gamma-active"), "4k": ("na-4k",), "8k": ("na-8k",), "32k": ("na-32k",)}
 MESHES = {"Gamma": (1, 0.0), "4k": (2, 0.5), "8k": (2, 0.0), "32k": (4, 0.5)}  # points per axis, shift
 MELTING = 300, 400  # K, both phases in equal shares
-UNITS = {
-    "energy": "meV/atom",
-    "pressure": "GPa",
-    "force (RMS)": "meV/A",
-    "deviatoric stress (RMS)": "GPa",
-}
+UNITS = {"energy": "meV/atom", "pressure": "GPa", "force (RMS)": "meV/A", "deviatoric stress (RMS)": "GPa"}
 
 
 @dataclass(frozen=True)
@@ -59,23 +54,36 @@ def at_temperatures(sets: Mapping[str, Sequence[Atoms]], low: float, high: float
     }
 
 
-def compare(a: Sequence[Atoms], b: Sequence[Atoms]) -> Differences:
-    """a minus b over the frames that both have, in the order of b.
-
-    energy: of F per atom; pressure: of -Tr(stress)/3; force: root mean square over the components of a frame;
-    deviatoric stress: the same of the six components without the pressure. Raises ValueError where no frame
-    is common, or where frames of one name differ by more than 1e-4 A in a position or in the cell.
+def namesakes(a: Sequence[Atoms], b: Sequence[Atoms]) -> list[tuple[Atoms, Atoms]]:
+    """Pairs of frames with one name, in the order of b. Raises ValueError where there is none, or where two
+    differ by more than 1e-4 A in a position or in the cell.
     """
     named = {atoms.info["frame"]: atoms for atoms in a}
-    pairs = [(named[atoms.info["frame"]], atoms) for atoms in b if atoms.info["frame"] in named]
+    pairs = [(named[y.info["frame"]], y) for y in b if y.info["frame"] in named]
     if not pairs:
         raise ValueError("no frame has a namesake in the other set: compare labels of the same structures")
-    for first, second in pairs:
-        _same_structure(first, second)
-    energy = np.array([(x.get_potential_energy() - y.get_potential_energy()) / len(y) for x, y in pairs])
+    for x, y in pairs:
+        both = (np.vstack([z.positions, z.cell.array]) for z in (x, y))
+        apart = abs(np.subtract(*both)).max() if len(x) == len(y) else np.inf
+        if apart > 1e-4:
+            raise ValueError(
+                f"frames named {y.info['frame']!r} are different structures ({apart:.2g} A apart)"
+            )
+    return pairs
+
+
+def compare(a: Sequence[Atoms], b: Sequence[Atoms]) -> Differences:
+    """a minus b over the frames that both have, in the order of b; raises what `namesakes` raises.
+
+    energy: of F per atom; pressure: of -Tr(stress)/3; force: root mean square over the components of a frame;
+    deviatoric stress: the same of the six components without the pressure.
+    """
+    pairs = namesakes(a, b)
     stress = np.array([x.get_stress() - y.get_stress() for x, y in pairs]) / GPa
     pressure = -stress[:, :3].mean(1)
     deviatoric = stress + pressure[:, None] * np.array([1, 1, 1, 0, 0, 0])
+    energy = np.array([(x.get_potential_energy() - y.get_potential_energy()) / len(y) for x, y in pairs])
+    squares = np.array([((x.get_forces() - y.get_forces()) ** 2).mean() for x, y in pairs])
     return Differences(
         frames=[y.info["frame"] for _, y in pairs],
         solid=np.array([y.info["phase"] == "solid" for _, y in pairs]),
@@ -84,8 +92,8 @@ def compare(a: Sequence[Atoms], b: Sequence[Atoms]) -> Differences:
         values={
             "energy": energy / meV,
             "pressure": pressure,
-            "force (RMS)": np.array([_rms(x.get_forces() - y.get_forces()) for x, y in pairs]) / meV,
-            "deviatoric stress (RMS)": np.array([_rms(x) for x in deviatoric]),
+            "force (RMS)": np.sqrt(squares) / meV,
+            "deviatoric stress (RMS)": np.sqrt((deviatoric**2).mean(1)),
         },
     )
 
@@ -122,29 +130,24 @@ def records(sets: Mapping[str, Sequence[Atoms]], reference: str = "4k") -> dict[
     """
     out: dict[str, dict] = {}
     for name, found in against(sets, reference).items():
-        pair = f"{name} minus {reference}"
-        free = without_atoms(found, name, reference)
-        every = found.values | {f"{quantity} of free electrons": x for quantity, x in free.items()}
+        pair, free = f"{name} minus {reference}", without_atoms(found, name, reference)
+        samples = {q: (x, UNITS[q]) for q, x in found.values.items()}
+        samples |= {f"{q} of free electrons": (x, UNITS[q]) for q, x in free.items()}
         phases = {"solid": found.solid, "liquid": ~found.solid, "all": found.solid | True}
         phases = {phase: here for phase, here in phases.items() if here.sum() > 1}
         for phase, here in phases.items():
-            for quantity, x in every.items():
-                out[f"{pair}, {phase}: {quantity}"] = mean(x[here]).record(unit_of(quantity))
-        for quantity in free if len(phases) == 3 else ():
-            x, title = found.values[quantity], f"{pair}, liquid minus solid: {quantity}"
-            out[title] = shift(x, found.solid).record(UNITS[quantity])
-            beyond = shift(x - free[quantity], found.solid)
-            out[f"{title} beyond free electrons"] = beyond.record(UNITS[quantity])
+            for q, (x, unit) in samples.items():
+                out[f"{pair}, {phase}: {q}"] = mean(x[here]).record(unit)
+        for q in free if len(phases) == 3 else ():
+            x, title = found.values[q], f"{pair}, liquid minus solid: {q}"
+            out[title] = shift(x, found.solid).record(UNITS[q])
+            out[f"{title} beyond free electrons"] = shift(x - free[q], found.solid).record(UNITS[q])
     return out
 
 
 def table(sets: Mapping[str, Sequence[Atoms]]) -> dict[str, dict]:
     """`records` of every setting minus 4k, and of 32k minus 8k."""
     return records(sets) | records({name: sets[name] for name in ("8k", "32k")}, "8k")
-
-
-def unit_of(quantity: str) -> str:
-    return UNITS[quantity.removesuffix(" of free electrons")]
 
 
 def mean(samples: np.ndarray) -> Value:
@@ -157,16 +160,6 @@ def mean(samples: np.ndarray) -> Value:
 def shift(samples: np.ndarray, solid: np.ndarray) -> Value:
     """Mean over the liquid minus mean over the solid frames; n: all of them."""
     return replace(mean(samples[~solid]) - mean(samples[solid]), n=len(samples))
-
-
-def _rms(x: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(x**2)))
-
-
-def _same_structure(a: Atoms, b: Atoms) -> None:
-    apart = max(abs(a.positions - b.positions).max(), abs(a.cell.array - b.cell.array).max())
-    if len(a) != len(b) or apart > 1e-4:
-        raise ValueError(f"frames named {b.info['frame']!r} are different structures ({apart:.2g} A apart)")
 
 
 @command(saves="k-points")

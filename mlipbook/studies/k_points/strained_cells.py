@@ -9,19 +9,18 @@ atoms.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from math import ceil
 
 import numpy as np
 from ase import Atoms
-from scipy.optimize import brentq
-from scipy.special import expit
 
 from mlipbook import datasets
 from mlipbook.averages import Value, mean
 from mlipbook.potentials import EdgePotential
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.exploration.active_learning import train_committee
-from mlipbook.studies.k_points.free_electrons import CONVERGED, HALF_HBAR2_PER_MASS
+from mlipbook.studies.k_points.free_electrons import CONVERGED, HALF_HBAR2_PER_MASS, filled
 from mlipbook.studies.k_points.labels import MESHES, WIDTH
 from mlipbook.studies.sodium import by_part, deviations, is_strained, means, of_phase
 from mlipbook.units import GPa
@@ -58,11 +57,9 @@ def records(potential: EdgePotential, labels: Mapping[str, Sequence[Atoms]]) -> 
     GPa (twice an error of the shear modulus).
     """
     out = {}
-    for name, frames in labels.items():
-        for phase in ("solid", "liquid"):
-            here = of_phase(frames, phase)
-            if len(here) < 2:
-                continue
+    for (name, frames), phase in product(labels.items(), ("solid", "liquid")):
+        here = of_phase(frames, phase)
+        if len(here) > 1:
             missing, strains = missing_stress(potential, here), np.array([shear(a) for a in here])
             rms = mean((missing**2).mean(1)) ** 0.5
             out[f"{name}, {phase}: shear stress missed"] = rms.record("GPa")
@@ -79,26 +76,20 @@ def free_energy(electrons: float, cell: np.ndarray, mesh: int, shift: float, kT:
     m = np.arange(-reach, reach + 1)
     points = (np.stack(np.meshgrid(m, m, m, indexing="ij"), -1).reshape(-1, 3) + shift) / mesh
     levels = HALF_HBAR2_PER_MASS * (2 * np.pi) ** 2 * ((points @ np.linalg.inv(cell).T) ** 2).sum(1)
-    weight = 2 / mesh**3
-
-    def excess(mu: float) -> float:
-        return weight * expit((mu - levels) / kT).sum() - electrons
-
-    mu = brentq(excess, 0, levels.max(), xtol=1e-13)
-    return electrons * mu - weight * kT * np.logaddexp(0, (mu - levels) / kT).sum()
+    return filled(levels, 2 / mesh**3, electrons, kT)[1]
 
 
 def free_electrons(
     electrons: float, edge: float, mesh: int, shift: float, kT: float, step: float = 0.02
 ) -> float:
     """Shear stress per strain xy of free electrons in a cube of this edge (A), GPa, by differences of F."""
-    energies = []
-    for strain in (-step, 0.0, step):
-        shape = np.eye(3)
-        shape[0, 1] = shape[1, 0] = strain
-        energies.append(free_energy(electrons, edge * shape, mesh, shift, kT))
+    xy = np.zeros((3, 3))
+    xy[0, 1] = xy[1, 0] = step
+    less, none, more = (
+        free_energy(electrons, edge * (np.eye(3) + k * xy), mesh, shift, kT) for k in (-1, 0, 1)
+    )
     # dF = 2 Omega sigma_xy d(strain_xy), sigma_xy = slope * strain_xy
-    return (energies[0] - 2 * energies[1] + energies[2]) / step**2 / (2 * edge**3) / GPa
+    return (less - 2 * none + more) / step**2 / (2 * edge**3) / GPa
 
 
 @command(saves="strained-cells")

@@ -78,6 +78,12 @@ def test_four_frames_correct_energies_and_pressures_of_the_others(found):
     assert results["4k minus Gamma: energy, uncorrected"]["value"] == pytest.approx(plain["energy"])
 
 
+def test_fewer_than_two_draws_are_refused(found):
+    """`study k_points.correction --draws 0` would end in numbers that are none."""
+    with pytest.raises(ValueError, match="0 draws: their scatter needs two or more"):
+        study.learning_curve(found, [2], draws=0)
+
+
 def test_a_corrected_potential_predicts_the_other_labels(frames):
     few, _ = study.blank(frames)
     with torch.no_grad():

@@ -117,6 +117,10 @@ def test_different_structures_of_one_name_are_refused():
     sets["4k"][1].positions[0, 0] += 0.01
     with pytest.raises(ValueError, match="f1.*different structures"):
         k_points.compare(sets["Gamma"], sets["4k"])
+    sets["4k"][1] = frame("f1", "solid", 0, 0, [0] * 6) * 2
+    sets["4k"][1].info["frame"] = "f1"
+    with pytest.raises(ValueError, match="f1.*different structures"):
+        k_points.compare(sets["Gamma"], sets["4k"])
     with pytest.raises(ValueError, match="no frame has a namesake"):
         k_points.compare(sets["Gamma"], sets["4k"][:0])
 
