@@ -7,6 +7,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import mlipbook as mb
+
 from .bookkit import PROFILES, expected, frame, notebooks
 
 
@@ -68,10 +70,7 @@ def _parser() -> ArgumentParser:
 
 
 def datasets(arguments: Namespace) -> None:
-    import mlipbook as mb
-
-    for name, line in mb.datasets.available().items():
-        print(f"{name}: {line}")
+    print("\n".join(f"{name}: {line}" for name, line in mb.datasets.available().items()))
 
 
 def label(arguments: Namespace) -> int:
@@ -114,19 +113,18 @@ def _calculator(given: str) -> Any:
 
 
 def fit(arguments: Namespace) -> None:
-    import mlipbook as mb
+    from mlipbook import archive
 
     frames = {part: mb.datasets.load(arguments.dataset, part) for part in ("train", "valid", "test")}
-    species = sorted({symbol for atoms in frames["train"] for symbol in atoms.get_chemical_symbols()})
-    descriptor = mb.Chebyshev(
-        species=tuple(species), radial_cutoff=6.5, radial_order=16, angular_cutoff=6.5, angular_order=4
-    )
+    species = tuple(sorted({symbol for atoms in frames["train"] for symbol in atoms.symbols}))
+    descriptor = mb.Chebyshev(species, 6.5, radial_order=16, angular_cutoff=6.5, angular_order=4)
     potential = mb.ANNPotential(descriptor, members=arguments.members, seed=arguments.seed)
     cost = mb.Cost(p_W=1.0 if arguments.cost == "EFP" else 0.0)
     options = {name: getattr(arguments, name) for name in ("epochs", "checkpoint", "seed")}
-    print(mb.fit(potential, frames["train"], frames["valid"], cost, **options).summary)
-    print(mb.errors(potential, frames["test"]))
-    potential.save(arguments.output)
+    with archive.replacing(arguments.output) as file:  # a place that cannot be written costs no training
+        print(mb.fit(potential, frames["train"], frames["valid"], cost, **options).summary)
+        print(mb.errors(potential, frames["test"]))
+        potential.save(file.name)
 
 
 def study(arguments: Namespace) -> int:

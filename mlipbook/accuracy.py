@@ -17,6 +17,7 @@ from mlipbook.structures import Structures, has_stress
 from mlipbook.training.derivatives import VOIGT, labels_of
 from mlipbook.units import GPa, meV
 
+HEADER = ("", "unit", "labels", "RMSE", "MAE", "bias")
 UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa", "pressure": "GPa"}
 
 
@@ -32,25 +33,18 @@ class ErrorTable:
 
     def rows(self) -> list[tuple[str, ...]]:
         """(quantity, unit, labels, RMSE, MAE, bias) as text; committees as mean +- standard deviation."""
+        columns = self.rmse, self.mae, self.bias
         return [
-            (
-                name,
-                UNITS[name],
-                str(self.count[name]),
-                *(_text(column[name]) for column in (self.rmse, self.mae, self.bias)),
-            )
-            for name in self.rmse
+            (q, UNITS[q], str(self.count[q]), *(_text(values[q]) for values in columns)) for q in self.rmse
         ]
 
     def __str__(self) -> str:
-        header = ("", "unit", "labels", "RMSE", "MAE", "bias")
-        return "\n".join(
-            "{:9} {:9} {:>7}  {:>18} {:>18} {:>18}".format(*row) for row in (header, *self.rows())
-        )
+        line = "{:9} {:9} {:>7}  {:>18} {:>18} {:>18}"
+        return "\n".join(line.format(*row) for row in (HEADER, *self.rows()))
 
     def _repr_html_(self) -> str:
         cells = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in self.rows())
-        names = "".join(f"<th>{c}</th>" for c in ("", "unit", "labels", "RMSE", "MAE", "bias"))
+        names = "".join(f"<th>{c}</th>" for c in HEADER)
         return f"<table><thead><tr>{names}</tr></thead><tbody>{cells}</tbody></table>"
 
 
@@ -67,12 +61,11 @@ def predict(potential: Potential, frames: Sequence[Atoms]) -> list[dict[str, np.
     (xx, yy, zz, yz, xz, xy), of frames that have stress (not of clusters). Raises ValueError,
     naming the atom, for species that the potential does not know and for atoms that overlap.
     """
-    results, quick = [], fast(potential)
+    results, quick, members = [], fast(potential), potential.members
     for atoms in frames:
         result = quick.evaluate(Structures.from_ase(atoms, device=potential.device or "cpu"))
-        energies = result.energies[None] if result.energies.ndim == 2 else result.energies
-        members = len(energies)
-        found = {"energy": energies.sum(-1)[:, 0], "forces": result.forces.reshape(members, -1, 3)}
+        energy, forces = result.energy.reshape(members), result.forces.reshape(members, -1, 3)
+        found = {"energy": energy, "forces": forces}
         if has_stress(atoms):
             found["stress"] = result.stress.reshape(members, 3, 3)[:, VOIGT[0], VOIGT[1]]
         results.append({name: value.cpu().numpy() for name, value in found.items()})

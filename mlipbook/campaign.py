@@ -43,6 +43,8 @@ from mlipbook.archive import locked
 from mlipbook.archive.jobs import Results, name_of
 
 Makes = Callable[[], Executor]
+Function = Callable[[Any], Any]  # of a job
+Outcomes = Iterator[tuple[str, Any]]  # keys of jobs, and what became of each
 
 
 @dataclass(frozen=True)
@@ -88,32 +90,25 @@ def run(
     Raises CampaignError at the end if jobs failed, when all others are done and stored; ValueError if a job
     or the function cannot be named; InUse if another process uses the store.
     """
-    folder = None if store is None else Path(store)
+    folder, jobs = None if store is None else Path(store), list(jobs)
     kept = Results(folder, function, name) if folder else None
+    name = name or name_of(function)
     with locked(folder / "lock" if folder else None):
-        return _run(function, list(jobs), executor, kept, name or name_of(function))
-
-
-def _run(
-    function: Callable[[Any], Any],
-    jobs: list[Any],
-    executor: Executor | Makes | None,
-    kept: Results | None,
-    name: str,
-) -> list[Any]:
-    keys = [kept.key(job) if kept else str(i) for i, job in enumerate(jobs)]
-    results = kept.found(keys) if kept else {}
-    todo = {key: job for key, job in zip(keys, jobs, strict=True) if key not in results}  # equal jobs once
-    outcomes = _here(function, todo) if executor is None else _elsewhere(function, todo, executor)
-    with tqdm(total=len(set(keys)), initial=len(results), desc=name.split(".")[-1]) as bar:
-        for key, outcome in outcomes:
-            if kept and not isinstance(outcome, Failure):
-                try:
-                    outcome = kept.keep(key, todo[key], outcome)
-                except ValueError as error:
-                    outcome = _failure(todo[key], error)
-            results[key] = outcome
-            bar.update()
+        keys = [kept.key(job) if kept else str(i) for i, job in enumerate(jobs)]
+        results = kept.found(keys) if kept else {}
+        todo = {
+            key: job for key, job in zip(keys, jobs, strict=True) if key not in results
+        }  # equal jobs once
+        outcomes = _here(function, todo) if executor is None else _elsewhere(function, todo, executor)
+        with tqdm(total=len(set(keys)), initial=len(results), desc=name.split(".")[-1]) as bar:
+            for key, outcome in outcomes:
+                if kept and not isinstance(outcome, Failure):
+                    try:
+                        outcome = kept.keep(key, todo[key], outcome)
+                    except ValueError as error:
+                        outcome = _failure(todo[key], error)
+                results[key] = outcome
+                bar.update()
     ordered = [results[key] for key in keys]
     if any(isinstance(result, Failure) for result in ordered):
         raise CampaignError(name, ordered)
@@ -125,7 +120,7 @@ def processes(number: int) -> Makes | None:
     return partial(ProcessPoolExecutor, number) if number > 1 else None
 
 
-def _here(function: Callable[[Any], Any], todo: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _here(function: Function, todo: dict[str, Any]) -> Outcomes:
     for key, job in todo.items():
         try:
             yield key, function(job)
@@ -133,9 +128,7 @@ def _here(function: Callable[[Any], Any], todo: dict[str, Any]) -> Iterator[tupl
             yield key, _failure(job, error)
 
 
-def _elsewhere(
-    function: Callable[[Any], Any], todo: dict[str, Any], executor: Executor | Makes
-) -> Iterator[tuple[str, Any]]:
+def _elsewhere(function: Function, todo: dict[str, Any], executor: Executor | Makes) -> Outcomes:
     """(key, result or Failure) as jobs finish; jobs lost with a broken pool go to a new one."""
     given = executor if isinstance(executor, Executor) else None
     waiting, suspects = dict(todo), list[str]()
@@ -159,16 +152,19 @@ def _elsewhere(
         waiting = {key: todo[key] for key in again[1:]}
 
 
-def _completed(
-    function: Callable[[Any], Any], todo: dict[str, Any], pool: Executor
-) -> Iterator[tuple[str, Future[Any]]]:
+def _completed(function: Function, todo: dict[str, Any], pool: Executor) -> Outcomes:
     """Futures as they finish; those still waiting are cancelled if the caller stops listening."""
     futures: dict[Future[Any], str] = {}
     if isinstance(pool, ProcessPoolExecutor):
-        function = _Mortal(function)
+        function = partial(_mortal, function)
     try:
         for key, job in todo.items():
-            futures[_submit(pool, function, job)] = key
+            try:
+                future = pool.submit(function, job)
+            except BrokenExecutor as error:  # broke while jobs were still being handed in
+                future = Future()
+                future.set_exception(error)
+            futures[future] = key
         for future in as_completed(futures):
             yield futures[future], future
     finally:
@@ -176,25 +172,11 @@ def _completed(
             future.cancel()
 
 
-def _submit(pool: Executor, function: Callable[[Any], Any], job: Any) -> Future[Any]:
-    try:
-        return pool.submit(function, job)
-    except BrokenExecutor as error:  # broke while jobs were still being handed in
-        future: Future[Any] = Future()
-        future.set_exception(error)
-        return future
-
-
-@dataclass(frozen=True)
-class _Mortal:
-    """A function for worker processes, which end when the one that they work for does, in whatever way."""
-
-    function: Callable[[Any], Any]
-
-    def __call__(self, job: Any) -> Any:
-        if not any(thread.name == "parent" for thread in threading.enumerate()):
-            threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-        return self.function(job)
+def _mortal(function: Function, job: Any) -> Any:
+    """function(job) in a worker process, which ends when the one that it works for does, in whatever way."""
+    if not any(thread.name == "parent" for thread in threading.enumerate()):
+        threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    return function(job)
 
 
 def _end_with_parent() -> None:

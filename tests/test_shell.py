@@ -1,12 +1,14 @@
 """`python -m mlipbook`: what goes wrong is one line and an exit status; nothing is lost or half written."""
 
 import json
+from types import SimpleNamespace
 
 import ase.io
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+import mlipbook as mb
 from mlipbook.__main__ import main
 from mlipbook.bookkit import notebooks
 
@@ -63,6 +65,20 @@ def test_label_notices_a_place_that_cannot_be_written_before_it_computes(shell, 
     Counting.calls = 0
     status, told = shell("label", "some.xyz", "test_shell:Counting", output)
     assert status == 1 and f"{output} cannot be written" in told and Counting.calls == 0
+
+
+def test_fit_writes_its_potential_and_notices_a_place_that_cannot_be_written_before_it_trains(
+    shell, tmp_path, monkeypatch
+):
+    trained = []
+    monkeypatch.setattr(
+        mb, "fit", lambda *data, **options: trained.append(data) or SimpleNamespace(summary="")
+    )
+    (tmp_path / "file").write_text("not a folder")
+    status, told = shell("fit", "--output", "file/out.npz")
+    assert status == 1 and "file/out.npz cannot be written" in told and not trained
+    assert shell("fit", "--output", "out.npz", "--members", 1)[0] == 0 and len(trained) == 1
+    assert mb.load("out.npz").members == 1 and not list(tmp_path.glob("*.tmp"))
 
 
 @pytest.mark.parametrize(

@@ -49,13 +49,13 @@ class Results:
             warnings.warn(
                 f"{self.folder}: results of {self.name} of module {', '.join(elsewhere)} are taken for those "
                 f"of {self.module}, as after a move; if it is another function, give another store",
-                stacklevel=4,
+                stacklevel=3,
             )
         if older := [*self.folder.glob(f"{self.stem}-{'[0-9a-f]' * 20}.json")]:
             warnings.warn(
                 f"{self.folder}: {len(older)} results of an older version, which knew functions and "
                 "calculators less well, are not used",
-                stacklevel=4,
+                stacklevel=3,
             )
         return {key: result for key, (_, result) in contents.items()}
 

@@ -4,7 +4,7 @@
 
 Inside, Hartree atomic units. From the bottom up: `pseudopotential`, `functionals`, `ewald` and `smearing` are
 one formula each; `basis` has the plane waves, `hamiltonian` the operator on them, `eigensolver` its lowest
-states, `energy` the total energy, whose derivatives are potential, forces and stress (`derivatives`);
+states, `energy` the total energy, whose derivatives are potential, forces and stress;
 `mixing` and `scf` make it self-consistent; `extrapolation` carries it along molecular dynamics, `inputs`
 checks what a user gives, `calculator` shows it all to ASE.
 """

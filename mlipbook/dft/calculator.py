@@ -10,7 +10,7 @@ import torch
 from ase.calculators.calculator import Calculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from mlipbook.dft.derivatives import energy_forces_stress
+from mlipbook.dft.energy import energy_forces_stress
 from mlipbook.dft.extrapolation import extrapolated
 from mlipbook.dft.inputs import File, check_parameters, nuclei_of, read_pseudopotentials, settings_of
 from mlipbook.dft.scf import Solution, solve

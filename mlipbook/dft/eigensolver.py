@@ -44,8 +44,9 @@ def davidson(
         new = precondition(residuals.gather(1, chosen), vectors.gather(1, chosen), kinetic)
         new = orthonormalized(new, space)
         space, new_images = torch.cat([space, new], 1), operator(new)
-        images = torch.cat([images, new_images], 1)
-        matrix = bordered(matrix, space.conj() @ new_images.mT)
+        images, columns = torch.cat([images, new_images], 1), space.conj() @ new_images.mT
+        rows = torch.cat([matrix, columns[:, : matrix.shape[-1]]], 2)
+        matrix = torch.cat([rows, columns.mH], 1)
     return values, vectors
 
 
@@ -70,12 +71,6 @@ def rayleigh_ritz(matrix: Tensor, space: Tensor, bands: int) -> tuple[Tensor, Te
     matrix = _double(matrix + matrix.mH) / 2 + torch.diag_embed(_double(1e6 * void))
     values, turn = torch.linalg.eigh(matrix)
     return values[:, :bands], turn[..., :bands].mT.to(space.dtype)
-
-
-def bordered(matrix: Tensor, columns: Tensor) -> Tensor:
-    """The Hermitian matrix with new last columns (K, M + m, m), and rows to match."""
-    old = matrix.shape[-1]
-    return torch.cat([torch.cat([matrix, columns[:, :old]], 2), columns.mH], 1)
 
 
 def precondition(residuals: Tensor, vectors: Tensor, kinetic: Tensor) -> Tensor:

@@ -68,10 +68,9 @@ class Hamiltonian:
         """With zero potential, in single (torch.float32) or double (torch.float64) precision."""
         nonlocal_part = []
         for element in range(len(nuclei.elements)):
-            parts = []
+            parts, kind = [], dtype if waves.real else dtype.to_complex()
             for atoms in nuclei.of(element).split(ATOMS_AT_ONCE):
                 beta, strengths = projectors(waves, nuclei, atoms, element)
-                kind = dtype.to_complex() if beta.is_complex() else dtype
                 parts.append(beta.to(kind))
             nonlocal_part.append((torch.cat(parts, 1), strengths.to(kind)))
         zero = torch.zeros(waves.shape, dtype=dtype, device=nuclei.cell.device)
@@ -90,9 +89,8 @@ class Hamiltonian:
         for beta, strengths in self.nonlocal_part:
             overlaps = (vectors @ beta.mH).unflatten(-1, (-1, len(strengths)))
             result += (overlaps @ strengths).flatten(-2) @ beta
-        for first in range(0, vectors.shape[1], BANDS_AT_ONCE):
-            some = slice(first, first + BANDS_AT_ONCE)
-            result[:, some] += self.waves.from_grid(self.waves.to_grid(vectors[:, some]) * self.potential)
+        for some, out in zip(vectors.split(BANDS_AT_ONCE, 1), result.split(BANDS_AT_ONCE, 1), strict=True):
+            out += self.waves.from_grid(self.waves.to_grid(some) * self.potential)
         return result
 
 
@@ -127,9 +125,8 @@ def plane_waves_at(waves: Waves, fractional: Tensor) -> Tensor:
 def density_on_grid(waves: Waves, vectors: Tensor, occupations: Tensor) -> Tensor:
     """sum_kb f_kb |psi_kb(r)|^2 (*shape), double; occupations (K, bands) contain the k points' weights."""
     total = torch.zeros(waves.shape, dtype=torch.float64, device=vectors.device)
-    for first in range(0, vectors.shape[1], BANDS_AT_ONCE):
-        some = slice(first, first + BANDS_AT_ONCE)
-        fields = waves.to_grid(vectors[:, some])
+    for some, f in zip(vectors.split(BANDS_AT_ONCE, 1), occupations.split(BANDS_AT_ONCE, 1), strict=True):
+        fields = waves.to_grid(some)
         squares = fields.square() if waves.real else fields.real.square() + fields.imag.square()
-        total += torch.einsum("kb,kbxyz->xyz", occupations[:, some].to(squares.dtype), squares)
+        total += torch.einsum("kb,kbxyz->xyz", f.to(squares.dtype), squares)
     return total

@@ -195,11 +195,9 @@ def lowest_orbitals(
 
 def density(blocks: list[Hamiltonian], vectors: list[Tensor], filling: Tensor, basis: DensityBasis) -> Tensor:
     """N(G) on the soft sphere; filling: occupations times weights of k points, (k points, bands)."""
-    field = torch.zeros(blocks[0].waves.shape, dtype=torch.float64, device=filling.device)
-    parts = filling.split([len(h.waves.k) for h in blocks])
-    for h, found, f in zip(blocks, vectors, parts, strict=True):
-        field += density_on_grid(h.waves, found, f)
-    return from_grid(field, basis.soft)
+    parts = zip(blocks, vectors, filling.split([len(h.waves.k) for h in blocks]), strict=True)
+    field = sum(density_on_grid(h.waves, found, f) for h, found, f in parts)
+    return from_grid(field, basis.soft)  # type: ignore[arg-type]
 
 
 def _advice(settings: Settings, errors: list[float]) -> str:

@@ -4,14 +4,13 @@
     simulation = NPT(potential, timestep=2.9 * units.fs, temperature=300, pressure=0.0)
     trajectory = simulation.run(state, 10_000, observe={"density": observables.density}, store="run")
 
-Reading order: state, momenta, chains, methods (the integrators), forces, limits, simulation (running
-them), lasting, ensembles, trajectory, store.
+Reading order: state, momenta, chains, methods (the integrators), forces, limits, simulation (running them),
+lasting, trajectory, store.
 """
 
-from mlipbook.dynamics.ensembles import NPT, NVE, NVT, Langevin
 from mlipbook.dynamics.limits import Limits, Unstable
 from mlipbook.dynamics.momenta import thermalize
-from mlipbook.dynamics.simulation import Ramp, Simulation
+from mlipbook.dynamics.simulation import NPT, NVE, NVT, Langevin, Ramp, Simulation
 from mlipbook.dynamics.state import State
 from mlipbook.dynamics.trajectory import Every, Trajectory
 

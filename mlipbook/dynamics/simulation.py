@@ -1,4 +1,4 @@
-"""Running molecular dynamics: schedules, observation, and chunks of steps that survive a kill."""
+"""Running molecular dynamics: ensembles, schedules, observation, and chunks of steps that survive a kill."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from mlipbook.checks import of_type, positive, refusal, whole
 from mlipbook.dynamics.forces import CommitteeMean
 from mlipbook.dynamics.host import Number, Numbers, on_host, per_replica
 from mlipbook.dynamics.limits import Limits, Target, Unstable, Watch, advice
-from mlipbook.dynamics.methods import Forces, VelocityVerlet
+from mlipbook.dynamics.methods import BAOAB, Forces, MartynaTobiasKlein, NoseHoover, VelocityVerlet
 from mlipbook.dynamics.state import State
 from mlipbook.dynamics.store import Store
 from mlipbook.dynamics.trajectory import Every, Recorder, Trajectory, joined
 from mlipbook.potentials import Potential
-from mlipbook.units import kB, ps
+from mlipbook.units import fs, kB, ps
 
 Observables = Mapping[str, Callable[[State], Tensor] | Every]
+TIME = "a time in internal units, such as 100 * units.fs"
 FOREVER = 2**62  # a step after the end of any ramp
 
 
@@ -197,3 +198,53 @@ def followed(states: Iterator[State], until: int, recorder: Recorder, watch: Wat
             ns = 86400 * per_second * len(state) * recorder.timestep / (1e3 * ps)
             bar.set_postfix_str(f"{ns:.3g} ns/day, all replicas together")
     return state
+
+
+# ---- ensembles
+
+
+def NVE(potential: Potential, timestep: float) -> Simulation:
+    """Constant energy: velocity Verlet. timestep: internal units (2.9 * units.fs)."""
+    return Simulation(potential, VelocityVerlet(), timestep)
+
+
+def NVT(
+    potential: Potential,
+    timestep: float,
+    temperature: Numbers | Ramp,
+    thermostat_time: float = 100 * fs,
+    chain: int = 3,
+) -> Simulation:
+    """Constant temperature (K): Nose-Hoover chain; chain=1 is the single thermostat. Internal time units."""
+    method = NoseHoover(positive(thermostat_time, "thermostat_time", TIME), whole(chain, "chain"))
+    return Simulation(potential, method, timestep, temperature)
+
+
+def Langevin(
+    potential: Potential,
+    timestep: float,
+    temperature: Numbers | Ramp,
+    friction_time: float = 100 * fs,
+    fix_center: bool = True,
+) -> Simulation:
+    """Constant temperature (K) by friction and noise (BAOAB). Times: internal units."""
+    method = BAOAB(positive(friction_time, "friction_time", TIME), fix_center)
+    return Simulation(potential, method, timestep, temperature)
+
+
+def NPT(
+    potential: Potential,
+    timestep: float,
+    temperature: Numbers | Ramp,
+    pressure: Numbers | Ramp = 0.0,
+    thermostat_time: float = 100 * fs,
+    barostat_time: float = 500 * fs,
+    chain: int = 3,
+) -> Simulation:
+    """Constant temperature (K) and pressure (eV/A^3): Martyna, Tobias, Klein, isotropic."""
+    method = MartynaTobiasKlein(
+        positive(thermostat_time, "thermostat_time", TIME),
+        positive(barostat_time, "barostat_time", TIME),
+        whole(chain, "chain"),
+    )
+    return Simulation(potential, method, timestep, temperature, pressure)

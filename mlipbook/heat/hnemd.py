@@ -19,7 +19,7 @@ from torch import Tensor
 from mlipbook.averages import Value, average
 from mlipbook.checks import all_positive, element, not_negative, one_of, positive, whole
 from mlipbook.dynamics import Simulation, State
-from mlipbook.dynamics.ensembles import TIME
+from mlipbook.dynamics.simulation import TIME
 from mlipbook.heat.drive import Booked, ColorField, Drive, DrivenNoseHoover, HeatField
 from mlipbook.heat.flux import convective_flux, mass_current
 from mlipbook.observables import temperature as temperature_of

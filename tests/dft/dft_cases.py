@@ -10,7 +10,7 @@ import torch
 from ase import Atoms
 
 from mlipbook.dft import PlaneWaveDFT
-from mlipbook.dft.derivatives import energy_forces_stress
+from mlipbook.dft.energy import energy_forces_stress
 from mlipbook.dft.hamiltonian import Nuclei
 from mlipbook.dft.inputs import nuclei_of, settings_of
 from mlipbook.dft.scf import Settings, Solution, solve
