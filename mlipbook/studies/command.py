@@ -116,9 +116,8 @@ def _run(function: Callable[..., Any], threads: int, result: Path | None = None,
     device, seed = given.get("device", "cpu"), given.get("seed", 0)
     clock = time.process_time if device == "cpu" else time.perf_counter
     began = clock()
-    found = function(
-        *(given.pop(p.name) for p in _arguments(function) if p.kind is p.POSITIONAL_ONLY), **given
-    )
+    first = [given.pop(p.name) for p in _arguments(function) if p.kind is p.POSITIONAL_ONLY]
+    found = function(*first, **given)
     if result is None:
         return
     for name, item in found.records.items():
@@ -140,13 +139,13 @@ def _add_options(parser: ArgumentParser, function: Callable[..., Any]) -> None:
         said = re.search(rf"(?<![\w-]){p.name}: (.+?)(?=[.;](?:\s|$)|\n\n|$)", doc, re.DOTALL)
         text = re.sub(r"\s+", " ", said[1]) if said else ""
         options = {**_kind(hints[p.name]), "help": text.replace("%", "%%")}
-        if p.kind is p.POSITIONAL_ONLY:
-            parser.add_argument(p.name, **options)
-        elif p.default is p.empty:
-            parser.add_argument(f"--{p.name.replace('_', '-')}", required=True, **options)
-        else:
+        word = p.name if p.kind is p.POSITIONAL_ONLY else f"--{p.name.replace('_', '-')}"
+        if p.default is not p.empty:
+            options["default"] = p.default
             options["help"] += "" if p.default is None else f" (default: {_shown(p.default)})"
-            parser.add_argument(f"--{p.name.replace('_', '-')}", default=p.default, **options)
+        elif p.kind is not p.POSITIONAL_ONLY:
+            options["required"] = True
+        parser.add_argument(word, **options)
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch (default: 1)")
     if saves := function.saves:  # type: ignore[attr-defined]
         out = FULL / f"{saves}.json"

@@ -29,8 +29,7 @@ SETTLE = 0.3  # part of a run that is left out
 @dataclass(frozen=True)
 class Barostat:
     """alpha couples box and momenta. kinetic: share of sum p^2/m in the force on the box. box_temperature:
-    that of the box's own thermostat. The last two are 1 in a barostat that is right.
-    """
+    that of the box's own thermostat. The last two are 1 in a barostat that is right."""
 
     alpha: float
     kinetic: float = 1.0
@@ -50,10 +49,8 @@ def barostats(N: int) -> dict[str, Barostat]:
 
 
 class Gas:
-    """Replicas of N atoms without forces, as many for each kind of barostat: arrays (kinds * replicas,).
-
-    A second implementation of `mlipbook.dynamics.NPT` on purpose, with nothing in common but the equations.
-    """
+    """Replicas of N atoms without forces, as many for each kind of barostat: arrays (kinds * replicas,). A
+    second implementation of `mlipbook.dynamics.NPT` on purpose, with nothing in common but the equations."""
 
     def __init__(self, kinds: list[Barostat], N: int, replicas: int, seed: int):
         def each(name: str) -> np.ndarray:

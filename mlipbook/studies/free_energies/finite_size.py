@@ -48,10 +48,8 @@ class Crystal:
     constants: np.ndarray
 
     def frequencies(self, cells: int) -> np.ndarray:
-        """All 3N frequencies (N, 3) of cells^3 cubic cells, in inverse internal time; three are 0.
-
-        Raises ValueError if the crystal is not stable.
-        """
+        """All 3N frequencies (N, 3) of cells^3 cubic cells, in inverse internal time; three are 0. Raises
+        ValueError if the crystal is not stable."""
         axis = np.arange(cells) / cells
         q = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
         # (1, 0, 0) 2 pi/a is no reciprocal vector of bcc: a second set, as there are two atoms in a cube.
@@ -83,9 +81,7 @@ def crystal(potential: EdgePotential, volume: float, temperature: float, seed: i
 
 def fitted(edge: float, sites: np.ndarray, u: np.ndarray, F: np.ndarray) -> Crystal:
     """The force constants that fit forces F (frames, N, 3) to displacements u (frames, N, 3) from N sites.
-
-    F_i = -sum Phi(R) (u_(i+R) - u_i), Phi(-R) = Phi(R): neighbors count in opposite pairs.
-    """
+    F_i = -sum Phi(R) (u_(i+R) - u_i), Phi(-R) = Phi(R): neighbors count in opposite pairs."""
     length = edge * round((len(sites) / 2) ** (1 / 3))
     vectors = sites[None] - sites[:, None]
     vectors -= length * np.round(vectors / length)

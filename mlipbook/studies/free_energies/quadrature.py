@@ -48,10 +48,8 @@ def pade_slope(y: np.ndarray) -> np.ndarray:
 
 
 def rule(points: int, kind: str = "Gauss-Legendre") -> tuple[np.ndarray, np.ndarray]:
-    """Nodes in u, within (0, 1) or (Lobatto) with both ends, and weights; two or more points.
-
-    Raises ValueError for another kind.
-    """
+    """Nodes in u, within (0, 1) or (Lobatto) with both ends, and weights; two or more points. Raises
+    ValueError for another kind."""
     if kind not in RULES:
         raise ValueError(f"rule {kind!r} is none of {', '.join(RULES)}")
     if kind == "Gauss-Legendre":

@@ -97,8 +97,7 @@ def study(
     store: Path, cells: Sequence[int] = (4,), max_steps: int = 40_000, replicas: int = 12, seed: int = 1
 ) -> Result:
     """Both phases at each size. store: folder, to go on after an interruption. cells: bcc cells along an
-    edge. seed: chapter 8's live runs have 0.
-    """
+    edge. seed: chapter 8's live runs have 0."""
     kept, tables, spent = {}, {}, store / "seconds.txt"
     sampling = Sampling(ERROR, max_steps, replicas)
     for n in cells:

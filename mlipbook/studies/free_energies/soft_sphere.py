@@ -82,10 +82,8 @@ def leg(
 
 
 def slopes(windows: Windows) -> dict[str, Any]:
-    """The table of infinitely many atoms: y, dg/dy and its error for each window.
-
-    What the cutoff takes off, and the term ln S(0)/(2N) of fixed N, are put back to first order.
-    """
+    """The table of infinitely many atoms: y, dg/dy and its error for each window. What the cutoff takes off,
+    and the term ln S(0)/(2N) of fixed N, are put back to first order."""
     N, kT, h = windows.n_atoms, kB * windows.temperature, 1e-4
     missing = -free_energy.soft_core_cutoff(DENSITY, MU, SIGMA, CUTOFF)  # eV per atom at lambda = 1
     lam = np.array([window.lam for window in windows])
@@ -108,8 +106,7 @@ def study(
     store: str | None = None,
 ) -> Result:
     """The table. cells: fcc cells along an edge, 4 cells^3 atoms; copies: replicas in a batch, per point;
-    steps: of production; store: folder, to go on after an interruption.
-    """
+    steps: of production; store: folder, to go on after an interruption."""
     sampling = Sampling(0.0, steps, copies * points, EQUILIBRATION, friction_time=FRICTION_TIME)
     found = leg(cells, points, sampling, seed, device, store)
     table = slopes(found)

@@ -66,10 +66,8 @@ class Ramps:
 
 @dataclass(frozen=True)
 class Plateaus:
-    """Crystals and liquids at constant temperatures and zero pressure; branches solid, liquid.
-
-    temperature: (2, replicas) K. observed: name -> (2, replicas, samples). g: (2, replicas, bins), averages.
-    """
+    """Crystals and liquids at constant temperatures and zero pressure; branches solid, liquid. temperature:
+    (2, replicas) K. observed: name -> (2, replicas, samples). g: (2, replicas, bins), averages."""
 
     temperature: np.ndarray
     observed: Mapping[str, np.ndarray]

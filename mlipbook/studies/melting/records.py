@@ -38,27 +38,21 @@ def over_seeds(values: Iterable[float], unit: str, common: float = 0.0) -> dict[
     return (melting.mean(np.array(list(values))) + Value(0.0, common)).record(unit)
 
 
-def of_runs(students: Sequence[Value]) -> Value:
-    """Mean over students, with the error that the scatter of each one's runs makes; n: all their runs."""
-    mean = sum(students, Value(0.0)) / len(students)
-    return replace(mean, n=sum(x.n for x in students))
-
-
-def records_of_kind(kind: str, scores: Mapping[str, Score], teacher: Score) -> Records:
+def of_kind(kind: str, scores: Mapping[str, Score], teacher: Score) -> Records:
     """Means over the students of a kind; where they are compared with the teacher, its error is included.
 
-    Melting temperatures scatter by the run: their mean's error is that of all replicas. z of the transition
-    is that of the mean over students, and its own standard error is 1.
+    Melting temperatures scatter by the run: their mean's error is that of all replicas, n: all runs. z of the
+    transition is that of the mean over students, and its own standard error is 1.
     """
     own = [found for name, found in scores.items() if name.split()[0] == kind]
     wrong = [1 - np.trace(s.labels) / s.labels.sum() for s in own]
-    melted = of_runs([s.T_plus for s in own])
-    z = Value(melted.z(teacher.T_plus), 1.0, melted.n)
+    melted = sum((s.T_plus for s in own), Value(0.0)) / len(own)
+    melted = replace(melted, n=sum(s.T_plus.n for s in own))
     found = {
         "agreement of phase labels": over_seeds((100 * s.agreement for s in own), "%"),
         "replicas with another label": over_seeds((100 * x for x in wrong), "%"),
         "melting temperature": melted.record("K"),
-        "z of the transition on heating": z.record(""),
+        "z of the transition on heating": Value(melted.z(teacher.T_plus), 1.0, melted.n).record(""),
         "replicas that melted": over_seeds((s.melted for s in own), ""),
         "replicas that froze": over_seeds((s.froze for s in own), ""),
         "replicas lost": over_seeds((s.lost for s in own), ""),
@@ -74,7 +68,7 @@ def records_of_kind(kind: str, scores: Mapping[str, Score], teacher: Score) -> R
     return {f"{kind}: {name}": item for name, item in found.items()}
 
 
-def records_of_teacher(own: Score, response: Response) -> Records:
+def of_teacher(own: Score, response: Response) -> Records:
     found = {
         "melting temperature": own.T_plus.record("K"),
         "replicas that froze": count(own.froze),
@@ -89,7 +83,7 @@ def records_of_teacher(own: Score, response: Response) -> Records:
     return {f"teacher: {name}": item for name, item in found.items()}
 
 
-def records_of_errors(errors: Errors, prefix: str = "") -> Records:
+def of_errors(errors: Errors, prefix: str = "") -> Records:
     """Held-out errors of a committee of students, EF and EFP, over seeds."""
     out: Records = {}
     delta = errors.energy["liquid"] - errors.energy["solid"]
@@ -103,7 +97,7 @@ def records_of_errors(errors: Errors, prefix: str = "") -> Records:
     return out
 
 
-def records_of_teacher_errors(errors: Mapping[str, Errors]) -> Records:
+def of_teacher_errors(errors: Mapping[str, Errors]) -> Records:
     """Errors of the teacher on real test frames, by group; pressure biases with their error over frames."""
     out: Records = {}
     for group, found in errors.items():
@@ -117,7 +111,7 @@ def records_of_teacher_errors(errors: Mapping[str, Errors]) -> Records:
     return out
 
 
-def records_of_rates(by_rate: Mapping[float, Ramps]) -> Records:
+def of_rates(by_rate: Mapping[float, Ramps]) -> Records:
     """What the rate does to the teacher: when it melts, how many freeze, how much order the rest gains."""
     out: Records = {}
     for rate, ramps in sorted(by_rate.items()):
@@ -135,7 +129,7 @@ def records_of_rates(by_rate: Mapping[float, Ramps]) -> Records:
     return out
 
 
-def records_of_coverage(committee: ANNPotential, groups: Mapping[str, Sequence[Atoms]]) -> Records:
+def of_coverage(committee: ANNPotential, groups: Mapping[str, Sequence[Atoms]]) -> Records:
     """Spread of the EFP-fits to real labels on groups of frames: the same where the labels cover both."""
     spreads: Records = {}
     for group, frames in groups.items():
@@ -146,7 +140,7 @@ def records_of_coverage(committee: ANNPotential, groups: Mapping[str, Sequence[A
     return spreads
 
 
-def records_of_first_students(ramps: Mapping[Key, Ramps]) -> Records:
+def of_first_students(ramps: Mapping[Key, Ramps]) -> Records:
     """How many replicas students lost that had not been taught hot liquids, and where the first."""
     first = [
         x.temperature[b, close(x)[b, i].argmax()] if b == melting.HEATING else np.nan
@@ -161,11 +155,9 @@ def records_of_first_students(ramps: Mapping[Key, Ramps]) -> Records:
     return {f"students without hot liquids: {name}": item for name, item in found.items()}
 
 
-def records_of_plateaus(held: Mapping[str, Plateaus]) -> Records:
-    """Density of students of the real labels at constant temperature, over seeds, and of the teacher.
-
-    Runs that have changed their phase are left out.
-    """
+def of_plateaus(held: Mapping[str, Plateaus]) -> Records:
+    """Density of students of the real labels at constant temperature, over seeds, and of the teacher. Runs
+    that have changed their phase are left out."""
     out: Records = {}
     found, teacher = {name: densities(x) for name, x in held.items()}, held["teacher"]
     for b, k in np.ndindex(teacher.temperature.shape):

@@ -21,21 +21,10 @@ from mlipbook.averages import Value
 from mlipbook.potentials.ann import load
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.melting import comparison as melting
+from mlipbook.studies.melting import records
 from mlipbook.studies.melting import teacher as teaching
 from mlipbook.studies.melting.ramps import EDGES, Plateaus, Ramps
-from mlipbook.studies.melting.records import (
-    Key,
-    count,
-    densities,
-    records_of_coverage,
-    records_of_errors,
-    records_of_first_students,
-    records_of_kind,
-    records_of_plateaus,
-    records_of_rates,
-    records_of_teacher,
-    records_of_teacher_errors,
-)
+from mlipbook.studies.melting.records import Key, count, densities
 from mlipbook.studies.melting.response import causal_points, laws_of, response
 from mlipbook.studies.melting.runs import Size, model, teacher_snapshots
 from mlipbook.studies.melting.scores import Score, distances, score, transitions
@@ -82,16 +71,16 @@ def report(folder: Path, first: Path | None = None) -> Result:
         points[group] = causal_points(scores[group], errors[group], own, answer)
     laws, melted = laws_of(points, answer), np.isfinite(transitions(pressed)[0])
     rates = {rate: x for (name, rate, P), x in ramps.items() if name == "teacher" and not P}
-    records = {
-        **records_of_teacher(own, answer),
+    out = {
+        **records.of_teacher(own, answer),
         f"teacher: replicas that melted, {size.pressure:g} GPa": count(int(melted.sum())),
-        **records_of_rates(rates),
-        **records_of_errors(errors["students"]),
-        **{k: x for kind in KINDS for k, x in records_of_kind(kind, scores["students"], own).items()},
+        **records.of_rates(rates),
+        **records.of_errors(errors["students"]),
+        **{k: x for kind in KINDS for k, x in records.of_kind(kind, scores["students"], own).items()},
         **{f"causal law, {name}: slope": law.record() for name, (law, _) in laws.items()},
         **records_of_real_labels(folder, snapshots["test"], float(teacher.temperature.max())),
-        **records_of_plateaus(held),
-        **(records_of_first_students(untaught) if first else {}),
+        **records.of_plateaus(held),
+        **(records.of_first_students(untaught) if first else {}),
     }
     bias = errors["students"].pressure.items()
     tables = {
@@ -106,7 +95,7 @@ def report(folder: Path, first: Path | None = None) -> Result:
         },
         "points": points,
     }
-    return Result(finite(records), plain(tables), seconds)
+    return Result(finite(out), plain(tables), seconds)
 
 
 @command(saves="hysteresis-first-students")
@@ -118,10 +107,10 @@ def first_students(folder: Path, first: Path) -> Result:
     scores = {name: score(found, teacher, window) for (name, _, _), found in sorted(ramps.items())}
     own = score(teacher, teacher, window)
     errors = teaching.errors_by_phase(load(first / "students.npz"), teacher_snapshots(folder, Size())["test"])
-    records = records_of_errors(errors) | records_of_first_students(ramps)
+    out = records.of_errors(errors) | records.of_first_students(ramps)
     for kind in KINDS:
-        records |= records_of_kind(kind, scores, own)
-    return Result(finite(records), {"scores": plain(scores)}, seconds)
+        out |= records.of_kind(kind, scores, own)
+    return Result(finite(out), {"scores": plain(scores)}, seconds)
 
 
 @command()
@@ -145,15 +134,15 @@ def records_of_real_labels(folder: Path, snapshots: Sequence[Atoms], hottest: fl
     real = datasets.load("na-gamma", "test")
     cold = [atoms for atoms in real if atoms.info["md_temperature_K"] <= hottest]
     return {
-        **records_of_teacher_errors(teaching.teacher_errors(learned)),
+        **records.of_teacher_errors(teaching.teacher_errors(learned)),
         "teacher: shortest trained pair": count(min((learned.shortest or {}).values()), "A"),
-        **records_of_errors(teaching.errors_by_phase(direct, real), "direct "),
-        **records_of_coverage(direct, {"real test frames": cold, "snapshots": snapshots}),
+        **records.of_errors(teaching.errors_by_phase(direct, real), "direct "),
+        **records.of_coverage(direct, {"real test frames": cold, "snapshots": snapshots}),
     }
 
 
-def finite(records: dict[str, dict]) -> dict[str, dict]:
-    return {name: item for name, item in records.items() if np.isfinite(item["value"])}
+def finite(found: dict[str, dict]) -> dict[str, dict]:
+    return {name: item for name, item in found.items() if np.isfinite(item["value"])}
 
 
 def curves(ramps: Mapping[str, Ramps], held: Mapping[str, Plateaus]) -> dict[str, np.ndarray]:

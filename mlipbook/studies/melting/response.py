@@ -41,10 +41,8 @@ def expansion(error: float, bulk_modulus: float) -> float:
 
 
 def modulus(pressure: float, change: Value) -> Value:
-    """B at zero pressure (GPa) from the change of ln V under this one, by the inverse of `expansion`.
-
-    Its error is that of the change and of STIFFENING.
-    """
+    """B at zero pressure (GPa) from the change of ln V under this one, by the inverse of `expansion`. Its
+    error is that of the change and of STIFFENING."""
 
     def found(stiffening: float) -> float:
         return float(stiffening * pressure / np.expm1(-stiffening * change.value))

@@ -64,9 +64,7 @@ class Size:
 
 def train_missing(folder: Path, size: Size) -> None:
     """Train what is missing: the teacher, its students on snapshots of its ramps, students of real labels.
-
-    Raises ValueError for what is there, but made of something else.
-    """
+    Raises ValueError for what is there, but made of something else."""
     options: dict[str, Any] = {"members": size.seeds, "epochs": size.epochs}
 
     def students(name: str, parts: dict[str, list[Atoms]]) -> None:
@@ -141,10 +139,8 @@ def name_of(job: dict[str, Any]) -> str:
 
 
 def perform(job: dict[str, Any], folder: str) -> dict[str, Any]:
-    """A campaign's job: Ramps or Plateaus of one model, as a dictionary, and the CPU seconds they took.
-
-    The job's "potential" is the identity of its model: results of another one are not taken for its own.
-    """
+    """A campaign's job: Ramps or Plateaus of one model, as a dictionary, and the CPU seconds they took. The
+    job's "potential" is the identity of its model: results of another one are not taken for its own."""
     began = time.process_time()
     given = {name: x for name, x in job.items() if name not in ("model", "potential")}
     store = Path(folder) / "runs" / f"{name_of(job)}, {job['potential'][:12]}"

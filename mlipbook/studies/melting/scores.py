@@ -65,10 +65,8 @@ def transitions(ramps: Ramps) -> tuple[np.ndarray, np.ndarray]:
 
 
 def melts_at(ramps: Ramps) -> Value:
-    """Mean temperature of melting, where a replica that has not melted is one that melts beyond the ramp.
-
-    To leave it out would make crystals that melt late look as if they melted early.
-    """
+    """Mean temperature of melting, where a replica that has not melted is one that melts beyond the ramp. To
+    leave it out would make crystals that melt late look as if they melted early."""
     plus, _ = transitions(ramps)
     present = ~(np.isnan(plus) & ramps.lost[HEATING])  # lost as a crystal: nobody knows when it would melt
     return melting.mean_with_end(plus[present], float(ramps.temperature[HEATING, -1]))

@@ -36,10 +36,8 @@ def train_teacher(epochs: int = 80, seed: int = 0, progress: bool = True) -> ANN
 def snapshots(
     teacher: ANNPotential, trajectory: Trajectory, q6: np.ndarray, parts: Sequence[str] = PARTS
 ) -> list[Atoms]:
-    """The frames of a trajectory, labeled by the teacher, with info["replica"], ["phase"] and ["split"].
-
-    A replica is in one part with all it has, parts[b], again and again. q6: (frames, replicas).
-    """
+    """The frames of a trajectory, labeled by the teacher, with info["replica"], ["phase"] and ["split"]. A
+    replica is in one part with all it has, parts[b], again and again. q6: (frames, replicas)."""
     found = []
     for b in range(len(trajectory.state)):
         for atoms, order in zip(predicted(teacher, trajectory.atoms(b)), q6[:, b], strict=True):

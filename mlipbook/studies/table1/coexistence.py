@@ -195,12 +195,6 @@ def perform(job: Job, folder: Path, steps: int, potentials: Path, volumes: Mappi
     keep(path_of(folder, job), job, potentials, work)
 
 
-def stored_volumes(path: Path) -> dict[str, dict[str, float]]:
-    """Of each setting and phase at zero pressure and 350 K, A^3 per atom to 0.01, from a `table1.report`."""
-    records = kept_records(path)
-    return {s: {p: round(records[f"volume, {s}, {p}"]["value"], 2) for p in PHASES} for s in SETTINGS}
-
-
 @command()
 def study(
     folder: Path,
@@ -210,8 +204,12 @@ def study(
     seeds: Sequence[int] = (0,),
     steps: int = 25_000,
 ) -> None:
-    """All runs of these settings and seeds. steps: a multiple of 1250."""
+    """All runs of these settings and seeds, at the volumes of zero pressure and 350 K. steps: a multiple of
+    1250. free_energies: of `table1.report`."""
     options: dict[str, Any] = {"steps": steps, "potentials": potentials}
-    options["volumes"] = stored_volumes(free_energies)
+    kept = kept_records(free_energies)
+    options["volumes"] = {
+        s: {p: round(kept[f"volume, {s}, {p}"]["value"], 2) for p in PHASES} for s in settings
+    }
     todo = unfinished(folder, jobs_of(settings, seeds), **options)
     campaign.run(partial(perform, folder=folder, **options), todo)

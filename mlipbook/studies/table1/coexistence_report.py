@@ -42,19 +42,15 @@ class FixedPoints(NamedTuple):
         error = (weights @ self.covariance @ weights) ** 0.5
         return Value(weights @ self.temperatures, error, self.counts[weights > 0].sum())
 
-    def value(self, group: int) -> Value:
-        return self.combined(np.eye(len(self.counts))[group])
-
-    def difference(self, a: int, b: int) -> Value:
-        """Group a less group b."""
-        return self.combined(np.eye(len(self.counts))[a] - np.eye(len(self.counts))[b])
+    def value(self, group: int, less: int | None = None) -> Value:
+        """Of a group, or of it less another one."""
+        each = np.eye(len(self.counts))
+        return self.combined(each[group] - (0 if less is None else each[less]))
 
 
 def fixed_points(begins: np.ndarray, ends: np.ndarray, groups: np.ndarray) -> FixedPoints:
-    """Least squares of ends = left begins + (1 - left) T_group, (P,) each; one `left` for all groups.
-
-    Raises ValueError with too few pieces, or if they do not approach anything.
-    """
+    """Least squares of ends = left begins + (1 - left) T_group, (P,) each; one `left` for all groups. Raises
+    ValueError with too few pieces, or if they do not approach anything."""
     G, P = int(groups.max(initial=0)) + 1, len(ends)
     if P <= G + 1:
         raise ValueError(f"{P} pieces for {G} temperatures and a rate: make the runs longer")
@@ -114,7 +110,7 @@ def records(jobs: Sequence[Job], free: Records) -> dict[str, Any]:
         low, high = sorted((k for k, x in enumerate(groups) if x == g), key=lambda k: jobs[k]["start"])
         z = {
             "coexistence less free energies": fit.value(g).z(theirs),
-            "from below less from above": single.difference(low, high).z(),
+            "from below less from above": single.value(low, high).z(),
         }
         out |= {f"z, T_m, {setting}: {what}": Value(x, 1.0, 1).record() for what, x in z.items()}
         pressures = np.concatenate([jobs[k]["normal_pressure"] for k in (low, high)]) / GPa
@@ -122,7 +118,7 @@ def records(jobs: Sequence[Job], free: Records) -> dict[str, Any]:
         out[f"normal pressure, {setting}"] = Value(pressures.mean(), n=len(pressures)).record("GPa")
         out[f"melting curve, {setting}"] = Value(slopes[setting] * GPa, n=1).record("K/GPa")
         if g != base:
-            less = fit.difference(g, base)
+            less = fit.value(g, base)
             out[f"T_m, {setting} less {REFERENCE[0]}, coexistence"] = less.record("K")
     # The free energies' errors are those of the table's level, the same for all: they do not average out.
     G = len(settings)

@@ -4,10 +4,11 @@ python -m mlipbook study table1.fit_errors errors
 python -m mlipbook study table1.fit_errors weights
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from math import nan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -36,33 +37,26 @@ COMPARED: dict[str, Weights] = {
     f"p_U = {w[0]:g}, p_F = {w[1]:g}, p_W = {w[2]:g}": w
     for w in ((1, 1, 0.2), (10, 1, 1), WEIGHTS, (100, 1, 10))
 }
+Records = dict[str, dict[str, Any]]
 ORDINARY = 600  # K; hotter frames are trained on, but errors are told of what is near melting
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Errors (members, frames) by name, in the units of `stress.kinds.held_out`; solid: (frames,) bool."""
-
-    errors: Mapping[str, np.ndarray]
-    solid: np.ndarray
-
-    def phase_shift(self) -> Value:
-        """Mean energy error of liquids less that of solids, (members,) meV/atom, and the standard error over
-        frames that all members share: what it does to F_liq - F_sol, to first order."""
-        e, solid = self.errors["energy"], self.solid
-        sem = shift(e.mean(0), solid).error
-        return Value(e[:, ~solid].mean(1) - e[:, solid].mean(1), sem, len(solid))
 
 
 def are_solid(frames: Sequence[Atoms]) -> np.ndarray:
     return np.array([atoms.info["phase"] == "solid" for atoms in frames])
 
 
-def tested(potential: ANNPotential, frames: Sequence[Atoms]) -> Comparison:
-    """On the test frames below ORDINARY, in the setting's own labels."""
+def phase_shift(errors: np.ndarray, solid: np.ndarray) -> Value:
+    """Mean error (members, frames) of liquids less that of solids, (members,), and the standard error over
+    frames that all members share: of energies, what it does to F_liq - F_sol, to first order."""
+    sem = shift(errors.mean(0), solid).error
+    return Value(errors[:, ~solid].mean(1) - errors[:, solid].mean(1), sem, len(solid))
+
+
+def tested(potential: ANNPotential, frames: Sequence[Atoms]) -> tuple[dict[str, np.ndarray], Value]:
+    """`held_out` errors of the test frames below ORDINARY in the setting's own labels, and `phase_shift`."""
     test = [a for a in by_part(frames)["test"] if a.info["md_temperature_K"] < ORDINARY]
     errors = held_out(potential, test, prepare_all(potential, test, "test"))
-    return Comparison(errors, are_solid(test))
+    return errors, phase_shift(errors["energy"], are_solid(test))
 
 
 def left_out(found: Equations) -> dict[str, np.ndarray]:
@@ -75,45 +69,43 @@ def left_out(found: Equations) -> dict[str, np.ndarray]:
     return {name: np.concatenate([errors[name] for errors in each]) for name in UNITS}
 
 
-def correction_records(labels: Labels, pair: tuple[str, str]) -> dict[str, dict]:
+def correction_records(labels: Labels, many: str, few: str) -> Records:
     """How large the differences of two settings are, and what of them the correction misses (left out)."""
-    many, few = pair
     frames = differences(labels[many], labels[few])
     potential, prepared = blank(frames)
     found = equations(potential, frames, prepared)
-    solid = are_solid(frames)
-    columns = {"as they are": found.errors(np.zeros(found.X.shape[-1])), "left out": left_out(found)}
+    # Errors are predicted minus labeled: those of no correction are minus the differences.
+    kinds = {"as they are": (found.errors(np.zeros(found.X.shape[-1])), -1), "left out": (left_out(found), 1)}
     out = {}
-    for kind, errors in columns.items():
+    for kind, (errors, sign) in kinds.items():
+        title = f"{many} minus {few}, {kind}"
         for name, unit in UNITS.items():
-            out[f"{many} minus {few}, {kind}: {name}"] = (mean(errors[name] ** 2) ** 0.5).record(unit)
-        title = f"{many} minus {few}, {kind}: energy, liquid minus solid"
-        sign = -1 if kind == "as they are" else 1  # errors are predicted minus labeled
-        out[title] = (sign * shift(errors["energy"], solid)).record("meV/atom")
+            out[f"{title}: {name}"] = (mean(errors[name] ** 2) ** 0.5).record(unit)
+        apart = sign * shift(errors["energy"], are_solid(frames))
+        out[f"{title}: energy, liquid minus solid"] = apart.record("meV/atom")
     return out
 
 
-def large_cell_records(four: ANNPotential, labels: Labels) -> dict[str, dict]:
+def large_cell_records(four: ANNPotential, labels: Labels) -> Records:
     """The frames of 1,024 atoms against the 4k-potential with the correction 8k - 4k, which saw none."""
     frames = labels["1024-Gamma"]
     errors = transferred(four, fit_correction(differences(labels["8k"], labels["4k"])), frames)
-    solid = are_solid(frames)
-    out = {}
-    for phase, here in (("solid", solid), ("liquid", ~solid)):
-        for name in ("energy", "pressure"):
-            title = f"1,024 atoms, corrected potential minus label, {phase}: {name}"
-            out[title] = mean(errors[name][here]).record(UNITS[name])
-    return out
+    solid, title = are_solid(frames), "1,024 atoms, corrected potential minus label"
+    return {
+        f"{title}, {phase}: {name}": mean(errors[name][here]).record(UNITS[name])
+        for phase, here in (("solid", solid), ("liquid", ~solid))
+        for name in ("energy", "pressure")
+    }
 
 
-def records(setting: str, frames: Sequence[Atoms], found: Comparison) -> dict[str, dict]:
+def records(setting: str, frames: Sequence[Atoms], potential: ANNPotential) -> Records:
     out = {}
     for kind in ("direct", "corrected"):
         n = sum(atoms.info["label"] == kind for atoms in frames)
         out[f"{setting}: {kind} labels"] = Value(n, nan, n).record("frames")
+    errors, shifts = tested(potential, frames)
     for name, unit in UNITS.items():
-        out[f"{setting}: {name} error"] = mean(rmse(found.errors[name])).record(unit)
-    shifts = found.phase_shift()
+        out[f"{setting}: {name} error"] = mean(rmse(errors[name])).record(unit)
     titles = {setting: shifts.value.mean()} | {f"{setting}, seed {m}": x for m, x in enumerate(shifts.value)}
     for title, x in titles.items():
         out[f"{title}: energy error, liquid minus solid"] = replace(shifts, value=x).record("meV/atom")
@@ -123,16 +115,12 @@ def records(setting: str, frames: Sequence[Atoms], found: Comparison) -> dict[st
 @command(saves="table1-potentials/errors")
 def errors(folder: Path = POTENTIALS) -> Result:
     """Records of the committees in a folder, and of the corrections that they learned from."""
-    out: dict[str, dict] = {}
     labels = bundled()
-    for pair in (("32k", "4k"), ("8k", "4k")):
-        out |= correction_records(labels, pair)
-    for setting in SETTINGS:
-        frames, potential = frames_of(setting, labels), load(folder / f"{setting}.npz")
-        out |= records(setting, frames, tested(potential, frames))
-        if setting == "128-4k":
-            out |= large_cell_records(potential, labels)
-    return Result(out)
+    out = correction_records(labels, "32k", "4k") | correction_records(labels, "8k", "4k")
+    potentials = {setting: load(folder / f"{setting}.npz") for setting in SETTINGS}
+    for setting, potential in potentials.items():
+        out |= records(setting, frames_of(setting, labels), potential)
+    return Result(out | large_cell_records(potentials["128-4k"], labels))
 
 
 @command(saves="table1-potentials/weights")
@@ -141,13 +129,12 @@ def weights(epochs: int = 80, members: int = 2) -> Result:
     frames = frames_of("128-4k", bundled())
     parts = by_part(frames)
     potential = train_kinds(COMPARED, parts["train"], parts["valid"], members=members, epochs=epochs)
-    found = tested(potential, frames)
-    shifts = found.phase_shift()
+    errors, shifts = tested(potential, frames)
     out = {}
     for kind, x in by_kind(shifts.value, COMPARED).items():
         title = f"{kind}: energy error, liquid minus solid"
         out[title] = replace(shifts, value=x.mean()).record("meV/atom")
     for name, unit in UNITS.items():
-        for kind, each in by_kind(rmse(found.errors[name]), COMPARED).items():
+        for kind, each in by_kind(rmse(errors[name]), COMPARED).items():
             out[f"{kind}: {name} error"] = mean(each).record(unit)
     return Result(out)

@@ -82,10 +82,8 @@ def keep(
 
 
 def volume_at(folder: Path, job: Job, potentials: Path = POTENTIALS) -> float:
-    """A^3 per atom for the free energies of all seeds: the mean of the seeds measured, to 0.01 A^3.
-
-    Raises FileNotFoundError if there is none, ValueError if one is of other potentials than these.
-    """
+    """A^3 per atom for the free energies of all seeds: the mean of the seeds measured, to 0.01 A^3. Raises
+    FileNotFoundError if there is none, ValueError if one is of other potentials than these."""
     every = [path_of(folder, {**job, "quantity": "volume", "atoms": 128, "seed": seed}) for seed in SEEDS]
     paths = [path for path in every if path.exists()]
     if not paths:

@@ -65,9 +65,7 @@ def perturbed(
     a: Sequence[Atoms], b: Sequence[Atoms], drawn: Sequence[Atoms], temperature: float, title: str
 ) -> dict[str, dict[str, Any]]:
     """Records of F(a) - F(b) in meV/atom, for each phase and for liquid minus solid; title: "a minus b".
-
-    drawn: the frames with the energies of the potential that drew them. Errors: jackknife over the frames.
-    """
+    drawn: the frames with the energies of the potential that drew them. Errors: jackknife over the frames."""
     named = [{x.info["frame"]: x.get_potential_energy() for x in frames} for frames in (a, b, drawn)]
     found = {}
     for phase in PHASES:

@@ -61,9 +61,7 @@ def direct(frames: Sequence[Atoms], names: set[str]) -> list[Atoms]:
 
 def frames_of(setting: str, labels: Labels) -> list[Atoms]:
     """What a setting learns and is tested on: every structure that has a label at 4k, whatever the setting.
-
-    Raises ValueError for an unknown setting.
-    """
+    Raises ValueError for an unknown setting."""
     named = {name: {atoms.info["frame"] for atoms in frames} for name, frames in labels.items()}
     common, own = named["4k"] & named["Gamma"], setting.removeprefix("128-")
     if setting not in SETTINGS:

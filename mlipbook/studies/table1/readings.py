@@ -56,11 +56,8 @@ def straight(x: np.ndarray, y: Sequence[Value]) -> Value:
 
 
 class Found:
-    """The finished jobs of a folder. All energies in eV per atom.
-
-    Raises ValueError for results of other potentials than the present ones, and for liquids with windows that
-    are partly crystalline.
-    """
+    """The finished jobs of a folder. All energies in eV per atom. Raises ValueError for results of other
+    potentials than the present ones, and for liquids with windows that are partly crystalline."""
 
     def __init__(self, folder: Path, potentials: Path = POTENTIALS):
         self.folder = folder
@@ -91,10 +88,8 @@ class Found:
         return self.jobs[name]
 
     def F(self, *key: Any, quantity: str = "free energy") -> Value:
-        """(setting, seed, phase, atoms, temperature): at zero pressure, F(V0) = F(V) - P^2 V/(2 B).
-
-        The error is without that of soft spheres.
-        """
+        """(setting, seed, phase, atoms, temperature): at zero pressure, F(V0) = F(V) - P^2 V/(2 B). The error
+        is without that of soft spheres."""
         job = self.job(quantity, *key)
         parts = terms(job)
         left = job["pressure"][0] ** 2 * job["volume"] / (2 * BULK_MODULUS)

@@ -276,7 +276,7 @@ def test_lost_replicas_are_counted_where_they_came_too_close():
     ramps.observed["shortest"][0, :, 70:] = 1.0
     all_lost = hysteresis_scores.distances(ramps, reference)
     assert np.isnan([x[0, 4] for x in all_lost]).all() and np.isfinite([x[0, :4] for x in all_lost]).all()
-    counted = records.records_of_first_students({("EF 0", 15.0, 0.0): ramps})
+    counted = records.of_first_students({("EF 0", 15.0, 0.0): ramps})
     values = [item["value"] for item in counted.values()]
     assert values == [16, 9, T[50]]
 
@@ -289,7 +289,7 @@ def test_records_are_json_and_nothing_is_left_out():
         for kind in teacher.KINDS
         for k in range(2)
     }
-    found = records.records_of_kind("EFP", scores, hysteresis_scores.score(reference, reference, window))
+    found = records.of_kind("EFP", scores, hysteresis_scores.score(reference, reference, window))
     assert found["EFP: agreement of phase labels"]["value"] == 100
     of_runs = ["EFP: melting temperature", "EFP: z of the transition on heating"]
     assert {name: item["n"] for name, item in found.items() if item["n"] != 2} == {
@@ -314,7 +314,7 @@ def test_records_are_json_and_nothing_is_left_out():
     assert arrays["q6"].shape == (2, 2, 8, 101) and arrays["g"].shape == (2, 2, 5, 60)
     assert arrays["plateau_density"].shape == (4, 2, 1) and arrays["distance"].shape == (1, 2, 5)
     assert (arrays["distance"] > 0).all() and arrays["band"].shape == (1, 2, 5)
-    densities = records.records_of_plateaus(held)
+    densities = records.of_plateaus(held)
     assert np.isnan(arrays["plateau_density"]).sum() == 1  # the crystal that melted
     assert densities["direct EF: density, solid, 300 K"]["value"] == 1  # without the one that melted
     assert densities["direct EF: density, liquid, 350 K"]["value"] == pytest.approx(0.95)
