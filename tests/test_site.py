@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from mlipbook.bookkit import notebooks
+from mlipbook.bookkit.records import format_value
+
 HTML = Path(__file__).parents[1] / "_build" / "html"
 PAGES = sorted(path for path in HTML.glob("book/*.html"))
 CHAPTERS = [path for path in PAGES if path.name.startswith("ch")]
@@ -93,6 +96,36 @@ def test_chapters_open_in_colab():
         assert f'href="{address}{page.stem}.ipynb"' in page.read_text()
 
 
+def text_of(page: Path) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page.read_text()))
+
+
+def test_the_front_page_says_what_chapters_recorded():
+    text, shown = text_of(HTML / "book" / "index.html"), 0
+    source = (notebooks.BOOK / "index.md").read_text()
+    for chapter, name in re.findall(r"\{record\}`(\w+): ([^`]*)`", source):
+        item = notebooks.records(notebooks.read(notebooks.BOOK / f"{chapter}.ipynb"))[name]
+        shown += f"{format_value(item['value'], item['sem'])} {item['unit']}" in text
+    assert shown == source.count("{record}") > 5
+
+
+def test_the_map_has_every_chapter_and_an_arrow_to_each_that_builds_on_another():
+    html = (HTML / "book" / "index.html").read_text()
+    [drawing] = re.findall(r'<svg class="mlip-map".*?</svg>', html, re.DOTALL)
+    assert re.findall(r'href="(\w+)\.html"', drawing) == [page.stem for page in CHAPTERS]
+    needs = re.search('aria-label="([^"]*)"', drawing)[1]
+    assert "5 builds on 3, 4" in needs and "9 builds on 1, 6, 8" in needs
+    assert drawing.count("<path") >= needs.count("builds on")
+
+
+@pytest.mark.parametrize("page", CHAPTERS, ids=lambda page: page.stem)
+def test_chapters_figures_and_exercises_have_the_chapter_s_number(page):
+    own, html = str(int(page.stem[2:4])), page.read_text()
+    assert re.search(rf'<h1><span class="section-number">{own}\. ', html)
+    numbers = re.findall(r'caption-number">(?:Fig\.|Exercise) ([\d.]+)', html)
+    assert numbers and all(number.split(".")[0] == own for number in numbers)
+
+
 # ---- in a browser
 
 
@@ -168,6 +201,22 @@ def test_page_fits_a_telephone(path, visit):
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     begins = "[...document.querySelectorAll('div.math mjx-math')].map(m => m.getBoundingClientRect().left)"
     assert min(page.evaluate(begins), default=0) >= 0
+
+
+CUT = """() => [...document.querySelectorAll('.bd-article div.math, .bd-article table')].filter(element => {
+  const right = Math.max(...[element, ...element.querySelectorAll('mjx-math')].map(
+    part => part.getBoundingClientRect().right));
+  for (let e = element; e && e.tagName !== 'ARTICLE'; e = e.parentElement)
+    if (['auto', 'scroll'].includes(getComputedStyle(e).overflowX)) return false;
+  return right > document.querySelector('.bd-article').getBoundingClientRect().right + 1;
+}).map(element => element.textContent.slice(0, 60))"""
+
+
+@pages
+@pytest.mark.parametrize("width", [400, 1280])
+def test_what_is_wider_than_the_page_scrolls(path, width, visit):
+    page, _ = visit(path, width=width)
+    assert page.evaluate(CUT) == []
 
 
 VISIBLE = """() => [...document.querySelectorAll('figure.mlip-slider')].map(figure => {

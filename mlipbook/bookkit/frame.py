@@ -57,7 +57,7 @@ def problems(path: Path) -> list[str]:
         found.append(f"the sections must be {every} (others may stand between), not {present}")
     if not found:
         found = _contents(sections) + _exercises(sections["Exercises"])
-    return [f"{path.name}: {what}" for what in found + _figures(cells)]
+    return [f"{path.name}: {what}" for what in found + _figures(cells) + _links(cells, path)]
 
 
 def figure_names(path: Path) -> list[str]:
@@ -130,6 +130,17 @@ def _exercises(cells: list[dict]) -> list[str]:
     if _text(cells, "code").count("bookkit.check(") < len(labels):
         found.append("fewer calls of bookkit.check than exercises")
     return found
+
+
+def _links(cells: list[dict], path: Path) -> list[str]:
+    """Other chapters are named by their number, as a link."""
+    text = re.sub(r"\{\w+\}`[^`]*`|\[[^]]*\]\([^)]*\)|^#.*$", "", _text(cells), flags=re.MULTILINE)
+    named = {
+        found for found in re.findall(r"[Cc]hapters?\s+(\d+)", text) if f"ch{found:0>2}" not in path.stem
+    }
+    return [
+        f"chapter {found} is named without a link: {{doc}}`chapter {found} <chNN_name>`" for found in named
+    ]
 
 
 def _images(cell: dict) -> list[dict]:

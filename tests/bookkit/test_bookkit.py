@@ -364,6 +364,7 @@ LINT = {
     "outputs share one caption": lambda n: code(n, "x**2")["outputs"].extend(code(n, '"mean"')["outputs"]),
     "no alternative text": lambda n: code(n, "x**2")["metadata"]["mystnb"].pop("image"),
     "no caption or name": lambda n: code(n, "x**2")["metadata"]["mystnb"].pop("figure"),
+    "chapter 5 is named without a link": replace("- One honest limit", "- One honest limit of Chapter 5"),
     "records nothing": lambda n: code(n, "bookkit.record(").update(outputs=[]),
 }
 
