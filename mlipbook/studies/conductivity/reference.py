@@ -32,6 +32,7 @@ from mlipbook.lammps.drive import heat_field, thermostat
 from mlipbook.lammps.table import started
 from mlipbook.potentials import AgSe
 from mlipbook.studies.command import Result, command
+from mlipbook.studies.conductivity import readings
 from mlipbook.studies.conductivity.readings import Numbers, read
 from mlipbook.studies.conductivity.report import columns_of, running_of
 from mlipbook.studies.conductivity.runs import (
@@ -143,8 +144,8 @@ def response(names: tuple[str, ...], folder: Path) -> Response | None:
     gauge, field = (torch.tensor([float(run[name]) for run in runs]).double() for name in ("gauge", "field"))
     flux = seen["flux"] + gauge[:, None] * seen["current"]
     along_x = field[:, None] * torch.eye(3, dtype=torch.float64)[0]
-    rest = float(start(0).volume[0]), BLOCK * SAMPLE * TIMESTEP, TEMPERATURE
-    return Response(flux, {"Ag": seen["current"]}, seen["temperature"], along_x, *rest)
+    told = {"field": along_x, "volume": start(0).volume[0], "interval": BLOCK * SAMPLE * TIMESTEP}
+    return readings.response({**seen, "flux": flux, **told}, slice(None))
 
 
 def fields_of(equilibrium: Any, folder: Path) -> Numbers:

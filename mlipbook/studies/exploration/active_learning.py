@@ -115,8 +115,7 @@ def explore_all(
     picks: list[Atoms] = []
     records: list[dict] = []
     for name, kind in KINDS.items():
-        n = len(kind.temperatures)
-        wanted = round(total * kind.share)
+        n, wanted = len(kind.temperatures), round(total * kind.share)
         for k, temperature in enumerate(kind.temperatures):
             rng = np.random.default_rng((number, len(records)))
             start = start_for(starts, kind.phase, temperature, rng)

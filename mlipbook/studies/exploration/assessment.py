@@ -3,6 +3,8 @@
 python -m mlipbook study exploration.assessment
 """
 
+from itertools import product
+
 import numpy as np
 from ase import Atoms
 
@@ -38,16 +40,14 @@ def assess(
     kinds = np.array([kind_of(atoms) for atoms in new])
     groups = {str(kind): kinds == kind for kind in sorted(set(kinds))}
     records: dict[str, dict] = {}
-    for trained, (on_new, on_old) in results.items():
-        for name, unit in UNITS.items():
-            for group, here in groups.items():
-                rms = mean(on_new[name][here]) ** 0.5
-                records[f"{group}, {trained} new frames: {name}"] = rms.record(unit)
-            records[f"old test, {trained} new frames: {name}"] = (mean(on_old[name]) ** 0.5).record(unit)
+    for (trained, (on_new, on_old)), (name, unit) in product(results.items(), UNITS.items()):
+        squares = {group: on_new[name][here] for group, here in groups.items()} | {"old test": on_old[name]}
+        for group, x in squares.items():
+            records[f"{group}, {trained} new frames: {name}"] = (mean(x) ** 0.5).record(unit)
     ratio = np.sqrt(results["without"][0]["force"]) * meV / force_spread(base, new)
-    for group, here in groups.items():
-        records[f"{group}: force error over spread"] = mean(ratio[here]).record()
-    return records
+    return records | {
+        f"{group}: force error over spread": mean(ratio[here]).record() for group, here in groups.items()
+    }
 
 
 def kind_of(atoms: Atoms) -> str:
@@ -71,11 +71,9 @@ def cross_validate(
     trajectories = np.array([trajectory_of(atoms) for atoms in new])
     _, index = np.unique(trajectories, return_inverse=True)
     fold = (np.random.default_rng(0).permutation(index.max() + 1) % folds)[index]
-    on_new = {name: np.zeros(len(new)) for name in UNITS}
-    on_old = {name: np.zeros(len(old["test"])) for name in UNITS}
+    on_new, on_old = ({name: np.zeros(n) for name in UNITS} for n in (len(new), len(old["test"])))
     for k in range(folds):
-        seen = [atoms for atoms, part in zip(new, fold, strict=True) if part != k]
-        unseen = [atoms for atoms, part in zip(new, fold, strict=True) if part == k]
+        seen, unseen = ([new[i] for i in np.flatnonzero(here)] for here in (fold != k, fold == k))
         committee = train_committee(old | {"train": [*old["train"], *seen]}, epochs=epochs)
         for name, values in squared_errors(committee, unseen).items():
             on_new[name][fold == k] = values

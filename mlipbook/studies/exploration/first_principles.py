@@ -32,9 +32,10 @@ from mlipbook.potentials.calculator import Calculator
 from mlipbook.structures import Structures
 from mlipbook.studies.command import Result, command
 from mlipbook.studies.exploration.active_learning import train_committee
-from mlipbook.studies.exploration.search import constant_pressure, maxwell_boltzmann
-from mlipbook.studies.sodium import by_part, deviations, means, of_phase, relabeled
-from mlipbook.units import GPa, Ry, fs, meV
+from mlipbook.studies.exploration.search import constant_pressure, moving
+from mlipbook.studies.sodium import by_frame, by_part, deviations, means, of_phase, relabeled
+from mlipbook.studies.stress.equation_of_state import pressures
+from mlipbook.units import Ry, fs, meV
 
 TIMESTEP, FRICTION_TIME, SAMPLE = 5.0, 200.0, 4  # fs, fs, steps between stored frames
 SETTLE = 0.2  # ps, left out of averages
@@ -44,16 +45,14 @@ EDGES = np.linspace(2.0, 8.0, 61)  # A, bins of g(r)
 
 def start(phase: str, temperature: float, committee: ANNPotential, seed: int = 0) -> Atoms:
     """A labeled structure of this phase, 10 ps into the committee's dynamics, at its mean volume."""
-    labeled = of_phase(datasets.load("na-gamma"), phase)
     # Of those at the nearest temperature the clearest case of its phase.
     sign = 1 if phase == "liquid" else -1
-    chosen = min(labeled, key=lambda a: (abs(a.info["md_temperature_K"] - temperature), sign * a.info["q6"]))
-    atoms = Atoms(
-        chosen.numbers, chosen.positions, cell=chosen.cell, pbc=True, calculator=Calculator(committee)
+    chosen = min(
+        of_phase(datasets.load("na-gamma"), phase),
+        key=lambda a: (abs(a.info["md_temperature_K"] - temperature), sign * a.info["q6"]),
     )
-    atoms.set_velocities(maxwell_boltzmann(atoms, temperature, np.random.default_rng(seed)))
-    dynamics = constant_pressure(atoms, temperature)
-    volumes = []
+    atoms = moving(chosen, committee, temperature, np.random.default_rng(seed))
+    dynamics, volumes = constant_pressure(atoms, temperature), []
     for _ in range(round(10e3 * fs / dynamics.dt / 10)):
         dynamics.run(10)
         volumes.append(atoms.get_volume())
@@ -75,12 +74,11 @@ def run(atoms: Atoms, calculator: Any, temperature: float, steps: int, file: Pat
     Every SAMPLE steps a frame with velocities, energy, forces and stress joins the extended xyz file. Raises
     ValueError for a file of another run.
     """
-    own = {"start": atoms, "calculator": calculator, "temperature": temperature}
-    done: Any = ase.io.read(file, ":") if archive.made(file, **own) else []
-    atoms = (done[-1] if done else atoms).copy()
+    made = archive.made(file, start=atoms, calculator=calculator, temperature=temperature)
+    done: Any = ase.io.read(file, ":") if made else []
+    atoms, text = (done[-1] if done else atoms).copy(), file.read_text() if done else ""
     atoms.calc = calculator
     dynamics = langevin(atoms, temperature, np.random.default_rng([len(done), round(temperature)]))
-    text = file.read_text() if done else ""
     for _ in range(steps // SAMPLE - len(done)):
         dynamics.run(SAMPLE)
         frame = io.StringIO()
@@ -97,7 +95,7 @@ def series(frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
     """Name -> (frames, ...): energy in meV/atom, static pressure in GPa, g(r)."""
     return {
         "energy": np.array([atoms.get_potential_energy() / len(atoms) for atoms in frames]) / meV,
-        "pressure": np.array([-atoms.get_stress()[:3].mean() for atoms in frames]) / GPa,
+        "pressure": pressures(frames),
         "g(r)": pair_distribution(Structures.from_ase(frames), torch.as_tensor(EDGES)).numpy(),
     }
 
@@ -122,14 +120,11 @@ def own_frames(potential: ANNPotential, begin: Atoms, temperature: float, length
 
 def errors_along(potential: ANNPotential, frames: Sequence[Atoms]) -> dict[str, dict]:
     """Records of the committee mean on first-principles frames: bias of energy and pressure, force error."""
-    each = deviations(frames, means(potential, frames))
-    energy = np.array([d["energy"] for d in each])
-    pressure = np.array([-d["stress"][:3].mean() for d in each])
-    force = np.array([(d["forces"] ** 2).mean() for d in each])
+    each = by_frame(deviations(frames, means(potential, frames)))
     return {
-        "energy bias": block_average(energy).record("meV/atom"),
-        "pressure bias": block_average(pressure).record("GPa"),
-        "force error (RMS)": (block_average(force) ** 0.5).record("meV/A"),
+        "energy bias": block_average(each["energy"]).record("meV/atom"),
+        "pressure bias": block_average(each["pressure"]).record("GPa"),
+        "force error (RMS)": (block_average(each["force"] ** 2) ** 0.5).record("meV/A"),
     }
 
 
@@ -148,15 +143,12 @@ def compare(
     for name, unit in (("energy", "meV/atom"), ("pressure", "GPa")):
         records[f"{name}, first principles"] = theirs[name].record(unit)
         records[f"{name}, potential minus first principles"] = (ours[name] - theirs[name]).record(unit)
-    middle = (EDGES[1:] + EDGES[:-1]) / 2
-    (g, g_sem), (reference, reference_sem) = ours["g(r)"], theirs["g(r)"]
-    scale = (middle**2 * abs(reference - 1)).sum()
-    distance = (middle**2 * abs(g - reference)).sum() / scale
-    records["distance of g(r)"] = Value(distance, nan, len(settled)).record()
+    r, (g, g_sem), (reference, reference_sem) = (EDGES[1:] + EDGES[:-1]) / 2, ours["g(r)"], theirs["g(r)"]
     noise = np.sqrt(2 / np.pi) * np.hypot(g_sem, reference_sem)  # mean of |x| for x with this deviation
-    noise_alone = Value((middle**2 * noise).sum() / scale, nan, len(settled))
-    records["distance of g(r) from noise alone"] = noise_alone.record()
-    curves = {"r": middle, "g": g, "g_sem": g_sem, "reference": reference, "reference_sem": reference_sem}
+    for title, apart in (("", abs(g - reference)), (" from noise alone", noise)):
+        distance = (r**2 * apart).sum() / (r**2 * abs(reference - 1)).sum()
+        records[f"distance of g(r){title}"] = Value(distance, nan, len(settled)).record()
+    curves = {"r": r, "g": g, "g_sem": g_sem, "reference": reference, "reference_sem": reference_sem}
     return records, {name: curve.tolist() for name, curve in curves.items()}
 
 
@@ -179,9 +171,9 @@ def trajectory(
 def judge(folder: Path) -> Result:
     """Compare the committee's own dynamics with every trajectory in the folder."""
     records: dict[str, dict] = {}
-    curves: dict[str, dict] = {}
-    committee = taught()
+    curves, committee = {}, taught()
     for file in sorted(folder.glob("*.xyz")):
-        found, curves[file.stem] = compare(ase.io.read(file, ":"), committee, float(file.stem.split("-")[1]))
-        records |= {f"{file.stem.replace('-', ', ')} K: {name}": item for name, item in found.items()}
+        phase, temperature = file.stem.split("-")
+        found, curves[file.stem] = compare(ase.io.read(file, ":"), committee, float(temperature))
+        records |= {f"{phase}, {temperature} K: {name}": item for name, item in found.items()}
     return Result(records, {"curves": curves})

@@ -30,8 +30,7 @@ def explore(
     It settles at ambient pressure first; then, with a strain, the cell is strained and held. If atoms come
     too close it ends; the frames from settling are returned only if it ended so early.
     """
-    atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=True, calculator=Calculator(potential))
-    atoms.set_velocities(maxwell_boltzmann(atoms, temperature, rng))
+    atoms = moving(start, potential, temperature, rng)
     settling: list[Atoms] = []
     frames: list[Atoms] = []
     with suppress(TooClose):
@@ -42,6 +41,13 @@ def explore(
         else:
             run(constant_pressure(atoms, temperature), NPT, frames)
     return frames or settling
+
+
+def moving(start: Atoms, potential: EdgePotential, temperature: float, rng: np.random.Generator) -> Atoms:
+    """These atoms in the potential, with velocities of a temperature."""
+    atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=True, calculator=Calculator(potential))
+    atoms.set_velocities(maxwell_boltzmann(atoms, temperature, rng))
+    return atoms
 
 
 def maxwell_boltzmann(atoms: Atoms, temperature: float, rng: np.random.Generator) -> np.ndarray:

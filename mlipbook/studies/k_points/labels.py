@@ -98,16 +98,6 @@ def compare(a: Sequence[Atoms], b: Sequence[Atoms]) -> Differences:
     )
 
 
-def against(sets: Mapping[str, Sequence[Atoms]], reference: str) -> dict[str, Differences]:
-    """Every other setting minus the reference, where they have a frame in common."""
-    named = {name: {atoms.info["frame"] for atoms in frames} for name, frames in sets.items()}
-    return {
-        name: compare(frames, sets[reference])
-        for name, frames in sets.items()
-        if name != reference and named[name] & named[reference]
-    }
-
-
 def without_atoms(found: Differences, a: str, b: str, kT: float = WIDTH) -> dict[str, np.ndarray]:
     """What free electrons in the frames' volumes differ by: energy and pressure (frames,), as in UNITS."""
 
@@ -129,7 +119,11 @@ def records(sets: Mapping[str, Sequence[Atoms]], reference: str = "4k") -> dict[
     and phases with a single one are left out.
     """
     out: dict[str, dict] = {}
-    for name, found in against(sets, reference).items():
+    names = {atoms.info["frame"] for atoms in sets[reference]}
+    for name, frames in sets.items():
+        if name == reference or names.isdisjoint(atoms.info["frame"] for atoms in frames):
+            continue
+        found = compare(frames, sets[reference])
         pair, free = f"{name} minus {reference}", without_atoms(found, name, reference)
         samples = {q: (x, UNITS[q]) for q, x in found.values.items()}
         samples |= {f"{q} of free electrons": (x, UNITS[q]) for q, x in free.items()}

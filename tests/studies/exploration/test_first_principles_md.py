@@ -8,11 +8,12 @@ from ase.calculators.emt import EMT
 
 import mlipbook as mb
 from mlipbook.studies.exploration import first_principles as study
+from mlipbook.studies.exploration.search import maxwell_boltzmann
 
 
 def test_a_trajectory_goes_on_where_it_stopped(tmp_path):
     atoms = bulk("Cu", cubic=True) * (2, 2, 2)
-    atoms.set_velocities(study.maxwell_boltzmann(atoms, 300, np.random.default_rng(0)))
+    atoms.set_velocities(maxwell_boltzmann(atoms, 300, np.random.default_rng(0)))
     file = tmp_path / "solid-300.xyz"
     study.run(atoms, EMT(), 300, 3 * study.SAMPLE, file)
     first = file.read_text()
@@ -32,7 +33,7 @@ def test_a_potential_compared_with_its_own_trajectory_has_no_errors(monkeypatch)
     monkeypatch.setattr(study, "SETTLE", 0.0)
     potential = mb.ANNPotential(mb.Chebyshev(("Na",), 5.0, 3, 5.0, 2), hidden=(4,), members=2, seed=0)
     begin = bulk("Na", "bcc", 4.3, cubic=True) * (4, 4, 4)
-    begin.set_velocities(study.maxwell_boltzmann(begin, 300, np.random.default_rng(1)))
+    begin.set_velocities(maxwell_boltzmann(begin, 300, np.random.default_rng(1)))
     frames = study.own_frames(potential, begin, 300, 0.5)
     for atoms in frames:
         atoms.calc.results["forces"] = mb.predict(potential, [atoms])[0]["forces"].mean(0)
