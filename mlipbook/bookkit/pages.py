@@ -47,4 +47,4 @@ def ledger(paths: list[Path]) -> str:
 
 
 def _link(path: Path) -> str:
-    return f"{{doc}}`{path.stem}`"
+    return f"{int(path.stem[2:4])}. {{doc}}`{path.stem}`"

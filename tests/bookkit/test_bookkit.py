@@ -483,7 +483,7 @@ def test_ledger_lists_every_claim_and_the_verdicts(changed):
     page = pages.ledger([changed(lambda n: set_output(n, output))])
     assert all(f"**{id}**" in page for id in records.claims())
     assert page.count("Not yet tested") == len(records.claims()) - 1
-    assert "**Reproduced** ({doc}`ch99_template`): Off by it." in page and "-0.0600 ± 0.0010 GPa" in page
+    assert "**Reproduced** (99. {doc}`ch99_template`): Off by it." in page and "-0.0600 ± 0.0010 GPa" in page
 
 
 @pytest.mark.parametrize("on_colab", [True, False])
