@@ -7,8 +7,6 @@
 `scripts/make_datasets.py` in the repository made the files; the book's page on data sets shows them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -33,7 +31,6 @@ def available() -> dict[str, str]:
 
 def describe(name: str) -> dict[str, Any]:
     """Provenance of a data set: code and settings, structures, units, split rule, gaps, license, SHA-256.
-
     Raises ValueError for an unknown name.
     """
     if name not in (manifest := _manifest()):

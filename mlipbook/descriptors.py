@@ -14,8 +14,6 @@ where Q_lm e_m is the real spherical harmonic up to a factor, e_m = Re, Im (x + 
 linear in the moments M_mp = sum_j f_j e_m(x_j, y_j) T_p(z_j): one small matrix product per center.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from math import factorial, pi
 from typing import Any
@@ -81,7 +79,7 @@ class Chebyshev(nn.Module):
         self.register_buffer("harmonics", harmonics)  # Q_lm in Chebyshev polynomials of z, (m, l, p)
         self.register_buffer("weights", self._species_weights())  # (Z center, Z neighbor)
 
-    def _apply(self, *arguments: Any, **keywords: Any) -> Chebyshev:
+    def _apply(self, *arguments: Any, **keywords: Any) -> "Chebyshev":
         """Move or cast; tables come from exact ones, since those cast to float32 before stay rounded."""
         super()._apply(*arguments, **keywords)
         self.legendre, self.harmonics = (t.to(self.weights) for t in _angular_tables(self.angular_order))

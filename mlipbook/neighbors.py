@@ -6,8 +6,6 @@ with one row per center, padded at the end of the rows: sums over neighbors are 
 and shapes stay fixed while atoms move.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 from math import inf
@@ -63,10 +61,9 @@ class Edges:
         return centers, centers[self.neighbor]
 
     def cover(self, structures: Structures, skin: float = 0.0) -> bool:
-        """True while no pair can have come within cutoff + skin (angstrom) unseen: the list can be kept.
-
-        Cell changes are taken as a deformation D of the old structure: a pair's distance shrinks by at
-        most |D - 1| of what it was, plus twice the largest displacement from the deformed positions.
+        """True while no pair can have come within cutoff + skin (angstrom) unseen: the list can be kept. Cell
+        changes are taken as a deformation D of the old structure: a pair's distance shrinks by at most |D -
+        1| of what it was, plus twice the largest displacement from the deformed positions.
         """
         old = self.built_for
         if structures.positions.shape != old.positions.shape or structures.pbc != old.pbc:
@@ -95,7 +92,7 @@ class Edges:
             vars(self)["held"] = structures  # dynamics asks for its list, then the potential whether it holds
         return held
 
-    def narrowed(self, structures: Structures, skin: float) -> Edges:
+    def narrowed(self, structures: Structures, skin: float) -> "Edges":
         """The pairs of this list that are now within cutoff + skin (angstrom), in the same order."""
         near = self.real & (self._vectors(structures).square().sum(0) < (self.cutoff + skin) ** 2)
         kept = _nonzero(near)
@@ -106,7 +103,6 @@ class Edges:
 
 class VerletLists:
     """The neighbor list of moving atoms: a wide one, searched rarely, and a narrow one, picked from it often.
-
     Called, it gives a list with all pairs of these structures within the cutoff (angstrom). The narrow list
     is kept while atoms cannot have crossed its skin, the wide one while narrow ones can be picked from it.
     """
@@ -133,9 +129,8 @@ class VerletLists:
 
 
 def build(structures: Structures, cutoff: float, skin: float = 0.0) -> Edges:
-    """Neighbor table of all pairs, every image of each, within cutoff + skin (angstrom).
-
-    Raises ValueError where two atoms overlap (closer than 0.01 A), naming them, and for too many pairs.
+    """Neighbor table of all pairs, every image of each, within cutoff + skin (angstrom). Raises ValueError
+    where two atoms overlap (closer than 0.01 A), naming them, and for too many pairs.
     """
     keep_freed_memory()
     cutoff, skin = positive(cutoff, "cutoff", "in angstrom"), not_negative(skin, "skin", "in angstrom")

@@ -1,7 +1,5 @@
 """Atomic structures as tensors with a leading batch (replica) axis, and the way from and to ASE."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -87,9 +85,8 @@ class Structures:
                 f"direction (heights {heights[b].tolist()} A); set the cell, or pbc=False"
             )
 
-    def moved(self, positions: Tensor, cells: Tensor | None = None) -> Structures:
+    def moved(self, positions: Tensor, cells: Tensor | None = None) -> "Structures":
         """The same atoms at other positions (B, N, 3), in the same cells or in others (B, 3, 3), angstrom.
-
         Dynamics calls it at every step, so nothing is checked: the next search for neighbors does that.
         """
         new = object.__new__(Structures)
@@ -100,7 +97,7 @@ class Structures:
             vars(new).update(cells=cells)
         return new
 
-    def swollen(self, positions: Tensor, factor: Tensor | float) -> Structures:
+    def swollen(self, positions: Tensor, factor: Tensor | float) -> "Structures":
         """As `moved`, in cells whose edges are so many times as long; factor: a number, or (B, 1, 1)."""
         new = self.moved(positions, factor * self.cells)
         if "inverse_cells" in vars(self):
@@ -171,16 +168,15 @@ class Structures:
     def symbols(self) -> tuple[str, ...]:
         return tuple(chemical_symbols[z] for z in self.species.tolist())
 
-    def to(self, device: str | torch.device) -> Structures:
+    def to(self, device: str | torch.device) -> "Structures":
         """The same structures on another device."""
         names = ("positions", "cells", "species", "masses")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     @staticmethod
-    def from_ase(frames: Atoms | Sequence[Atoms], device: str | torch.device = "cpu") -> Structures:
-        """Batch of ASE structures, with their masses and constraints.
-
-        Raises ValueError if species, their order, pbc, masses or constraints differ.
+    def from_ase(frames: Atoms | Sequence[Atoms], device: str | torch.device = "cpu") -> "Structures":
+        """Batch of ASE structures, with their masses and constraints. Raises ValueError if species, their
+        order, pbc, masses or constraints differ.
         """
         frames = checks.frames([frames] if isinstance(frames, Atoms) else frames, "frames")
         first = frames[0]
@@ -239,7 +235,6 @@ SHARED: dict[str, Callable[[Atoms], Any]] = {
 
 def has_stress(atoms: Atoms) -> bool:
     """Whether dU/dstrain over the volume is a stress: of crystals, slabs and rods in a cell of three vectors.
-
     As in ASE's calculators all six components are there, those across the vacuum too, over the whole volume:
     what is left out, or relaxed by ASE's cell filters, is for a mask. Clusters have none, whatever their box.
     """

@@ -1,7 +1,5 @@
 """Text files of aenet: setups of descriptors (.stp) and labeled structures (.xsf)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,7 +99,6 @@ def write_setup(path: FilePath, setup: Setup) -> None:
 
 def read_xsf(path: FilePath) -> Atoms:
     """A structure with energy (eV) and forces (eV/A), as far as the file has them; Cartesian, angstrom.
-
     Raises ValueError naming the file and line for anything but a periodic CRYSTAL or isolated ATOMS.
     """
     text = _text(path)
@@ -147,9 +144,8 @@ def read_xsf(path: FilePath) -> Atoms:
 
 
 def write_xsf(path: FilePath, atoms: Atoms) -> None:
-    """Write a structure with its energy and forces in all digits.
-
-    Raises ValueError if it has none, which aenet demands, or is periodic in some directions only.
+    """Write a structure with its energy and forces in all digits. Raises ValueError if it has none, which
+    aenet demands, or is periodic in some directions only.
     """
     if atoms.pbc.any() != atoms.pbc.all():
         raise ValueError(f"{path}: pbc {atoms.pbc.tolist()}: aenet knows periodic and isolated structures")

@@ -151,9 +151,8 @@ CHECKS: dict[str, tuple[Callable[[Any, dict[str, Any]], Any], str]] = {
 
 
 def read_network(path: FilePath) -> NetworkFile:
-    """Read a binary .nn file of aenet.
-
-    Raises ValueError naming the file, the record and what was expected for anything else or damaged.
+    """Read a binary .nn file of aenet. Raises ValueError naming the file, the record and what was expected
+    for anything else or damaged.
     """
     data, offset = Path(path).read_bytes(), 0
     values: dict[str, Any] = {}
@@ -176,9 +175,8 @@ def read_network(path: FilePath) -> NetworkFile:
 
 
 def write_network(path: FilePath, network: NetworkFile) -> None:
-    """Write a binary .nn file; a file that was read comes out byte for byte.
-
-    Raises ValueError for texts that are longer than their records.
+    """Write a binary .nn file; a file that was read comes out byte for byte. Raises ValueError for texts that
+    are longer than their records.
     """
     with replacing(path) as file:
         for name, kind, _ in RECORDS:

@@ -8,8 +8,6 @@ aenet: N. Artrith, A. Urban, Comput. Mater. Sci. 114, 135 (2016); Chebyshev desc
 G. Ceder, Phys. Rev. B 96, 014112 (2017).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from operator import attrgetter

@@ -25,7 +25,6 @@ HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 def save(path: FilePath, arrays: Mapping[str, np.ndarray | Tensor], metadata: Mapping[str, Any]) -> None:
     """Write arrays and metadata (JSON types; must hold "kind": str and "version": int) to one npz file.
-
     Raises ValueError if kind or version are missing or an array holds Python objects, TypeError if the
     metadata are not JSON, OSError if the file cannot be written.
     """
@@ -44,7 +43,6 @@ def load(
     path: FilePath, kind: str | None = None, version: int | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and metadata of a file that `save` wrote; checked against `kind` and the newest `version` known.
-
     Raises Damaged (a ValueError), naming file and way out, for a file that is not what was written;
     ValueError if it is of another kind or too new; FileNotFoundError if it is not there.
     """
@@ -63,7 +61,6 @@ def load(
 
 def load_arrays(path: FilePath) -> dict[str, np.ndarray]:
     """All arrays of an npz file. np.load does not look at the checksums of members above 4 kB; this does.
-
     Raises Damaged for anything but a sound npz file without pickles, FileNotFoundError if it is not there.
     """
     with open(path, "rb") as file, reading(path), zipfile.ZipFile(file) as archive:

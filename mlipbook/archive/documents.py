@@ -15,10 +15,9 @@ LENGTH = 64
 
 
 def write_json(path: FilePath, content: Mapping[str, Any], **options: Any) -> None:
-    """Write a JSON object with a last entry "sha256", of all others; options: of json.dumps.
-
-    Raises ValueError if it has an entry of that name, TypeError for what JSON cannot hold (ValueError for
-    NaN with allow_nan=False), OSError if the file cannot be written.
+    """Write a JSON object with a last entry "sha256", of all others; options: of json.dumps. Raises
+    ValueError if it has an entry of that name, TypeError for what JSON cannot hold (ValueError for NaN with
+    allow_nan=False), OSError if the file cannot be written.
     """
     if SEAL in content:
         raise ValueError(f"{path}: an entry {SEAL!r} is the checksum's; take another name")
@@ -28,9 +27,8 @@ def write_json(path: FilePath, content: Mapping[str, Any], **options: Any) -> No
 
 
 def read_json(path: FilePath) -> dict[str, Any]:
-    """The content that `write_json` was given, or an object without checksum, from elsewhere or older.
-
-    Raises Damaged (a ValueError) for anything else; FileNotFoundError if there is no file.
+    """The content that `write_json` was given, or an object without checksum, from elsewhere or older. Raises
+    Damaged (a ValueError) for anything else; FileNotFoundError if there is no file.
     """
     with reading(path):
         content = json.loads(Path(path).read_bytes().decode())

@@ -61,10 +61,9 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: FilePath) -> Iterator[BinaryIO]:
-    """A binary file to write; it takes the place of `path` when the block ends, and is removed on an error.
-
-    A process killed half-way, or a machine that loses its power, leaves the former file as it was.
-    Raises OSError with the name of the file if it cannot be written.
+    """A binary file to write; it takes the place of `path` when the block ends, and is removed on an error. A
+    process killed half-way, or a machine that loses its power, leaves the former file as it was. Raises
+    OSError with the name of the file if it cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f"{path.name}.{HOST}-{os.getpid()}-{uuid4().hex[:8]}.tmp")

@@ -35,9 +35,8 @@ class Unidentified(ValueError):
 
 
 def identity(value: Any) -> str:
-    """SHA-256 (hexadecimal) of what the value consists of, see the module's docstring.
-
-    Raises Unidentified, a ValueError, naming the part of which it cannot be known.
+    """SHA-256 (hexadecimal) of what the value consists of, see the module's docstring. Raises Unidentified, a
+    ValueError, naming the part of which it cannot be known.
     """
     try:
         return _digest(value, type(value).__name__, (), {}).hex()
@@ -55,7 +54,6 @@ def described(value: Any, words: str | None = None) -> str:
 
 def refuse_other(path: Any, found: Mapping[str, str], wanted: Mapping[str, str], way: str) -> None:
     """ValueError, naming both, for the first of the wanted descriptions that a file does not tell of itself.
-
     way: what to do then.
     """
     for name, value in wanted.items():

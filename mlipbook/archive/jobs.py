@@ -35,9 +35,8 @@ class Results:
         return f"{self.stem}-{identity([self.function, job])[:24]}"
 
     def found(self, keys: Iterable[str]) -> dict[str, Any]:
-        """key -> result, of finished jobs; those whose files are damaged are to be done again.
-
-        Warns of results that may not be those of this function, and of older ones, which are not used.
+        """key -> result, of finished jobs; those whose files are damaged are to be done again. Warns of
+        results that may not be those of this function, and of older ones, which are not used.
         """
         contents = {}
         for key in keys:

@@ -24,9 +24,8 @@ class InUse(RuntimeError):
 
 @contextmanager
 def locked(path: FilePath | None) -> Iterator[None]:
-    """While the block runs, no other process holds this lock, a file that tells process, host and time.
-
-    The system frees the lock when its process ends, in whatever way; a file that a kill left behind is taken
+    """While the block runs, no other process holds this lock, a file that tells process, host and time. The
+    system frees the lock when its process ends, in whatever way; a file that a kill left behind is taken
     over. None: there is nothing to lock. Raises InUse, naming the holder, OSError if the file cannot be made.
     """
     if path is None or fcntl is None:

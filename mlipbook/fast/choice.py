@@ -1,7 +1,5 @@
 """Which form of a potential computes; what is said where it is not the fast one."""
 
-from __future__ import annotations
-
 import logging
 import os
 from functools import cache
@@ -14,8 +12,7 @@ from mlipbook.fast.graphs import Recorded
 from mlipbook.fast.networks import Native
 from mlipbook.fast.pairs import NativePairs
 from mlipbook.potentials import EdgePotential, Ionic, PairPotential, Potential, Wrapper
-from mlipbook.potentials.ann import ANNPotential
-from mlipbook.potentials.per_replica import MemberPerReplica
+from mlipbook.potentials.ann import ANNPotential, MemberPerReplica
 
 
 def fast(potential: Potential, off: bool = False) -> Potential:

@@ -5,8 +5,6 @@ What is recorded must have fixed shapes, fixed memory, and no question to the nu
 values are skipped while a graph is recorded. Neighbor tables are padded so that one recording serves many.
 """
 
-from __future__ import annotations
-
 from copy import copy
 from dataclasses import fields, replace
 from itertools import chain
@@ -137,10 +135,9 @@ def padded(edges: Edges, columns: int) -> Edges:
 
 
 def compiled(potential: EdgePotential) -> EdgePotential:
-    """A potential with the same parameters whose atomic energies are compiled to a few large kernels.
-
-    On a GPU several times faster than a kernel for each operation, after a minute of compilation: for long
-    runs, before they are recorded.
+    """A potential with the same parameters whose atomic energies are compiled to a few large kernels. On a
+    GPU several times faster than a kernel for each operation, after a minute of compilation: for long runs,
+    before they are recorded.
     """
     faster = copy(potential)
     faster.atomic_energies = torch.compile(potential.atomic_energies, dynamic=False)  # type: ignore[method-assign]

@@ -5,8 +5,6 @@ name only when complete, in a folder that nobody else can write; where there is 
 process alone.
 """
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 import os

@@ -13,8 +13,6 @@ leads from slopes to edge gradients g, and from these to forces and virials as e
 compilation for each shape of descriptor, once (module `library`).
 """
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,11 +26,10 @@ from mlipbook.descriptors import Chebyshev
 from mlipbook.fast.library import described, library, pointer
 from mlipbook.neighbors import Edges
 from mlipbook.potentials import Definition, Evaluation
-from mlipbook.potentials.ann import ANNPotential
+from mlipbook.potentials.ann import ANNPotential, MemberPerReplica
 from mlipbook.potentials.close_pairs import known_squares, report_close_pairs
 from mlipbook.potentials.contract import Form
 from mlipbook.potentials.edge import list_for, volumes_of
-from mlipbook.potentials.per_replica import MemberPerReplica
 from mlipbook.structures import Structures
 
 REALS = {torch.float32: "float", torch.float64: "double"}

@@ -7,8 +7,6 @@ kink, is not used. No neighbor list is needed where every pair has one image wit
 compiler, as module `networks`.
 """
 
-from __future__ import annotations
-
 import ctypes
 from itertools import combinations_with_replacement
 from weakref import WeakKeyDictionary

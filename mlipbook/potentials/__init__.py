@@ -4,9 +4,8 @@ from mlipbook.potentials.close_pairs import CloserThanTrained, shortest_distance
 from mlipbook.potentials.contract import DEFINITIONS, Base, Definition, Potential, Wrapper
 from mlipbook.potentials.edge import EdgePotential, Evaluation, edge_gradients, scatter
 from mlipbook.potentials.ionic import AgI, AgSe, Ionic
-from mlipbook.potentials.mixture import MixedEvaluation, Mixture
 from mlipbook.potentials.pairs import LennardJones, PairPotential, Repulsion, SoftCore
-from mlipbook.potentials.references import Einstein, IdealGas
+from mlipbook.potentials.references import Einstein, IdealGas, MixedEvaluation, Mixture
 
 __all__ = ["AgI", "AgSe", "Base", "CloserThanTrained", "DEFINITIONS", "Definition", "EdgePotential"]
 __all__ += ["Einstein", "Evaluation", "IdealGas", "Ionic", "LennardJones", "MixedEvaluation", "Mixture"]

@@ -6,8 +6,6 @@ Normalization and layout as in aenet (Artrith, Urban, CMS 114, 135 (2016)). All 
 leading member axis: a committee of M networks is M networks trained and evaluated in one pass.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -21,7 +19,8 @@ from torch import Tensor, nn
 from mlipbook import archive
 from mlipbook.checks import of_type, positive, whole
 from mlipbook.descriptors import Chebyshev
-from mlipbook.potentials import EdgePotential, Repulsion
+from mlipbook.potentials import EdgePotential, Repulsion, Wrapper
+from mlipbook.potentials.contract import forwarded
 from mlipbook.structures import Structures
 
 
@@ -44,9 +43,8 @@ DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.f
 
 class Network(nn.Module):
     """M feed-forward networks of one shape: features (A, F) or (M, A, F) to (M, A), one number per atom.
-
-    weights[k]: (M, n_out, n_in + 1), the last column is the bias. mean, mean_square: (F,) feature
-    statistics of the training set; features without spread (<= 1e-10) are ignored.
+    weights[k]: (M, n_out, n_in + 1), the last column is the bias. mean, mean_square: (F,) feature statistics
+    of the training set; features without spread (<= 1e-10) are ignored.
     """
 
     mean: Tensor
@@ -165,7 +163,7 @@ class ANNPotential(EdgePotential):
             energies = torch.where(species == atomic_numbers[element], energy, energies)
         return energies
 
-    def member(self, m: int) -> ANNPotential:
+    def member(self, m: int) -> "ANNPotential":
         """Member m as a potential of its own (a copy)."""
         arrays, metadata = self._state()
         arrays |= {name: array[m : m + 1] for name, array in arrays.items() if ".weights." in name}
@@ -190,6 +188,31 @@ class ANNPotential(EdgePotential):
         }
         own = {k: v.detach().cpu() for k, v in self.state_dict().items() if not k.startswith("descriptor.")}
         return own, metadata
+
+
+class MemberPerReplica(Wrapper, EdgePotential):  # type: ignore[misc]
+    """A committee of M whose members drive replicas of their own: B = M R replicas, the first R the first's.
+    One batch for many potentials, with one pass over the descriptors. Raises ValueError for another B.
+    """
+
+    potential: ANNPotential  # the committee
+    members = 1
+    descriptor = forwarded("descriptor")
+    repulsion = forwarded("repulsion")
+    atomic_energies = ANNPotential.atomic_energies  # type: ignore[assignment]
+
+    def check(self, structures: Structures) -> None:
+        self.potential.check(structures)
+        B, M = len(structures), self.potential.members
+        if B % M:
+            raise ValueError(f"{B} replicas for {M} members: give each as many")
+
+    def from_features(self, features: Tensor, species: Tensor) -> Tensor:
+        """eps_i without repulsion, (A,) eV, from features (A, F)."""
+        M = self.potential.members
+        shares = features.view(M, -1, features.shape[-1])
+        energies = self.potential.network_energies(shares, species.view(M, -1)[0]).flatten()
+        return energies + self.potential.reference_energy(species)
 
 
 def _restore(arrays: dict, metadata: dict) -> ANNPotential:

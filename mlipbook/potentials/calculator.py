@@ -1,7 +1,5 @@
 """Any mlipbook potential as an ASE calculator."""
 
-from __future__ import annotations
-
 from itertools import chain
 from typing import Any
 

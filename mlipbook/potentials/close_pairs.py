@@ -1,7 +1,5 @@
 """The shortest distances that a potential was trained on, and a warning where atoms come closer."""
 
-from __future__ import annotations
-
 import warnings
 from functools import lru_cache
 from itertools import combinations_with_replacement, product
@@ -26,10 +24,9 @@ def species_pair(a: int, b: int) -> tuple[str, str]:
 
 
 def shortest_distances(vectors: Tensor, edges: Edges, structures: Structures) -> dict[tuple[str, str], float]:
-    """The shortest distance per pair of species, angstrom; pairs that do not meet are left out.
-
-    vectors: (3, A, K) angstrom, those of edges and structures (`edges.vectors`). Raises IndexError, or
-    RuntimeError, for edges of other structures.
+    """The shortest distance per pair of species, angstrom; pairs that do not meet are left out. vectors: (3,
+    A, K) angstrom, those of edges and structures (`edges.vectors`). Raises IndexError, or RuntimeError, for
+    edges of other structures.
     """
     r = vectors.square().sum(0).sqrt()
     centers, around = edges.species(structures)

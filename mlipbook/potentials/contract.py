@@ -58,7 +58,6 @@ class Potential(Protocol):
         self, structures: Structures, definition: Definition = "I", edges: Edges | None = None
     ) -> Evaluation:
         """Energies (B, N) eV, forces (B, N, 3) eV/A, atomic virials (B, N, 3, 3) eV of B structures.
-
         definition: of the atomic virial. edges: a neighbor list to use (default: a new one). Raises
         ValueError, naming the atom, for structures that it cannot describe.
         """

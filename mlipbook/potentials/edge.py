@@ -9,8 +9,6 @@ respect to the edge vectors gives everything else (derivation: chapter 3):
     W   = scatter w_e to j (definition I, Eq. 12), to i (II, Eq. 13), half each (III, Eq. 14)
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,9 +24,8 @@ from mlipbook.structures import FLAT, Structures
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Energies (B, N) eV, forces (B, N, 3) eV/A and atomic virials (B, N, 3, 3) eV of B structures.
-
-    A member axis stands in front if the potential has several members. volumes: (B,) A^3.
+    """Energies (B, N) eV, forces (B, N, 3) eV/A and atomic virials (B, N, 3, 3) eV of B structures. A member
+    axis stands in front if the potential has several members. volumes: (B,) A^3.
     """
 
     energies: Tensor
@@ -48,9 +45,8 @@ class Evaluation:
 
     @property
     def stress(self) -> Tensor:
-        """Static stress -W/volume in ASE's sign, (B, 3, 3) eV/A^3; of slabs and rods see `has_stress`.
-
-        Raises ValueError without a volume.
+        """Static stress -W/volume in ASE's sign, (B, 3, 3) eV/A^3; of slabs and rods see `has_stress`. Raises
+        ValueError without a volume.
         """
         if bool((self.volumes < FLAT).any()):
             raise ValueError(
@@ -66,15 +62,13 @@ class Evaluation:
 
 
 class EdgePotential(Base):
-    """A potential that is a sum of atomic energies, each a function of the edges of its atom.
-
-    Subclasses set `cutoff` (angstrom) and write `atomic_energies`; `evaluate` is written once, here.
+    """A potential that is a sum of atomic energies, each a function of the edges of its atom. Subclasses set
+    `cutoff` (angstrom) and write `atomic_energies`; `evaluate` is written once, here.
     """
 
     def atomic_energies(self, vectors: Tensor, center_species: Tensor, neighbor_species: Tensor) -> Tensor:
-        """Atomic energies (A,) eV, or (members, A), from edge vectors (3, A, K) angstrom.
-
-        Species are atomic numbers, (A,) and (A, K). Edges beyond the cutoff must not count.
+        """Atomic energies (A,) eV, or (members, A), from edge vectors (3, A, K) angstrom. Species are atomic
+        numbers, (A,) and (A, K). Edges beyond the cutoff must not count.
         """
         raise NotImplementedError
 
@@ -158,7 +152,6 @@ def volumes_of(structures: Structures) -> Tensor:
 
 def edge_gradients(energies: Tensor, vectors: Tensor) -> Tensor:
     """g_e = dU/dr_e, (3, A, K) eV/A; of every member, (members, 3, A, K), if energies are (members, A) eV.
-
     vectors: (3, A, K) angstrom, from which the energies were computed under autograd; RuntimeError otherwise.
     """
     totals = energies.sum(-1)

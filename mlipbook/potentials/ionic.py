@@ -7,8 +7,6 @@ interaction is damped and shifted (Fennell, Gezelter, J. Chem. Phys. 124, 234104
 with a finite range, atomic energies and virials are those of Eq. 11-12, exactly.
 """
 
-from __future__ import annotations
-
 import os
 import tomllib
 from importlib.resources import files
@@ -28,20 +26,19 @@ from mlipbook.units import coulomb_constant
 TERMS = ("qq", "H", "eta", "P", "C", "end", "slope")  # rows of the table of a pair of species
 
 
-def AgSe(parameters: str | os.PathLike | None = None) -> Ionic:
+def AgSe(parameters: str | os.PathLike | None = None) -> "Ionic":
     """The reference potential of alpha-Ag2Se, this project's parameters or those of another TOML file."""
     return Ionic(read(parameters or "ag2se-project-B.toml"))
 
 
-def AgI(parameters: str | os.PathLike | None = None) -> Ionic:
+def AgI(parameters: str | os.PathLike | None = None) -> "Ionic":
     """The potential of AgI, or of another TOML file."""
     return Ionic(read(parameters or "agi.toml"))
 
 
 def read(file: str | os.PathLike) -> dict[str, Any]:
-    """Parameters from a file, or from one that comes with the package.
-
-    Raises FileNotFoundError if there is neither, ValueError if it is not TOML.
+    """Parameters from a file, or from one that comes with the package. Raises FileNotFoundError if there is
+    neither, ValueError if it is not TOML.
     """
     bundled = files("mlipbook") / "data" / Path(file).name
     if not Path(file).exists() and not bundled.is_file():

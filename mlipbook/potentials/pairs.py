@@ -1,7 +1,5 @@
 """Pair potentials of one function u(r): Lennard-Jones, the soft core (Eq. 7), screened nuclei."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 
@@ -15,10 +13,9 @@ from mlipbook.units import bohr, coulomb_constant, hartree
 
 
 class PairPotential(EdgePotential):
-    """u(r) between all pairs, half of it at either atom, so that the three atomic virials agree.
-
-    energy: function of distances (A, K) angstrom and the atomic numbers of both ends, (A, 1) and (A, K),
-    to pair energies in eV. What it gives beyond the cutoff (angstrom) is not used; shift it to zero there.
+    """u(r) between all pairs, half of it at either atom, so that the three atomic virials agree. energy:
+    function of distances (A, K) angstrom and the atomic numbers of both ends, (A, 1) and (A, K), to pair
+    energies in eV. What it gives beyond the cutoff (angstrom) is not used; shift it to zero there.
     """
 
     def __init__(self, energy: Callable[[Tensor, Tensor, Tensor], Tensor], cutoff: float):
@@ -45,10 +42,9 @@ def shifted_lennard_jones(r: Tensor, *_: Tensor, epsilon: float, sigma: float, c
 def SoftCore(
     mu: float = 7.92e-4 * hartree, sigma: float = 6.752 * bohr, n: int = 12, cutoff: float = 8.0
 ) -> PairPotential:
-    """mu (sigma/r)^n (Eq. 7), shifted to zero at the cutoff; eV, angstrom; mu, sigma of the paper.
-
-    The shift makes forces and energies those of one potential; `free_energy.soft_core_cutoff` is the
-    difference that it makes.
+    """mu (sigma/r)^n (Eq. 7), shifted to zero at the cutoff; eV, angstrom; mu, sigma of the paper. The shift
+    makes forces and energies those of one potential; `free_energy.soft_core_cutoff` is the difference that it
+    makes.
     """
     mu, sigma = not_negative(mu, "mu", "in eV"), positive(sigma, "sigma", "in angstrom")
     n = whole(n, "n", least=4, hint="the exponent")
@@ -60,10 +56,9 @@ def shifted_soft_core(r: Tensor, *_: Tensor, mu: float, sigma: float, n: int, cu
 
 
 def Repulsion(cutoff: float) -> PairPotential:
-    """Fixed short-range repulsion to put under a network: screened nuclei times fc(r)^2.
-
-    Choose the cutoff (angstrom) near the shortest distances of the training data, so that the network
-    learns the difference where there are data and the nuclei rule where there are none.
+    """Fixed short-range repulsion to put under a network: screened nuclei times fc(r)^2. Choose the cutoff
+    (angstrom) near the shortest distances of the training data, so that the network learns the difference
+    where there are data and the nuclei rule where there are none.
     """
     return PairPotential(partial(screened_nuclei, cutoff=cutoff), cutoff)
 

@@ -1,7 +1,5 @@
 """The state of a fit, and the file that holds all of it that the next epoch depends on, replaced whole."""
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Sequence
@@ -53,7 +51,24 @@ class Learner:
     best_cost: Tensor  # (members,)
 
 
+def make_learners(potential: ANNPotential, optimizer: str) -> list[Learner]:
+    """One learner for all members, or one each for L-BFGS, whose line search must not couple them."""
+    adam = optimizer == "adam"
+    parts = [potential] if adam else [potential.member(m) for m in range(potential.members)]
+    method: Any = torch.optim.Adam if adam else partial(torch.optim.LBFGS, **LINE_SEARCH)
+    return [
+        Learner(
+            part,
+            method(part.parameters()),
+            [p.detach().clone() for p in part.parameters()],
+            torch.full((part.members,), torch.inf).to(part.energy_scale),
+        )
+        for part in parts
+    ]
+
+
 KIND = "checkpoint of a fit"
+LINE_SEARCH: dict[str, Any] = {"lr": 1, "max_iter": 10, "history_size": 20, "line_search_fn": "strong_wolfe"}
 SERIES = ("train_cost", "valid_cost", "valid_rmse")
 
 

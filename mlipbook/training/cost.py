@@ -8,8 +8,6 @@ gradient of the small networks alone:
 so that virials cost next to nothing, and all members of a committee train in the same matrix products.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

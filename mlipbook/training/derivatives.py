@@ -3,8 +3,6 @@
 Descriptors do not learn, so dG/dr of every edge and dG/dstrain of every atom are constants of the data set.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -49,7 +47,7 @@ class Batch:
     W: Tensor
     present: Tensor
 
-    def to(self, like: Tensor) -> Batch:
+    def to(self, like: Tensor) -> "Batch":
         """On the device of `like`; floating-point fields in its dtype."""
         moved = {k: v.to(like) if v.is_floating_point() else v.to(like.device) for k, v in vars(self).items()}
         return Batch(**moved)

@@ -1,13 +1,10 @@
 """Training on the cost function: Adam or L-BFGS, early stopping, checkpoints; same seed, same result."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from math import cos, pi
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +12,56 @@ from ase import Atoms
 from tqdm import tqdm
 
 from mlipbook import archive
-from mlipbook.checks import frames
+from mlipbook.checks import frames, one_of, positive, whole
 from mlipbook.potentials.ann import ANNPotential
-from mlipbook.training.checkpoint import Checkpoint, History, Learner, known_by, scales
+from mlipbook.training.checkpoint import Checkpoint, History, Learner, known_by, make_learners, scales
 from mlipbook.training.cost import Cost, counts_of, squares
 from mlipbook.training.derivatives import Batch, Prepared, make_batches, normalize, prepare_all, shortest_of
-from mlipbook.training.plan import Plan
 
-LINE_SEARCH: dict[str, Any] = {"lr": 1, "max_iter": 10, "history_size": 20, "line_search_fn": "strong_wolfe"}
+DIVERGED = (
+    "epoch {}: the validation cost of member {} is not finite, the fit diverged; lower the learning rate, "
+    "and look for wrong labels"
+)
+
+
+@dataclass
+class Plan:
+    """How a fit goes. Raises ValueError for what cannot be meant."""
+
+    cost: Cost
+    optimizer: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    patience: int | None
+    reference_energies: dict[str, float] | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        one_of(self.optimizer, "optimizer", ("adam", "lbfgs"))
+        self.epochs, self.batch_size = whole(self.epochs, "epochs"), whole(self.batch_size, "batch_size")
+        self.learning_rate = positive(self.learning_rate, "learning_rate")
+        self.seed = whole(self.seed, "seed", least=0)
+        if self.patience is not None:
+            whole(self.patience, "patience")
+
+    def weights(self) -> list[tuple[float, float, float]]:
+        """All that the fit will use."""
+        return [self.cost.weights(epoch / self.epochs) for epoch in range(self.epochs + 1)]
+
+    def batches(self, potential: ANNPotential, prepared: Sequence[Prepared]) -> list[Batch]:
+        """Of the training set, mixed once."""
+        order = np.random.default_rng(self.seed).permutation(len(prepared))
+        return make_batches(potential, [prepared[i] for i in order], self.batch_size)
+
+    def identity(self) -> dict[str, str]:
+        """What tells a fit from others that go otherwise, described."""
+        weights = self.weights()  # which tell all of a Cost, if not of a class of your own
+        cost = weights if type(self.cost) is Cost else [type(self.cost), weights]
+        own = {
+            name: archive.described(x) for name, x in vars(self).items() if name not in ("cost", "patience")
+        }
+        return {**own, "cost": archive.described(cost, f"{weights[0]} to {weights[-1]}")}
 
 
 def fit(
@@ -54,7 +93,8 @@ def fit(
     Raises ValueError for unknown species, labels that are not finite, a cost weight without any label to act
     on, and a checkpoint that is damaged or of another fit; InUse if another process writes it.
     """
-    plan = Plan(cost or Cost(), optimizer, epochs, batch_size, learning_rate, patience, seed)
+    settings = (optimizer, epochs, batch_size, learning_rate, patience, reference_energies, seed)
+    plan = Plan(cost or Cost(), *settings)
     train, valid = frames(train, "train"), frames(valid, "valid")
     sets = {"train": prepare_all(potential, train, "train"), "valid": prepare_all(potential, valid, "valid")}
     check_labels(plan.weights(), sets)
@@ -63,7 +103,7 @@ def fit(
         normalize(potential, sets["train"], reference_energies)
     potential.shortest = shortest_of(sets["train"], potential.shortest)
     history, learners = History(summarize(potential, sets)), make_learners(potential, optimizer)
-    own = {**identity(potential, train, valid), **plan.identity(reference_energies)}
+    own = {**identity(potential, train, valid), **plan.identity()}
     saved = Checkpoint(checkpoint, own, (given, scales(potential)), learners)
     go(potential, plan, sets, learners, history, saved, progress)
     return history
@@ -92,12 +132,15 @@ def go(
                 history.train_cost.append(one_epoch(plan, learners, batches, epoch))
                 validate(learners, held_out, plan.cost, history)
                 history.seconds += time.perf_counter() - began
-                check_finite(history)
+                if len(lost := np.flatnonzero(~np.isfinite(history.valid_cost[-1]))):
+                    raise ValueError(DIVERGED.format(epoch, lost[0]))  # the checkpoint before stays
                 saved.save(learners, history)
                 U, F, W = 1e3 * np.median(history.valid_rmse[-1], axis=1)
                 bar.set_postfix_str(f"valid U {U:.2f} meV/atom, F {F:.1f} meV/A, W {W:.2f} meV/atom")
         finally:  # an interrupted potential holds its best weights, too
-            keep_best(potential, learners)
+            with torch.no_grad():
+                for k, p in enumerate(potential.parameters()):
+                    p.copy_(torch.cat([learner.best[k] for learner in learners]))
 
 
 def identity(potential: ANNPotential, train: Sequence[Atoms], valid: Sequence[Atoms]) -> dict[str, str]:
@@ -109,15 +152,6 @@ def identity(potential: ANNPotential, train: Sequence[Atoms], valid: Sequence[At
         "training set": archive.described([*map(known_by, train)], f"{len(train)} frames"),
         "validation set": archive.described([*map(known_by, valid)], f"{len(valid)} frames"),
     }
-
-
-def check_finite(history: History) -> None:
-    """Raise ValueError if the fit diverged; the checkpoint of the epoch before stays."""
-    if len(lost := np.flatnonzero(~np.isfinite(history.valid_cost[-1]))):
-        raise ValueError(
-            f"epoch {len(history.valid_cost) - 1}: the validation cost of member {lost[0]} is not finite, "
-            "the fit diverged; lower the learning rate, and look for wrong labels"
-        )
 
 
 def check_labels(weights: list[tuple[float, float, float]], sets: dict[str, list[Prepared]]) -> None:
@@ -146,22 +180,6 @@ def summarize(potential: ANNPotential, sets: dict[str, list[Prepared]]) -> str:
 
 
 # ---- one epoch ---------------------------------------------------------------------------------------
-
-
-def make_learners(potential: ANNPotential, optimizer: str) -> list[Learner]:
-    """One learner for all members, or one each for L-BFGS, whose line search must not couple them."""
-    adam = optimizer == "adam"
-    parts = [potential] if adam else [potential.member(m) for m in range(potential.members)]
-    method: Any = torch.optim.Adam if adam else partial(torch.optim.LBFGS, **LINE_SEARCH)
-    return [
-        Learner(
-            part,
-            method(part.parameters()),
-            [p.detach().clone() for p in part.parameters()],
-            torch.full((part.members,), torch.inf).to(part.energy_scale),
-        )
-        for part in parts
-    ]
 
 
 def one_cycle(progress: float) -> float:
@@ -228,9 +246,3 @@ def validate(learners: Sequence[Learner], held_out: Sequence[Batch], cost: Cost,
         rmses.append((total / counts[:, None]).sqrt())
     history.valid_cost.append(torch.cat(costs).cpu().numpy())
     history.valid_rmse.append(torch.cat(rmses, dim=1).cpu().numpy())
-
-
-@torch.no_grad()
-def keep_best(potential: ANNPotential, learners: Sequence[Learner]) -> None:
-    for k, p in enumerate(potential.parameters()):
-        p.copy_(torch.cat([learner.best[k] for learner in learners]))

@@ -29,7 +29,7 @@ from mlipbook.heat.drive import Booked, HeatField
 from mlipbook.heat.gauge import Shifted
 from mlipbook.potentials import Einstein, Ionic, Mixture, PairPotential, SoftCore, ionic
 from mlipbook.potentials import LennardJones as LJ
-from mlipbook.potentials.per_replica import MemberPerReplica
+from mlipbook.potentials.ann import MemberPerReplica
 
 UP = np.nextafter(1.0, 2.0)  # one, and a bit
 

@@ -20,8 +20,7 @@ from mlipbook.fast.graphs import Recorded
 from mlipbook.fast.networks import Native
 from mlipbook.fast.pairs import NativePairs, table_of
 from mlipbook.potentials import AgSe, LennardJones, Mixture, PairPotential, Repulsion, SoftCore
-from mlipbook.potentials.ann import ACTIVATIONS
-from mlipbook.potentials.per_replica import MemberPerReplica
+from mlipbook.potentials.ann import ACTIVATIONS, MemberPerReplica
 
 ELEMENTS = ("H", "O", "Na", "Si", "Ag", "Se")
 

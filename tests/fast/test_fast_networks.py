@@ -7,8 +7,8 @@ from ase.build import bulk, molecule
 
 import mlipbook as mb
 from mlipbook.fast.networks import Native
+from mlipbook.potentials.ann import MemberPerReplica
 from mlipbook.potentials.close_pairs import CloserThanTrained
-from mlipbook.potentials.per_replica import MemberPerReplica
 from mlipbook.studies.conductivity.silver_selenide import crystal
 
 NAMES = ("energies", "forces", "virials")

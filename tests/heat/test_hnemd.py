@@ -16,7 +16,7 @@ from mlipbook.dynamics.momenta import without_total
 from mlipbook.dynamics.state import repeated
 from mlipbook.heat.hnemd import current_of, flux_of
 from mlipbook.potentials import AgSe, LennardJones
-from mlipbook.potentials.per_replica import MemberPerReplica
+from mlipbook.potentials.ann import MemberPerReplica
 from mlipbook.units import W_per_m_K, fs, kB
 
 DEFINITIONS = ("I", "II", "III")

@@ -15,7 +15,7 @@ from mlipbook.fast.networks import Native
 from mlipbook.fast.pairs import NativePairs
 from mlipbook.heat import Booked, Shifted
 from mlipbook.potentials import Base, LennardJones, Mixture, Potential, Wrapper
-from mlipbook.potentials.per_replica import MemberPerReplica
+from mlipbook.potentials.ann import MemberPerReplica
 from mlipbook.units import fs
 
 LJ = LennardJones(0.0104, 3.4, 5.0)

@@ -17,8 +17,7 @@ from mlipbook import archive, neighbors
 from mlipbook.archive import made
 from mlipbook.fast.graphs import compiled
 from mlipbook.potentials import AgSe, EdgePotential, shortest_distances
-from mlipbook.potentials.ann import load
-from mlipbook.potentials.per_replica import MemberPerReplica
+from mlipbook.potentials.ann import MemberPerReplica, load
 from mlipbook.structures import Structures
 from mlipbook.studies.command import command
 from mlipbook.studies.conductivity.readings import MEMBERS

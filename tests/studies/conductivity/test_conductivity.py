@@ -15,7 +15,7 @@ import mlipbook as mb
 from mlipbook.dynamics import thermalize
 from mlipbook.heat import green_kubo, predicted_error
 from mlipbook.potentials import AgSe
-from mlipbook.potentials.per_replica import MemberPerReplica
+from mlipbook.potentials.ann import MemberPerReplica
 from mlipbook.studies.conductivity import fits, readings, report
 from mlipbook.studies.conductivity import runs as study
 from mlipbook.studies.conductivity.silver_selenide import crystal, label
