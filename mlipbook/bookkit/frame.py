@@ -25,9 +25,8 @@ OBJECTIVES = ("Prerequisites", "Reading", "two CPU cores", "Colab T4", "GPU")
 
 
 def from_text(text: str) -> dict:
-    """A notebook from a text draft: cells start with ``%% md`` or ``%% code {metadata as JSON}``.
-
-    ``%% setup`` and ``%% parameters`` stand for the two cells that are the same in every chapter.
+    """A notebook from a text draft: cells start with ``%% md`` or ``%% code {metadata as JSON}``, or are
+    those of every chapter, ``%% setup`` and ``%% parameters``.
     """
     cells = []
     for k, part in enumerate(re.split(r"^%% ", text, flags=re.MULTILINE)[1:]):

@@ -117,9 +117,8 @@ def claim(id: str, status: str, sentence: str, records: list[str]) -> None:
 
 
 def check(name: str, ok: Any, hint: str) -> None:
-    """Tell a reader whether an exercise's answer is right; the gate refuses a stored check that failed.
-
-    None stands for an answer that is still to come, and may be stored.
+    """Tell a reader whether an exercise's answer is right, None being one still to come; the gate refuses a
+    stored check that failed.
     """
     passed = None if ok is None else bool(ok)
     plain = {True: f"✓ {name}", False: f"✗ {name}: {hint}", None: f"○ {name}: not answered yet"}[passed]

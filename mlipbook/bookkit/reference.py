@@ -23,9 +23,8 @@ from .results import ROOT
 
 @dataclass(frozen=True)
 class Entry:
-    """One public name: `mb.heat.hnemd`, its value, what is written above its body, where that is.
-
-    signature: of a call, of a field, or of a constant its value. members: of a class, those with a docstring.
+    """One public name: `mb.heat.hnemd`, its value, what is written above its body, where that is. signature:
+    of a call, of a field, or of a constant its value. members: of a class, those with a docstring.
     """
 
     name: str

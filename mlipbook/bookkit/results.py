@@ -77,10 +77,7 @@ def save_result(
 
 
 def full_file(name: str) -> Path:
-    """Path of ``results/full/<name>`` in the repository, or of its copy in an installed package.
-
-    Raises FileNotFoundError for a result that neither has.
-    """
+    """Path of ``results/full/<name>``, or of its copy in an installed package. Raises FileNotFoundError."""
     places = (ROOT / "results" / "full" / name, PACKAGE / "results" / name)
     if found := next((path for path in places if path.exists()), None):
         return found
@@ -90,9 +87,7 @@ def full_file(name: str) -> Path:
 
 
 def full_result(name: str) -> dict[str, Any]:
-    """The stored result ``results/full/<name>.json``. Raises FileNotFoundError, and Damaged (a ValueError)
-    where the checksum is not that of the content.
-    """
+    """The stored result ``results/full/<name>.json``. Raises as `full_file`, and Damaged, a ValueError."""
     return archive.read_json(full_file(name + ".json"))
 
 

@@ -73,19 +73,15 @@ def dependencies(cells: str, claims: set[str], root: Path = ROOT) -> dict[str, s
 
 @dataclass(frozen=True)
 class Code:
-    """What matters of a module: hash, imports of this package, and what it names.
-
-    imports: local name and what it stands for, ("mlipbook.heat", "flux"). chains: names with the attributes
-    that are taken of them, ("mb", "heat", "flux"). texts: its strings. stored: patterns of stored results.
-    """
+    """What matters of a module: hash, imports of this package, and what it names."""
 
     module: str
     package: bool
     hash: str
-    imports: list[tuple[str, tuple[str, ...]]]
-    chains: set[tuple[str, ...]]
+    imports: list[tuple[str, tuple[str, ...]]]  # local name, what it stands for, ("mlipbook.heat", "flux")
+    chains: set[tuple[str, ...]]  # names with the attributes that are taken of them, ("mb", "heat", "flux")
     texts: set[str]
-    stored: set[str]
+    stored: set[str]  # patterns of stored results
     profiles: set[str]
 
 
@@ -175,9 +171,8 @@ def _imported(code: Code, root: Path) -> set[str]:
 
 
 def _home(place: tuple[str, ...], root: Path) -> str:
-    """The module that has what names stand for: of ("mlipbook", "heat", "hnemd") it is mlipbook.heat.hnemd.
-
-    A package, where the names end at it or where its `__init__` itself defines the last one.
+    """The module that has what names stand for: of ("mlipbook", "heat", "hnemd") it is mlipbook.heat.hnemd. A
+    package, where the names end at it or where its `__init__` itself defines the last one.
     """
     module, *names = place
     if names and _source(f"{module}.{names[0]}", root).exists():

@@ -59,9 +59,8 @@ def sphere(cell: Tensor, cutoff: float, k: Tensor | None = None) -> Tensor:
 
 
 def grid_shape(cell: Tensor, cutoff: float) -> tuple[int, int, int]:
-    """Points per axis of a grid that holds the sphere of the cutoff (hartree); products of 2, 3 and 5.
-
-    The rule is Quantum ESPRESSO's, so that the two codes sum over the same points.
+    """Points per axis of a grid that holds the sphere of the cutoff (hartree), by the rule of Quantum
+    ESPRESSO.
     """
     from scipy.fft import next_fast_len  # of real transforms: products of 2, 3 and 5
 
@@ -99,10 +98,7 @@ def transplanted(values: Tensor, old: Tensor, new: Tensor) -> Tensor:
 
 
 def structure_factors(fractional: Tensor, miller: Tensor) -> Tensor:
-    """sum_a exp(-i G.R_a) (n,) of atoms at fractional coordinates (N, 3), differentiable.
-
-    exp(-i G.R) is a product over the three axes, so the sum over atoms is one matrix product.
-    """
+    """sum_a exp(-i G.R_a) (n,) of fractional coordinates (N, 3): a product over axes, one matrix product."""
     reach = miller.abs().amax(0).tolist()
     x, y, z = (phases(fractional[:, i], n) for i, n in enumerate(reach))
     box = x.mT @ (y[:, :, None] * z[:, None, :]).flatten(1)

@@ -37,11 +37,9 @@ class PlaneWaveDFT(Calculator):
     exactly zero, because exchange and correlation are summed on a grid, is removed (`report` has the sum of
     all forces); above 5 meV/A it is refused: the cutoffs do not resolve the pseudopotential.
 
-    Memory: the projectors of all k points stay in it, 16 bytes times plane waves times projectors for each
-    (128 sodium atoms at 10 Ry: 0.15 GB a k point, 8 GB in all with 32).
-
-    Along molecular dynamics orbitals and density are extrapolated from the two steps before; structures that
-    do not follow from the last one are computed from scratch.
+    The projectors of all k points stay in memory, 16 bytes times plane waves times projectors for each (128
+    sodium atoms at 10 Ry: 0.15 GB a k point). Along molecular dynamics orbitals and density are extrapolated
+    from the two steps before; structures that do not follow from the last one are computed from scratch.
 
     Raises ValueError for a structure or settings that cannot be computed, `NotConverged` if the density does
     not become self-consistent.

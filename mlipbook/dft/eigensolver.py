@@ -51,9 +51,8 @@ def davidson(
 
 
 def orthonormalized(vectors: Tensor, space: Tensor) -> Tensor:
-    """Orthonormal vectors (K, m, size) of the same span, orthogonal to the rows of `space`.
-
-    Directions that rounding cannot tell from zero come back as zero vectors.
+    """Orthonormal vectors (K, m, size) of the same span, orthogonal to `space`; zero where rounding leaves
+    none.
     """
     for _ in range(2):  # the second pass removes what rounding left in the first
         vectors = vectors - (vectors @ space.mH) @ space

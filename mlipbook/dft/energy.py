@@ -28,14 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DensityBasis:
-    """Wavevectors of the density, and the grid on which exchange and correlation are summed.
+    """Wavevectors of the density, and the grid on which exchange and correlation are summed."""
 
-    soft: (n, 3) Miller indices that hold every product of two wavefunctions. hard: (n', 3), the soft ones and
-    then more, for the pseudo-core.
-    """
-
-    soft: Tensor
-    hard: Tensor
+    soft: Tensor  # (n, 3) Miller indices that hold every product of two wavefunctions
+    hard: Tensor  # (n', 3), the soft ones and then more, for the pseudo-core
     shape: tuple[int, int, int]
 
     @staticmethod

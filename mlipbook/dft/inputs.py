@@ -33,9 +33,8 @@ STRAIN = 1.2  # the tables of the pseudopotential go that much beyond the densit
 def read_pseudopotentials(
     given: File | Mapping[str, File] | None, ecut_density: float, xc: str
 ) -> dict[str, Pseudopotential]:
-    """By symbol; given: one file, {symbol: file}, or None for sodium; ecut_density: eV.
-
-    Warns of one that was made with another functional. Raises ValueError, FileNotFoundError as `read_upf`.
+    """By symbol; given: one file, {symbol: file}, or None for sodium; ecut_density: eV. Warns of one that was
+    made with another functional. Raises ValueError, FileNotFoundError as `read_upf`.
     """
     given = given or str(files("mlipbook") / "data" / "Na.UPF")
     expected = dict(given) if isinstance(given, Mapping) else {"": given}

@@ -24,12 +24,9 @@ ELL_MAX = 2
 
 @dataclass(frozen=True)
 class Table:
-    """A radial function of q on a uniform grid, cubic in each interval, value and slope exact at the nodes.
+    """A radial function of q on a uniform grid, cubic between nodes, where value and slope are exact."""
 
-    coefficients: (n, 4), of 1, t, t^2, t^3 with t = q/DQ - interval.
-    """
-
-    coefficients: Tensor
+    coefficients: Tensor  # (n, 4), of 1, t, t^2, t^3 with t = q/DQ - interval
 
     def __call__(self, q: Tensor) -> Tensor:
         """Values at wave numbers q >= 0 (1/bohr, any shape). ValueError beyond the end of the table."""

@@ -37,24 +37,19 @@ class NotConverged(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Of a calculation, in hartree.
-
-    k: (K, 3) in units of the reciprocal vectors; weights: (K,), their sum is 1. tolerance: electrostatic
-    energy of the difference between output and input density, at the end. iterations: at most, in each stage.
-    k_at_once: number of k points that are solved side by side, which takes memory and makes use of a GPU.
-    """
+    """Of a calculation, in hartree."""
 
     cutoff: float
     density_cutoff: float
-    k: Tensor
-    weights: Tensor
+    k: Tensor  # (K, 3) in units of the reciprocal vectors
+    weights: Tensor  # (K,), their sum is 1
     width: float
     smearing: str
     xc: str
     bands: int
-    tolerance: float
-    k_at_once: int
-    iterations: int
+    tolerance: float  # electrostatic energy of the difference between output and input density, at the end
+    k_at_once: int  # k points that are solved side by side, which takes memory and makes use of a GPU
+    iterations: int  # at most, in each stage
 
 
 @dataclass(frozen=True)
@@ -82,9 +77,8 @@ class Solution:
 
 
 def solve(nuclei: Nuclei, settings: Settings, start: Solution | None = None) -> Solution:
-    """Self-consistent orbitals and density; start: of similar atoms with the same k points and bands.
-
-    Raises NotConverged.
+    """Self-consistent orbitals and density, from those of similar atoms with the same k points and bands, if
+    given. Raises NotConverged.
     """
     keep_freed_memory()
     errors: list[float] = []
@@ -181,10 +175,7 @@ def of_free_atoms(nuclei: Nuclei, basis: DensityBasis) -> Tensor:
 def lowest_orbitals(
     blocks: list[Hamiltonian], field: Tensor, vectors: list[Tensor], occupations: Tensor, residual: float
 ) -> tuple[Tensor, list[Tensor]]:
-    """Eigenvalues (k points, bands) and vectors of each block in the potential V(r), to these residuals.
-
-    Bands count by the root of their occupations (k points, bands): hardly at all if they are empty.
-    """
+    """Eigenvalues (k points, bands) and vectors by block in the potential V(r); empty bands hardly count."""
     importance = (occupations / 2).sqrt().split([len(h.waves.k) for h in blocks])
     solved = [
         davidson(h.in_potential(field), guessed, h.kinetic, need, residual, STEPS)

@@ -16,9 +16,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class UPF:
-    """A norm-conserving, scalar relativistic pseudopotential as it lies in its file, in Rydberg units.
-
-    Whatever is asked for is there and is sound: ValueError, with the file's name, for anything else.
+    """A norm-conserving, scalar relativistic pseudopotential as in its file, in Rydberg units; what is not
+    there, or not sound, is a ValueError with the file's name.
     """
 
     path: Path

@@ -30,11 +30,10 @@ class Chain(NamedTuple):
     def flow(
         self, xi: Sequence[Number], v: Sequence[Number], heat: Number, dt: float
     ) -> tuple[Number, list[Number], list[Number]]:
-        """The chain's own step dt: the factor on the n momenta, and the new xi and v.
+        """The chain's own step dt: the factor on the n momenta with heat sum p^2/m / (n kT), new xi and v.
 
-        heat: sum p^2/m / (n kT) of these momenta. Kicks of dt/2 run from the chain's end to its head and,
-        after the scaling in the middle, back; each kick is damped by the next thermostat, at rest meanwhile,
-        for dt/4 before and after.
+        Kicks of dt/2 run from the chain's end to its head and, after the scaling in the middle, back; each is
+        damped by the next thermostat, at rest meanwhile, for dt/4 before and after.
         """
         v, last, half = list(v), len(v) - 1, dt / 2
         damping: list[Number] = [1.0] * last

@@ -18,8 +18,8 @@ Number = float | np.ndarray  # of each replica, (B,); a float for a single one
 
 
 def on_host(values: Tensor) -> Any:
-    """Values (B, ...) for arithmetic outside of PyTorch: an array (..., B), or, of a single replica, lists of
-    floats, ten times as quick as arrays of one.
+    """Values (B, ...) outside of PyTorch: an array (..., B); of one replica lists of floats, ten times as
+    quick.
     """
     return values.tolist()[0] if len(values) == 1 else values.movedim(0, -1).cpu().numpy()
 

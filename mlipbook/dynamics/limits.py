@@ -120,8 +120,8 @@ class Watch:
         return self.of(state, self.kT(step), self.P(step))
 
     def drift(self, state: State, before: State) -> Tensor:
-        """Of the invariant, (B,) eV. On a ramp, what is conserved has a kT between the former and the present
-        one: if the change vanishes for one of these, there is no drift.
+        """Of the invariant, (B,) eV; 0 if it vanishes for a kT between the former and the present one, as on
+        a ramp.
         """
         steps = state.step, before.step
         now, then = (self.invariant(state, step) - self.invariant(before, step) for step in steps)

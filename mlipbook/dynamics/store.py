@@ -5,6 +5,7 @@ complete, and is never changed: the last one is the checkpoint.
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -72,10 +73,12 @@ class Store:
             told = {str(name): str(text) for name, text in dict(metadata["identity"]).items()}
         archive.refuse_other(path, told, self.identity, way)
         with sound():
-            tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
-            series: Any = {name: tensors[f"series.{name}"] for name in SERIES}
-            series |= {name: group(tensors, name) for name in ("observed", "times")}
-            return Trajectory(state_from(tensors, metadata, like), **series)
+            groups: dict[str, Any] = defaultdict(dict)
+            for name, array in arrays.items():
+                group, _, key = name.partition(".")
+                groups[group][key] = torch.as_tensor(array)
+            own = {"observed": groups["observed"], "times": groups["times"], **groups["series"]}
+            return Trajectory(state_from(groups["state"], groups["extended"], metadata, like), **own)
 
 
 def name_of(number: int) -> str:
@@ -94,17 +97,11 @@ def arrays_of(part: Trajectory) -> dict[str, Tensor]:
     return {f"{group}.{name}": value for group, of in groups.items() for name, value in of.items()}
 
 
-def state_from(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], like: State) -> State:
-    device = like.momenta.device
-    mine = {name: x.to(device) for name, x in group(tensors, "state").items()}
-    extended = {name: x.to(device) for name, x in group(tensors, "extended").items()}
+def state_from(own: Mapping[str, Tensor], more: Mapping[str, Tensor], told: dict, like: State) -> State:
+    mine, extended = ({name: x.to(like.momenta.device) for name, x in of.items()} for of in (own, more))
     structures = replace(like.structures, positions=mine["positions"], cells=mine["cells"])
-    seeds, free, step = metadata["seeds"], metadata["degrees_of_freedom"], metadata["step"]
+    seeds, free, step = told["seeds"], told["degrees_of_freedom"], told["step"]
     whole = all(isinstance(number, int) for number in (*seeds, free, step))
     if not whole or len(seeds) != len(like) or extended.keys() != like.extended.keys():
         raise ValueError(f"seeds {seeds}, {free} degrees of freedom, step {step}, and {', '.join(extended)}")
     return State(structures, mine["momenta"], tuple(seeds), free, step, extended)
-
-
-def group(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(f"{prefix}."): x for k, x in tensors.items() if k.startswith(f"{prefix}.")}

@@ -93,8 +93,8 @@ def windows(
 def rounds(
     sampler: Sampler, state: State, path: Path, rows: Tensor, redone: Tensor, wanted: float
 ) -> Windows:
-    """Production until the error is reached. rows: the window of each replica; redone: how often replicas of
-    each window were, so far; wanted: steps that are thought to be enough.
+    """Production until the error is reached, first for the steps `wanted`. rows: the window of each replica;
+    redone: how often replicas of each window were, so far.
     """
     error, max_steps, every = sampler.sampling.error, sampler.sampling.max_steps, sampler.sampling.every
     lam, done = torch.as_tensor(path.lam)[rows], 0

@@ -20,9 +20,8 @@ HEAT = 4.0  # times the temperature, where soft spheres melt: their y falls by a
 
 
 def one_box(structures: Structures | Atoms) -> tuple[Structures, float]:
-    """The structure, and its atoms' mass (amu).
-
-    Raises ValueError for several structures, kinds or masses, and for fixed atoms.
+    """The structure, its atoms' mass (amu); ValueError for several structures, kinds, masses, and fixed
+    atoms.
     """
     if isinstance(structures, Atoms):
         structures = Structures.from_ase(structures)

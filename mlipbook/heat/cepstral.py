@@ -110,9 +110,8 @@ def akaike_weights(coefficients: Tensor, variance: float) -> Tensor:
 
 
 def error_at_zero(coefficients: Tensor, variance: float, weights: Tensor) -> float:
-    """Standard error of log S(0), averaged over orders: (4M - 2) variance of each, and their spread.
-
-    Burnham, Anderson, Model Selection and Multimodel Inference (2002), section 4.3.
+    """Standard error of log S(0), averaged over orders: (4M - 2) variance of each, and their spread. Burnham,
+    Anderson, Model Selection and Multimodel Inference (2002), section 4.3.
     """
     log_S = 2 * coefficients.cumsum(0) - coefficients[0]
     noise = (4 * torch.arange(1, len(weights) + 1).to(weights) - 2) * variance

@@ -104,9 +104,8 @@ def correlation(x: Tensor, lags: int) -> Tensor:
 
 
 def jackknife(samples: Tensor, function: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """function(mean of the samples), less its bias to first order, and its standard error.
-
-    samples: (R, ...), independent. Of a linear function these are mean and standard error of the mean.
+    """function(mean of independent samples (R, ...)), less its bias to first order, and its standard error;
+    of a linear function mean and standard error of the mean.
     """
     R, mean = len(samples), samples.mean(0)
     without = function((R * mean - samples) / (R - 1))
