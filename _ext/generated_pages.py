@@ -29,6 +29,12 @@ class GeneratedPage(SphinxDirective):
         return container.children
 
 
+class RunTimes(GeneratedPage):
+    """How long chapters take, and where they ran."""
+
+    generate = staticmethod(pages.run_times)
+
+
 class Ledger(GeneratedPage):
     """The claims ledger."""
 
@@ -44,5 +50,6 @@ def drop_thebe(app) -> None:
 def setup(app) -> dict:
     app.add_directive("status-table", GeneratedPage)
     app.add_directive("claims-ledger", Ledger)
+    app.add_directive("run-times", RunTimes)
     app.connect("builder-inited", drop_thebe, priority=1)
     return {"version": "1", "parallel_read_safe": True}

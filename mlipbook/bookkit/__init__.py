@@ -4,7 +4,7 @@ This module is what chapters import. The rest of the package serves the command 
 the site: ``notebooks`` (run, stamp, gate), ``frame`` (lint), ``expected`` (compare, bless), ``pages``.
 """
 
-from .profiles import PROFILES, chapters, profile
+from .profiles import PROFILES, chapters, device, profile
 from .records import check, claim, record, summary
 from .results import full_file, full_result, paper_scale, provenance, save_result
 from .sliders import slider
@@ -14,6 +14,7 @@ __all__ = [
     "chapters",
     "check",
     "claim",
+    "device",
     "full_file",
     "full_result",
     "paper_scale",

@@ -21,7 +21,7 @@ SECTIONS = (
     "At paper scale",
     "Further reading",
 )
-OBJECTIVES = ("Prerequisites", "Reading", "two CPU cores", "Colab T4", "GPU")
+OBJECTIVES = ("Prerequisites", "Reading", "two CPU cores", "GPU")
 
 
 def from_text(text: str) -> dict:

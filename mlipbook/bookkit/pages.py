@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from . import notebooks
+from .profiles import devices
 from .records import claims, format_value
 
 SHOWN = 3  # of what changed, by name
@@ -16,6 +17,23 @@ def status(paths: list[Path]) -> str:
         if s := notebooks.read(path)["metadata"].get("mlipbook"):
             columns = [_state(path), s["profile"], s["device"], f"{s['seconds']:.0f}", s["date"]]
         lines.append(f"| {_link(path)} | {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
+def run_times(paths: list[Path]) -> str:
+    """Minutes of each chapter's stored run, and what is known of it on a GPU."""
+    lines = ["| chapter | profile | on | minutes | on a GPU |", "|---|---|---|---|---|"]
+    for path in paths:
+        notebook = notebooks.read(path)
+        if stamp := notebook["metadata"].get("mlipbook"):
+            ran = devices().get(path.stem)
+            there = (
+                f"{ran['seconds'] / 60:.1f} ({ran['gpu']}, {ran['date']})"
+                if ran
+                else "not run: the CPU is chosen"
+            )
+            columns = [stamp["profile"], stamp["device"], f"{stamp['seconds'] / 60:.1f}", there]
+            lines.append(f"| {_link(path)} | {' | '.join(columns)} |")
     return "\n".join(lines)
 
 

@@ -10,8 +10,8 @@ PROFILES = ("smoke", "colab", "full")
 
 
 @cache
-def _tables() -> dict[str, dict]:
-    return tomllib.loads((Path(__file__).parent / "profiles.toml").read_text())
+def _tables(file: str = "profiles.toml") -> dict[str, dict]:
+    return tomllib.loads((Path(__file__).parent / file).read_text())
 
 
 def chapters() -> list[str]:
@@ -35,3 +35,22 @@ def profile(chapter: str, name: str, **changes: Any) -> SimpleNamespace:
         known = ", ".join(settings)
         raise ValueError(f"chapter {chapter!r} has no {', '.join(sorted(unknown))}; it has {known}")
     return SimpleNamespace(**settings | changes)
+
+
+def devices() -> dict[str, dict]:
+    """What is known of each chapter (name of its notebook) that ran on a GPU."""
+    return _tables("devices.toml")
+
+
+def device(chapter: str) -> str:
+    """For torch, of a chapter (name of its notebook): "cuda" where it ran there with the code that it has
+    (devices.toml), else "cpu", so that no reader is the first to try. Says so where a GPU is left alone.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    if chapter in devices():
+        return "cuda"
+    print("On the CPU: this chapter has not run on a GPU since its code changed.")
+    return "cpu"

@@ -19,7 +19,12 @@ from typing import Any
 from .results import ROOT
 
 FILE_NAME = re.compile(r"[\w+-][\w.+-]*(/[\w.+-]+)*\.\w+")
-TABLES = ("claims.toml", "manifest.json", "profiles.toml")  # of these single entries count, not the file
+TABLES = (
+    "claims.toml",
+    "devices.toml",
+    "manifest.json",
+    "profiles.toml",
+)  # of these single entries count, not the file
 READERS = {"full_file": "{}", "full_result": "{}.json", "paper_scale": "{}.json"}  # of stored results
 
 

@@ -14,7 +14,7 @@ import torch
 
 from mlipbook import archive, bookkit
 from mlipbook.__main__ import main
-from mlipbook.bookkit import expected, frame, notebooks, pages, profiles, records, results, sliders
+from mlipbook.bookkit import expected, frame, notebooks, pages, profiles, records, results, sliders, stamps
 
 matplotlib.use("Agg")
 TEMPLATE = Path(frame.__file__).parent / "chapter.txt"
@@ -189,6 +189,24 @@ def test_full_files_are_the_repository_s_or_the_installed_package_s(tmp_path, mo
         assert results.full_file(name) == path
 
 
+@pytest.mark.parametrize("gpu", [False, True])
+def test_a_chapter_takes_a_gpu_only_where_it_has_run_on_one(gpu, monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    monkeypatch.setattr(profiles, "devices", lambda: {"ch05_ef_efp": {"date": "2030-01-01"}})
+    assert bookkit.device("ch05_ef_efp") == ("cuda" if gpu else "cpu") and not capsys.readouterr().out
+    assert bookkit.device("ch00_teaser") == "cpu"
+    assert ("has not run on a GPU since its code changed" in capsys.readouterr().out) == gpu
+
+
+@pytest.mark.parametrize("path", notebooks.paths(), ids=lambda path: path.stem)
+def test_what_is_told_of_a_chapter_on_a_gpu_is_of_the_code_that_it_has(path):
+    ran = profiles.devices().get(path.stem)
+    now = stamps.digest(json.dumps(notebooks.depends(notebooks.read(path))))
+    assert ran is None or ran["depends"] == now, (
+        f"take {path.stem} out of devices.toml, or run it there: {now}"
+    )
+
+
 def test_sizes_of_a_chapter_may_be_changed_where_they_are_known():
     own = bookkit.profile("teaser", "smoke")
     assert vars(bookkit.profile("teaser", "smoke", p_W=[0.0, 3.0])) == {**vars(own), "p_W": [0.0, 3.0]}
@@ -352,7 +370,7 @@ LINT = {
     "parameters differs": replace("seed = 0", "seed = 1"),
     "teaser first": lambda n: code(n, "x**2")["outputs"].clear(),
     "sections must be": replace("## Theory", "## Ideas"),
-    "does not say 'Colab T4'": replace("Colab T4", "Colab"),
+    "does not say 'two CPU cores'": replace("two CPU cores", "a computer"),
     "no numbered equation": replace(r"\tag{1}", ""),
     "not asserted equal": replace("assert ", ""),
     "no bookkit.summary()": replace("bookkit.summary()", ""),
