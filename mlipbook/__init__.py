@@ -49,35 +49,10 @@ _HOMES = {  # of what is not a module itself; a test holds this table and the im
     "load": "potentials.ann",
     "predict": "accuracy",
 }
-__all__ = [
-    "ANNPotential",
-    "Calculator",
-    "Chebyshev",
-    "Cost",
-    "ErrorTable",
-    "Evaluation",
-    "History",
-    "Structures",
-    "__version__",
-    "aenet",
-    "campaign",
-    "datasets",
-    "dft",
-    "dynamics",
-    "errors",
-    "fast",
-    "fit",
-    "free_energy",
-    "heat",
-    "labels",
-    "load",
-    "neighbors",
-    "observables",
-    "plotting",
-    "potentials",
-    "predict",
-    "units",
-]
+__all__ = ["ANNPotential", "Calculator", "Chebyshev", "Cost", "ErrorTable", "Evaluation", "History"]
+__all__ += ["Structures", "__version__", "aenet", "campaign", "datasets", "dft", "dynamics", "errors"]
+__all__ += ["fast", "fit", "free_energy", "heat", "labels", "load", "neighbors", "observables", "plotting"]
+__all__ += ["potentials", "predict", "units"]
 
 if not TYPE_CHECKING:  # a checker of types would take any name for one of these
 

@@ -7,7 +7,7 @@ message has the argument's name, what was given, and what to give instead.
 """
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from math import inf, isfinite
 from numbers import Real
 from typing import Any, TypeVar
@@ -18,10 +18,13 @@ from ase.data import atomic_numbers
 from torch import Tensor
 
 T = TypeVar("T")
+Holds = Callable[[float], bool]
 
 
-def finite(value: Any, name: str, hint: str = "", kind: str = "a finite number") -> float:
-    """A number of Python, NumPy or PyTorch, neither NaN nor infinite; truth values are none."""
+def finite(
+    value: Any, name: str, hint: str = "", kind: str = "a finite number", holds: Holds = lambda number: True
+) -> float:
+    """A number of Python, NumPy or PyTorch, neither NaN nor infinite, that holds; truth values are none."""
     number = value.item() if isinstance(value, np.ndarray | Tensor) and value.ndim == 0 else value
     if isinstance(number, bool | np.bool_) or not isinstance(number, Real):
         raise refusal(value, name, kind, hint, TypeError)
@@ -29,7 +32,7 @@ def finite(value: Any, name: str, hint: str = "", kind: str = "a finite number")
         number = float(number)
     except OverflowError:  # whole numbers may be beyond any float
         number = inf
-    if not isfinite(number):
+    if not isfinite(number) or not holds(number):
         raise refusal(value, name, kind, hint)
     return number
 
@@ -37,10 +40,7 @@ def finite(value: Any, name: str, hint: str = "", kind: str = "a finite number")
 def positive(value: Any, name: str, hint: str = "", most: float = inf) -> float:
     """A finite number above zero, up to `most`."""
     kind = "a positive number" if most == inf else f"a positive number, at most {most:g}"
-    number = finite(value, name, hint, kind)
-    if not 0 < number <= most:
-        raise refusal(value, name, kind, hint)
-    return number
+    return finite(value, name, hint, kind, lambda number: 0 < number <= most)
 
 
 def all_positive(**values: Any) -> None:
@@ -51,19 +51,13 @@ def all_positive(**values: Any) -> None:
 
 def not_negative(value: Any, name: str, hint: str = "") -> float:
     """A finite number, zero or above."""
-    kind = "a number that is not negative"
-    number = finite(value, name, hint, kind)
-    if number < 0:
-        raise refusal(value, name, kind, hint)
-    return number
+    return finite(value, name, hint, "a number that is not negative", lambda number: number >= 0)
 
 
 def whole(value: Any, name: str, least: int = 1, most: int | None = None, hint: str = "") -> int:
     """A whole number, `least` or more, up to `most`; 1e5 is one, 4.9 is not."""
-    kind = f"a whole number, {least} " + ("or more" if most is None else f"to {most}")
-    number = finite(value, name, hint, kind)
-    if value != int(value) or number < least or (most is not None and number > most):
-        raise refusal(value, name, kind, hint)
+    kind, end = f"a whole number, {least} " + ("or more" if most is None else f"to {most}"), most or inf
+    finite(value, name, hint, kind, lambda number: value == int(value) and least <= number <= end)
     return int(value)
 
 

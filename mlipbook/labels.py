@@ -39,9 +39,8 @@ def label(
     """Copies of the structures with energy (eV), forces (eV/A), stress (eV/A^3, ASE's sign; not of clusters).
 
     calculator: an ASE calculator, a potential of ours, or a function that makes a calculator (for those that
-    cannot be pickled or shared). It sees all of a structure but its constraints: charges, spins, fields in
-    atoms.info, too.
-    store: folder that keeps each finished label, found again by all that the calculator sees, by its class,
+    cannot be pickled or shared). It sees all of a structure but its constraints: atoms.info, too. store:
+    folder that keeps each finished label, found again by all that the calculator sees, by its class,
     parameters and attributes (`archive.identity`). model: a word that stands for those attributes, where they
     cannot be known, or say too little: a file that was changed under the same name. executor: as in
     `campaign.run`. info["provenance"] of each frame holds calculator, parameters, versions, date and, if it
@@ -67,11 +66,11 @@ def label(
             atoms.info["provenance"] = {**description, **result["made"]}
             labeled.append(atoms)
     if store is not None and _known(one, model) != known:
-        warnings.warn(
-            f"{type(one).__name__} has other attributes after computing than before, so that the same object "
-            'will not find these labels again: give model="...", or a function that makes the calculator',
-            stacklevel=2,
+        told = (
+            f"{type(one).__name__} has other attributes after computing than before, so that the same object"
         )
+        way = 'will not find these labels again: give model="...", or a function that makes the calculator'
+        warnings.warn(f"{told} {way}", stacklevel=2)
     return labeled
 
 
@@ -120,13 +119,11 @@ def _bare(atoms: Atoms) -> Atoms:
 
 def _describe(calculator: Any) -> dict[str, Any]:
     """Name and parameters of a calculator, JSON types; of one of ours its potential, too."""
-    parameters = dict(getattr(calculator, "parameters", None) or {})
+    parameters, kind = dict(getattr(calculator, "parameters", None) or {}), type(calculator)
     if isinstance(calculator, Calculator):
         parameters["potential"] = archive.described(calculator.potential)
-    return {
-        "calculator": f"{type(calculator).__module__}.{type(calculator).__qualname__}",
-        "parameters": json.loads(json.dumps(parameters, default=str, sort_keys=True)),
-    }
+    plain = json.loads(json.dumps(parameters, default=str, sort_keys=True))
+    return {"calculator": f"{kind.__module__}.{kind.__qualname__}", "parameters": plain}
 
 
 def _known(calculator: Any, model: str | None) -> str:

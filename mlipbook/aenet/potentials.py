@@ -42,17 +42,13 @@ def descriptor(setups: Iterable[Setup]) -> Chebyshev:
                 f"setup of {element}: radial cutoff and order, angular cutoff and order {own} differ from "
                 f"{first.element}'s {numbers(first)}; use networks that were made with the same"
             )
-        missing = [e for e in by_element if e not in setup.environment]
-        extra = [e for e in setup.environment if e not in by_element]
-        if missing:
+        for e in sorted(by_element.keys() - {*setup.environment}):
             raise ValueError(
-                f"setup of {element}: {missing[0]} is missing from its ENV {setup.environment}, "
-                f"so that {missing[0]} neighbors would have no weight; train it with {missing[0]} in ENV"
+                f"setup of {element}: {e} is missing from its ENV {setup.environment}, so that {e} neighbors "
+                f"would have no weight; train it with {e} in ENV"
             )
-        if extra:
-            raise ValueError(
-                f"setup of {element}: its environment lists {extra[0]}; give the file of {extra[0]}, too"
-            )
+        for e in sorted({*setup.environment} - by_element.keys()):
+            raise ValueError(f"setup of {element}: its environment lists {e}; give the file of {e}, too")
     if len(by_element) > 1 and first.radial_cutoff < first.angular_cutoff:
         raise ValueError(
             f"radial cutoff {first.radial_cutoff} A < angular cutoff {first.angular_cutoff} A with several "
@@ -73,16 +69,16 @@ def read(files: Mapping[str, FilePath]) -> ANNPotential:
     if not files:
         raise ValueError('no files: give {element: path}, such as {"Na": "Na.nn"}')
     networks = {element: read_network(path) for element, path in files.items()}
-    first_path, first = next(iter(files.values())), next(iter(networks.values()))
-    for (element, path), network in zip(files.items(), networks.values(), strict=True):
+    first = networks[origin := next(iter(files))]
+    for element, network in networks.items():
         if network.element != element:
-            raise ValueError(f"{path}: the network is that of {network.element}, not of {element}")
+            raise ValueError(f"{files[element]}: the network is that of {network.element}, not of {element}")
         for name in ("energy_scale", "energy_shift"):
-            if getattr(network, name) != getattr(first, name):
-                raise ValueError(
-                    f"{path}: {name} {getattr(network, name)} differs from {getattr(first, name)} of "
-                    f"{first_path}: the networks were trained on different sets; use those of one training"
-                )
+            one, other = getattr(network, name), getattr(first, name)
+            if one != other:
+                differs = f"{name} {one} differs from {other} of {files[origin]}"
+                way = "the networks were trained on different sets; use those of one training"
+                raise ValueError(f"{files[element]}: {differs}: {way}")
     potential = ANNPotential(
         descriptor(network.setup for network in networks.values()),
         hidden={element: network.n_nodes[1:-1].tolist() for element, network in networks.items()},

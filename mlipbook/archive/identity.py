@@ -107,17 +107,14 @@ def _digest(value: Any, where: str, above: tuple[int, ...], met: dict[int, int])
     except RecursionError:
         raise
     except Exception as error:  # pickle's refusals are of any type
-        raise Unidentified(
-            f"{where}: of a {type(value).__name__} it cannot be known what it consists of ({error}), so that "
-            "nothing that was stored with it can be found again"
-        ) from error
+        why = f"of a {type(value).__name__} it cannot be known what it consists of ({error})"
+        raise Unidentified(f"{where}: {why}: nothing that was stored with it can be found again") from error
     if isinstance(content, bytes):
         parts = [content]
     elif isinstance(content, Pairs):  # in the order of their names, each read as if it were the first
         named = [(inside(name, where, met=dict(met)), name, part) for name, part in content]
-        parts = [
-            key + inside(part, f"{where}.{name}") for key, name, part in sorted(named, key=itemgetter(0))
-        ]
+        named.sort(key=itemgetter(0))
+        parts = [key + inside(part, f"{where}.{name}") for key, name, part in named]
     else:
         parts = [inside(part, f"{where}[{i}]") for i, part in enumerate(content)]
     return sha256(b"".join([kind.encode(), b"\0", *parts])).digest()

@@ -5,7 +5,7 @@ import platform
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlipbook.archive.files import FilePath, writing
@@ -53,11 +53,9 @@ def _take(path: Path) -> int:
             raise InUse(_refusal(path, descriptor)) from None
         except OSError as error:
             warnings.warn(f"{path}: no locks on this file system ({error.strerror})", stacklevel=5)
-        try:
+        with suppress(FileNotFoundError):  # its holder ended, and removed it, after we had opened it
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 break
-        except FileNotFoundError:  # its holder ended, and removed it, after we had opened it
-            pass
         os.close(descriptor)
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode())

@@ -62,8 +62,7 @@ class NativePairs(Form):
         refuse_call(self.potential, structures, definition, edges)
         kinds, kind = torch.unique(structures.species, return_inverse=True)
         table = table_of(self.potential, tuple(kinds.tolist()))
-        sums = None if table is None else self.summed(structures, kind, table)
-        if sums is None:
+        if table is None or (sums := self.summed(structures, kind, table)) is None:
             return self.potential.evaluate(structures, definition, edges)
         energies, forces, virials = sums
         return Evaluation(energies, forces, virials, volumes_of(structures))

@@ -41,11 +41,11 @@ def read(file: str | os.PathLike) -> dict[str, Any]:
     neither, ValueError if it is not TOML.
     """
     bundled = files("mlipbook") / "data" / Path(file).name
-    if not Path(file).exists() and not bundled.is_file():
+    found = Path(file) if Path(file).exists() else bundled
+    if not found.is_file():
         raise FileNotFoundError(f"{file}: no such file, nor one of this name in the package")
-    content = Path(file).read_bytes() if Path(file).exists() else bundled.read_bytes()
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(found.read_bytes().decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: {error}; see mlipbook/data/ag2se-project-B.toml for the layout") from error
 
@@ -70,9 +70,8 @@ class Ionic(EdgePotential):
             self.species = tuple(parameters["charge"])
             table = self._table(parameters)
         except KeyError as error:
-            raise ValueError(
-                f"parameters of {parameters.get('name', 'an ionic potential')}: {error} is missing"
-            ) from error
+            name = parameters.get("name", "an ionic potential")
+            raise ValueError(f"parameters of {name}: {error} is missing") from error
         index = torch.full((len(chemical_symbols),), -1)
         index[[atomic_numbers[s] for s in self.species]] = torch.arange(len(self.species))
         self.register_buffer("index", index)
@@ -83,11 +82,10 @@ class Ionic(EdgePotential):
         n, charge, alpha = len(self.species), parameters["charge"], parameters["polarizability"]
         table = torch.zeros(len(TERMS), n, n, dtype=torch.float64)
         for (i, a), (j, b) in combinations_with_replacement(enumerate(self.species), 2):
-            repulsion = parameters["repulsion"][f"{a}-{b}"]
-            dipole = coulomb_constant / 2 * (alpha[a] * charge[b] ** 2 + alpha[b] * charge[a] ** 2)
+            H, eta = (float(parameters["repulsion"][f"{a}-{b}"][name]) for name in ("H", "eta"))
+            P = coulomb_constant / 2 * (alpha[a] * charge[b] ** 2 + alpha[b] * charge[a] ** 2)
             C = parameters.get("dispersion", {}).get(f"{a}-{b}", 0.0)
-            qq = coulomb_constant * charge[a] * charge[b]
-            row = [qq, float(repulsion["H"]), float(repulsion["eta"]), dipole, C, 0.0, 0.0]
+            row = [coulomb_constant * charge[a] * charge[b], H, eta, P, C, 0.0, 0.0]
             for name, value in zip(TERMS, row, strict=True):
                 finite(value, f"{name} of {a}-{b}")
             table[:, i, j] = table[:, j, i] = torch.tensor(row, dtype=torch.float64)
