@@ -16,7 +16,6 @@ from ase.build import bulk
 
 from mlipbook import Structures, archive, bookkit, load, observables
 from mlipbook.dynamics import NPT, Limits, Ramp, thermalize
-from mlipbook.potentials import AgSe
 from mlipbook.studies.conductivity import superionic
 from mlipbook.studies.conductivity.silver_selenide import TEMPERATURE
 from mlipbook.studies.melting import ramps as hysteresis
@@ -53,7 +52,7 @@ def melting(frames: int) -> dict:
 
 def silver(frames: int, folder: Path | None) -> dict:
     """How far each ion is from where it was."""
-    run = superionic.run(AgSe(), TEMPERATURE, superionic.Sizes(), folder=folder)
+    run = superionic.run(TEMPERATURE, superionic.Sizes(), folder=folder)
     chosen = torch.linspace(0, len(run.positions) - 1, frames).long()
     positions, cells, like = run.positions[chosen, 0], run.cells[chosen, 0], run.state.structures
     way = (positions - positions[0]).norm(dim=-1)  # (frames, N)

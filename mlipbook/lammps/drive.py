@@ -22,13 +22,10 @@ KINETIC = 1 / ps**2  # eV per amu (A/ps)^2
 def heat_field(
     structures: Structures, field: float, temperature: float, offsets: Mapping[str, float] | None = None
 ) -> list[str]:
-    """Commands that drive the heat flux along x, after those of `lammps.table.started`.
+    """Commands that drive the heat flux along x, after those of `lammps.table.started`; field: 1/A.
 
-    field: 1/A. temperature: K, of the last term, which makes up for the compression of phase space. offsets:
-    {element: eV} added to the atomic energies, as in `heat.Shifted`.
-
-    A fix acts between two half kicks, at velocities that lack the second: the kinetic energies are those
-    after half a kick by the potential's forces.
+    temperature: K, of the last term. offsets: {element: eV} on the atomic energies, as in `heat.Shifted`. A
+    fix acts between half kicks: kinetic energies are those after half a kick by the potential's forces.
     """
     N, M = structures.n_atoms, float(structures.masses.sum())
     elements, given = sorted(set(structures.symbols)), offsets or {}

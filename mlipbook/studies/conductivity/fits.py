@@ -33,8 +33,7 @@ FRAMES, INTERVAL = 50, 0.2 * ps  # labeled ones of each of six trajectories
 def prepare(folder: Path, replicas: int = 24, epochs: int = 200, device: str = "cpu") -> None:
     """Labeled frames (*.xyz), a committee of all MODELS (potentials.npz), melted crystals (starts.npz).
 
-    What is in the folder already is not made again; made of something else, it is refused. replicas: of each
-    model.
+    What is there already is not made again; made of something else, it is refused. replicas: of each model.
     """
     folder.mkdir(exist_ok=True, parents=True)
     parts = [folder / f"{name}.xyz" for name in ("train", "valid", "test")]

@@ -48,8 +48,8 @@ def replicas_of(found: Any, models: int) -> list[np.ndarray]:
 
 
 def undisturbed(found: Any, models: int) -> list[np.ndarray]:
-    """Those of each model along which J_ref has about the variance that it has along most. Where a fit lets
-    ions come closer than the reference ever would, a collision is what is seen of the reference's flux.
+    """Those along which J_ref has about the variance that it has along most. Where a fit lets ions come
+    closer than the reference would, a collision is all that is seen of the reference's flux.
     """
     variance = np.asarray(found["correlations"][:, 0, -1, -1], dtype=float)
     above = variance - np.median(variance)
@@ -131,10 +131,7 @@ def along(found: Any, models: int, flux: str) -> list[np.ndarray]:
 
 
 def readings_of(found: Any, models: int, shifts: np.ndarray) -> dict[str, dict[str, Numbers]]:
-    """reading -> flux -> kappa and error (models,), W/m/K, of Green-Kubo integrals to GAUGE_LAG.
-
-    shifts: of `to_match`; the flux of the reference needs none.
-    """
+    """reading -> flux -> kappa and error (models,), W/m/K; shifts: of `to_match`, not for J_ref."""
     out: dict[str, dict[str, Numbers]] = {name: {} for name in READINGS}
     for X in fluxes_of(found):
         parts = along(found, models, X)
@@ -152,9 +149,7 @@ def readings_of(found: Any, models: int, shifts: np.ndarray) -> dict[str, dict[s
 
 
 def paired(found: Any, models: int) -> dict[str, dict[str, Numbers]]:
-    """Keys "less I" and, where it was kept, "less J_ref" -> flux -> difference and error (models,), W/m/K: by
-    pairs of fluxes along the same trajectories, at zero mass current.
-    """
+    """Keys "less I", "less J_ref" (if kept) -> flux -> difference and error (models,), zero mass current."""
     return {
         f"less {other}": {
             X: as_lists([less(found, own, X, other) for own in along(found, models, other)])

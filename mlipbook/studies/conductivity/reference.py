@@ -165,9 +165,7 @@ def fields_of(equilibrium: Any, folder: Path) -> Numbers:
 
 
 def records(equilibrium: Any, fields: Numbers) -> dict[str, dict]:
-    """Conductivities under the fields, lengths, and at the paper's field the difference from equilibrium at
-    zero mass current in standard errors.
-    """
+    """Conductivities and lengths; at the paper's field the difference from equilibrium in standard errors."""
     n, both = len(equilibrium["correlations"]), None
     own = read(equilibrium, slice(None), "I")[1]
     out = {"Green-Kubo, zero mass current": replace(own, n=n).record("W/m/K")}

@@ -73,9 +73,9 @@ def rounded(x: Tensor) -> list[float]:
 
 
 def columns_of(each: Sequence[Response], kappas: Sequence[float] = ()) -> Numbers:
-    """Of each of these driven runs: kappa and its error, what flows across, temperature, response of silver
-    (L_1q; of a color field L_11, and no kappa). kappas: in equilibrium, from which errors are predicted, not
-    from what is to be judged.
+    """Of driven runs: kappa, what flows across, temperature, response of silver (L_1q or L_11).
+
+    kappas: in equilibrium, from which errors are predicted, not from what is to be judged.
     """
     columns: Numbers = {"field": [float(x.field[0, 0]) for x in each]}
     for name, values in {
@@ -165,9 +165,7 @@ def driven_part(runs: Numbers, reference: Numbers) -> Numbers:
 
 
 def under_a_field(driven: Numbers, long: Numbers) -> tuple[Numbers, Numbers]:
-    """One more reading: definition -> kappa and error of the fits; and of the reference, from records of
-    `conductivity.reference`.
-    """
+    """One more reading: definition -> kappa and error of the fits; and of the reference, from long runs."""
     fits = {X: driven.get(f"heat-students-{X}") for X in DEFINITIONS}
     own = long["HNEMD at F and -F"]
     kept: Numbers = {X: {key: x[key] for key in ("kappa", "error")} for X, x in fits.items() if x}

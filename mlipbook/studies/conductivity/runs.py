@@ -165,8 +165,7 @@ def run(
 ) -> None:
     """Do one of the RUNS and keep what it returns, unless its file is there. ValueError if it is of others.
 
-    parts: shares of the starts that run one after another; each is kept when it is done, until all are.
-    replicas: of each model; as many starts are used (default: all).
+    parts: shares of the starts, one after another, each kept when it is done. replicas: of each model.
     """
     positions = archive.load_arrays(folder / "starts.npz")["positions"][:replicas]
     path, starts, what = folder / f"{name}.npz", len(positions), RUNS[name]
@@ -213,10 +212,7 @@ def in_equilibrium(what: Run, folder: Path) -> dict[str, Any]:
 
 
 def joined(parts: Sequence[Mapping[str, Any]], copies: int) -> dict[str, Any]:
-    """Parts of a run, each with some replicas of every copy, as one; they stay copy by copy.
-
-    Raises ValueError for parts of different lengths.
-    """
+    """Parts of a run, each with some replicas of every copy, as one; ValueError for different lengths."""
     for name in ("steps", "timestep"):
         if len(found := {float(x[name]) for x in parts}) > 1:
             raise ValueError(f"parts of a run differ in {name}: {sorted(found)}; delete the older ones")
@@ -246,9 +242,8 @@ def study(
     parts: int = 1,
     replicas: int | None = None,
 ) -> None:
-    """Do these of the RUNS, as `run` does. steps: of each replica, 5 fs.
-
-    parts: shares of the replicas, one after another. replicas: of each model (default: one from each start).
+    """Do these of the RUNS, as `run` does. steps: of each replica, 5 fs. parts: shares of the replicas, one
+    after another. replicas: of each model (default: one from each start).
     """
     if unknown := set(names) - set(RUNS):
         raise ValueError(f"no run {', '.join(sorted(unknown))}; there are {', '.join(RUNS)}")

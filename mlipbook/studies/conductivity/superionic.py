@@ -22,7 +22,7 @@ from mlipbook import observables
 from mlipbook.averages import Value, mean
 from mlipbook.dft.ewald import ewald
 from mlipbook.dynamics import NPT, NVT, State, Trajectory, thermalize
-from mlipbook.potentials import AgSe, EdgePotential
+from mlipbook.potentials import AgSe
 from mlipbook.potentials.ionic import Ionic, read
 from mlipbook.structures import Structures
 from mlipbook.studies.command import Result, Sized, command
@@ -68,22 +68,14 @@ OBSERVED = {
 
 
 def run(
-    potential: EdgePotential,
-    temperature: float,
-    sizes: Sizes,
-    pressure: float | None = None,
-    seed: int = 0,
-    folder: Path | None = None,
+    temperature: float, sizes: Sizes, pressure: float | None = None, folder: Path | None = None
 ) -> Trajectory:
-    """Settled dynamics at the experimental volume, or at a pressure (eV/A^3) if one is given.
-
-    folder: where trajectories are kept, so that a run that was stopped goes on.
-    """
-    replicas, simulation, name = sizes.replicas, NVT(potential, TIMESTEP, temperature), "volume"
+    """Settled dynamics at the experimental volume or a pressure, eV/A^3; folder: to go on after a stop."""
+    replicas, simulation, name = sizes.replicas, NVT(AgSe(), TIMESTEP, temperature), "volume"
     if pressure is not None:
         replicas, name = sizes.replicas_at_pressure, "pressure"
-        simulation = NPT(potential, TIMESTEP, temperature, pressure)
-    state = thermalize(crystal(sizes.cells), [2 * temperature] * replicas, seed)  # half becomes vibrations
+        simulation = NPT(AgSe(), TIMESTEP, temperature, pressure)
+    state = thermalize(crystal(sizes.cells), [2 * temperature] * replicas)  # half becomes vibrations
     settle, steps = (round(time * ps / TIMESTEP) for time in (sizes.settle, sizes.length))
     stores = [folder / f"{temperature:.0f}K-{name}-{part}" if folder else None for part in ("settle", "run")]
     state = simulation.run(state, settle, every=EVERY, store=stores[0]).state
@@ -101,10 +93,7 @@ def species(structures: Structures, symbol: str) -> Structures:
 
 
 def partial_distributions(structures: Structures, edges: Tensor = BINS) -> dict[str, Tensor]:
-    """g(r) of "Ag-Ag", "Ag-Se", "Se-Se" pairs, (B, bins) each; edges of the bins in A.
-
-    Pairs of unlike atoms are all pairs less those of like atoms.
-    """
+    """g(r) of "Ag-Ag", "Ag-Se", "Se-Se" pairs, (B, bins) each: unlike pairs are all less the like ones."""
     n = {symbol: structures.symbols.count(symbol) for symbol in ("Ag", "Se")}
     like = {symbol: observables.pair_distribution(species(structures, symbol), edges) for symbol in n}
     pairs = {symbol: k * (k - 1) / 2 for symbol, k in n.items()}
@@ -158,9 +147,7 @@ def pieces(series: Tensor, unit: str) -> dict[str, Any]:
 
 
 def at_constant_volume(trajectory: Trajectory, sizes: Sizes) -> tuple[dict[str, dict], dict[str, Any]]:
-    """Records of the run at 500 K and the experimental volume; and what figures draw: lags (ps), mean square
-    displacements with standard errors, g(r), as lists.
-    """
+    """Records at the experimental volume; and lags (ps), displacements, g(r) for figures, as lists."""
     seen, n_atoms = trajectory.observed, trajectory.state.structures.n_atoms
     found = {
         "temperature": pieces(seen["temperature"], "K"),
@@ -212,9 +199,8 @@ def full_coulomb(structures: Structures, charge: dict[str, float]) -> tuple[Tens
 
 
 def truncation(structures: Structures) -> dict[str, dict]:
-    """Records over the structures of the model's Coulomb interaction, nothing else of it, minus the full sum.
-
-    Of the energy only the scatter counts: the damped sum lacks a self-energy.
+    """The model's Coulomb interaction alone minus the full sum. It lacks a self-energy: only the scatter of
+    the energy counts.
     """
     model = read("ag2se-project-B.toml")
     repulsion = {pair: values | {"H": 0.0} for pair, values in model["repulsion"].items()}
@@ -235,12 +221,12 @@ def truncation(structures: Structures) -> dict[str, dict]:
 @command(saves="silver-selenide")
 def study(folder: Path, profile: Sized = "full") -> Result:
     """All runs and what they say. folder: for trajectories."""
-    potential, sizes = AgSe(), SIZES[profile]
-    trajectory = run(potential, TEMPERATURE, sizes, folder=folder)
+    sizes = SIZES[profile]
+    trajectory = run(TEMPERATURE, sizes, folder=folder)
     records, curves = at_constant_volume(trajectory, sizes)
     some = torch.linspace(0, len(trajectory.positions) - 1, 8).long()
     records |= truncation(frames_of(trajectory, some, slice(1)))
     for temperature in TEMPERATURES:
-        held = run(potential, temperature, sizes, pressure=0.0, folder=folder)
+        held = run(temperature, sizes, pressure=0.0, folder=folder)
         records |= at_zero_pressure(held, temperature, sizes)
     return Result(records, {"curves": curves})

@@ -107,10 +107,7 @@ def hold_out(picks: Sequence[Atoms], rng: np.random.Generator) -> list[str]:
 def explore_all(
     committee: ANNPotential, starts: Sequence[Atoms], total: int, number: int
 ) -> tuple[list[Atoms], list[dict]]:
-    """The picks of round `number`, about `total`, and what each trajectory told (one record each).
-
-    starts: frames with info["phase"] and info["md_temperature_K"] for trajectories to begin from.
-    """
+    """About `total` picks of a round, and a record of each trajectory; starts: what these begin from."""
     driver = committee.member(0)
     picks: list[Atoms] = []
     records: list[dict] = []

@@ -26,11 +26,10 @@ HOT = 600  # K, liquid that needs a group of its own
 def assess(
     old: dict[str, list[Atoms]], new: list[Atoms], *, folds: int = 3, epochs: int = 60
 ) -> dict[str, dict]:
-    """Records of RMSEs of committees that were trained without and with new frames.
+    """Records of RMSEs of committees that were trained without and with new frames (with info["kind"]).
 
-    old: train, valid and test frames; new: frames with info["kind"]. Without: all new frames are unseen.
-    With: cross-validation, every new frame is predicted by a committee that learned the other folds' new
-    frames, too. Last: how many times the spread the force error is on unseen frames.
+    With: every new frame is predicted by a committee that learned the other folds' new frames, too. Last: how
+    many times the spread the force error is on unseen frames.
     """
     base = train_committee(old, epochs=epochs)
     results = {
@@ -64,9 +63,8 @@ def trajectory_of(atoms: Atoms) -> str:
 def cross_validate(
     old: dict[str, list[Atoms]], new: list[Atoms], folds: int, epochs: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Squared errors of new frames, by committees trained without their fold, and of the old test frames.
-
-    Frames of one trajectory are in one fold: a sibling in the training set is no test.
+    """Squared errors of new frames, by committees trained without their fold, and of the old test frames. A
+    trajectory is in one fold: a sibling in the training set is no test.
     """
     trajectories = np.array([trajectory_of(atoms) for atoms in new])
     _, index = np.unique(trajectories, return_inverse=True)

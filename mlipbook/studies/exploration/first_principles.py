@@ -43,7 +43,7 @@ OWN_LENGTH, OWN_SAMPLE = 50.0, 10  # ps of the potential's own dynamics, steps b
 EDGES = np.linspace(2.0, 8.0, 61)  # A, bins of g(r)
 
 
-def start(phase: str, temperature: float, committee: ANNPotential, seed: int = 0) -> Atoms:
+def start(phase: str, temperature: float, committee: ANNPotential) -> Atoms:
     """A labeled structure of this phase, 10 ps into the committee's dynamics, at its mean volume."""
     # Of those at the nearest temperature the clearest case of its phase.
     sign = 1 if phase == "liquid" else -1
@@ -51,7 +51,7 @@ def start(phase: str, temperature: float, committee: ANNPotential, seed: int = 0
         of_phase(datasets.load("na-gamma"), phase),
         key=lambda a: (abs(a.info["md_temperature_K"] - temperature), sign * a.info["q6"]),
     )
-    atoms = moving(chosen, committee, temperature, np.random.default_rng(seed))
+    atoms = moving(chosen, committee, temperature, np.random.default_rng(0))
     dynamics, volumes = constant_pressure(atoms, temperature), []
     for _ in range(round(10e3 * fs / dynamics.dt / 10)):
         dynamics.run(10)
@@ -69,10 +69,8 @@ def langevin(atoms: Atoms, temperature: float, rng: np.random.Generator) -> Lang
 
 
 def run(atoms: Atoms, calculator: Any, temperature: float, steps: int, file: Path) -> None:
-    """Up to `steps` steps from these atoms and velocities, or from the last frame in the file.
-
-    Every SAMPLE steps a frame with velocities, energy, forces and stress joins the extended xyz file. Raises
-    ValueError for a file of another run.
+    """Up to `steps` steps from these atoms and velocities, or from the last frame in the file, which every
+    SAMPLE steps gets one with velocities and labels. Raises ValueError for a file of another run.
     """
     made = archive.made(file, start=atoms, calculator=calculator, temperature=temperature)
     done: Any = ase.io.read(file, ":") if made else []
@@ -100,9 +98,9 @@ def series(frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
     }
 
 
-def block_average(values: np.ndarray, blocks: int = 5) -> Value:
-    """Mean over the first axis, and its standard error from the means of equal blocks; n: all values."""
-    means = np.stack([block.mean(axis=0) for block in np.array_split(values, blocks)])
+def block_average(values: np.ndarray) -> Value:
+    """Mean over the first axis, and its standard error from the means of five blocks; n: all values."""
+    means = np.stack([block.mean(axis=0) for block in np.array_split(values, 5)])
     return Value(values.mean(axis=0), mean(means).error, len(values))
 
 
@@ -133,7 +131,6 @@ def compare(
 ) -> tuple[dict[str, dict], dict[str, list]]:
     """Records and curves of a first-principles trajectory beside the potential's own in the same cell.
 
-    Averages carry standard errors of five blocks; so do their differences, potential minus first principles.
     The distance of the two g(r) is int r^2 |g - g'| dr over int r^2 |g' - 1| dr; noise alone makes one, too.
     """
     settled = list(frames)[round(1e3 * SETTLE / TIMESTEP / SAMPLE) :]

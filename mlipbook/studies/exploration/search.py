@@ -25,10 +25,9 @@ class TooClose(RuntimeError):
 def explore(
     potential: EdgePotential, start: Atoms, temperature: float, strain: float, rng: np.random.Generator
 ) -> list[Atoms]:
-    """Frames of one trajectory, each with info["time_ps"].
-
-    It settles at ambient pressure first; then, with a strain, the cell is strained and held. If atoms come
-    too close it ends; the frames from settling are returned only if it ended so early.
+    """Frames of one trajectory, each with info["time_ps"]: settling at ambient pressure, then, with a strain,
+    in a strained cell. It ends where atoms come too close; frames from settling count only if it ended so
+    early.
     """
     atoms = moving(start, potential, temperature, rng)
     settling: list[Atoms] = []

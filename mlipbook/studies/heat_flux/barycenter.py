@@ -26,10 +26,7 @@ RULES = {  # shares of the virials I, its transpose, II, its transpose
 
 
 def cluster(radius: float, temperature: float, seed: int = 0, a: float = 4.24) -> State:
-    """A ball of bcc sodium around an interstice, rattled, with thermal velocities and its center at rest.
-
-    radius, a: angstrom; a is the lattice constant. temperature: K.
-    """
+    """A rattled ball of bcc sodium around an interstice, its center at rest; a: lattice constant."""
     atoms = bulk("Na", "bcc", a, cubic=True) * (6, 6, 6)
     center = atoms.cell.sum(0) / 2 + [0.3 * a, 0.1 * a, 0.2 * a]
     ball = atoms[((atoms.positions - center) ** 2).sum(1) < radius**2]
@@ -40,9 +37,9 @@ def cluster(radius: float, temperature: float, seed: int = 0, a: float = 4.24) -
 
 
 def rate(potential: EdgePotential, state: State) -> Tensor:
-    """d/dt sum_i r_i E_i of an isolated cluster by the chain rule, (3,) eV A per internal time:
+    """d/dt sum_i r_i E_i of a cluster, (3,) eV A per internal time, by one forward derivative along v:
 
-    sum_i E_i v_i + sum_i r_i (F_i . v_i + d(eps_i)/dt), with one forward derivative of all eps_i along v.
+    sum_i E_i v_i + sum_i r_i (F_i . v_i + d(eps_i)/dt).
     """
     structures, v = state.structures, state.velocities[0]
     edges = neighbors.build(structures, potential.cutoff)

@@ -147,9 +147,7 @@ def study(
     seed: int = 0,
     store: str | None = None,
 ) -> Result:
-    """Green-Kubo and cepstral conductivity. replicas, steps: if not those of the profile of chapter 10.
-    store: folder, to go on after an interruption.
-    """
+    """Green-Kubo and cepstral conductivity. replicas, steps: if not the profile's. store: to go on."""
     size = bookkit.profile("heat-flux", profile)
     start = liquid(size.cells, replicas or size.replicas, size.equilibration, seed, device)
     found = fluxes(start, steps or size.steps, size.every, seed, store, progress=True)

@@ -37,16 +37,11 @@ PAIRS = (("4k", "Gamma"), ("8k", "4k"), ("32k", "4k"), ("32k", "Gamma"))
 SIZES = (2, 4, 8, 16, 32, 64, 128)
 
 
-def learning_curve(
-    found: Equations, sizes: Sequence[int], draws: int = 50, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """Root mean square errors on the frames that were not drawn: "energy" and so on, (sizes, draws, 2).
-
-    Last axis: the constant and the linear correction.
-    """
+def learning_curve(found: Equations, sizes: Sequence[int], draws: int) -> dict[str, np.ndarray]:
+    """RMS errors on frames that were not drawn, (sizes, draws, 2): constant and linear correction."""
     if draws < 2:
         raise ValueError(f"{draws} draws: their scatter needs two or more")
-    rng, n = np.random.default_rng(seed), len(found.y)
+    rng, n = np.random.default_rng(0), len(found.y)
     curves = {name: np.zeros((len(sizes), draws, 2)) for name in UNITS}
     for (i, size), k in product(enumerate(sizes), range(draws)):
         order = rng.permutation(n)
@@ -60,10 +55,7 @@ def learning_curve(
 def records(
     found: Equations, curves: dict[str, np.ndarray], sizes: Sequence[int], pair: str
 ) -> dict[str, dict]:
-    """Differences without correction, and held-out errors with one.
-
-    sem: over frames; with a correction the standard deviation over draws, which share frames.
-    """
+    """Differences without correction; held-out errors with one, with the standard deviation over draws."""
     out = {}
     plain = found.errors(np.zeros(found.X.shape[-1]))
     for name, unit in UNITS.items():
@@ -88,9 +80,8 @@ def transferred(
 def transfer_records(
     potential: EdgePotential, many: Sequence[Atoms], few: Sequence[Atoms]
 ) -> dict[str, dict]:
-    """A potential trained on few k points, alone and corrected, on test frames with many: RMSEs.
-
-    The correction is learned from the training frames that have both labels: eight of them, and all.
+    """RMSEs on test frames with many k points of a potential trained on few: alone, and with a correction
+    learned from training frames that have both labels, eight of them and all.
     """
     both = by_part(differences(many, few))
     learned, names = both["train"], {atoms.info["frame"] for atoms in both["test"]}
@@ -117,10 +108,9 @@ def large_cell_records(
     small: Sequence[Atoms],
     large: Sequence[Atoms],
 ) -> dict[str, dict]:
-    """Predicted minus labeled, means by phase: energy, pressure; force as root mean square.
-
-    On small cells, labeled with the k points that the potential was trained on; on large cells, where the
-    correction is added; and the difference of the two, in which what the potential has wrong cancels.
+    """Predicted minus labeled, means by phase (force as rms): on small cells, labeled as the potential
+    learned it; on large ones, with the correction; and the difference, in which what the potential has wrong
+    cancels.
     """
     found = transferred(potential, None, small), transferred(potential, correction, large)
     is_small = np.arange(len(small) + len(large)) < len(small)

@@ -41,9 +41,8 @@ def filled(
 
 
 def gas(electrons: float, edge: float, mesh: int, shift: float, kT: float) -> Gas:
-    """Free electrons in a box of this edge with mesh^3 k points, moved by `shift` spacings (0 or 0.5).
-
-    The pressure is 2/3 of the kinetic energy per volume, for any set of k points that scales with the box.
+    """Free electrons in a box of this edge with mesh^3 k points, moved by `shift` spacings (0 or 0.5). The
+    pressure is 2/3 of the kinetic energy per volume, for any k points that scale with the box.
     """
     fermi = HALF_HBAR2_PER_MASS * (3 * pi**2 * electrons) ** (2 / 3) / edge**2
     levels, states = _levels(edge, mesh, shift, fermi + 40 * kT)

@@ -39,10 +39,7 @@ class Differences:
 
 
 def bundled() -> dict[str, list[Atoms]]:
-    """The labels of cubic cells that come with the package, by the name of their k points.
-
-    What a mesh has wrong in strained cells is another matter: see `strained_cells`.
-    """
+    """The package's labels of cubic cells by the name of their k points; strained ones: `strained_cells`."""
     return {name: [a for entry in sets for a in cubic(datasets.load(entry))] for name, sets in SETS.items()}
 
 
@@ -75,8 +72,7 @@ def namesakes(a: Sequence[Atoms], b: Sequence[Atoms]) -> list[tuple[Atoms, Atoms
 def compare(a: Sequence[Atoms], b: Sequence[Atoms]) -> Differences:
     """a minus b over the frames that both have, in the order of b; raises what `namesakes` raises.
 
-    energy: of F per atom; pressure: of -Tr(stress)/3; force: root mean square over the components of a frame;
-    deviatoric stress: the same of the six components without the pressure.
+    Energy of F per atom, pressure of -Tr(stress)/3; force and deviatoric stress as rms over components.
     """
     pairs = namesakes(a, b)
     stress = np.array([x.get_stress() - y.get_stress() for x, y in pairs]) / GPa
@@ -98,25 +94,22 @@ def compare(a: Sequence[Atoms], b: Sequence[Atoms]) -> Differences:
     )
 
 
-def without_atoms(found: Differences, a: str, b: str, kT: float = WIDTH) -> dict[str, np.ndarray]:
+def without_atoms(found: Differences, a: str, b: str) -> dict[str, np.ndarray]:
     """What free electrons in the frames' volumes differ by: energy and pressure (frames,), as in UNITS."""
 
     def errors(setting: str) -> np.ndarray:
         sizes = zip(found.electrons, found.edges, strict=True)
-        return np.array([free_electrons.mesh_error(n, edge, *MESHES[setting], kT) for n, edge in sizes])
+        return np.array([free_electrons.mesh_error(n, edge, *MESHES[setting], WIDTH) for n, edge in sizes])
 
     energy, pressure = (errors(a) - errors(b)).T
     return {"energy": energy / meV, "pressure": pressure / GPa}
 
 
 def records(sets: Mapping[str, Sequence[Atoms]], reference: str = "4k") -> dict[str, dict]:
-    """Every setting minus the reference: name -> value, standard error over frames, n, unit.
-
-    "Gamma minus 4k, solid: energy" and so on, for "solid", "liquid" and "all" frames; beside energy and
-    pressure what free electrons in the frames' volumes differ by, "Gamma minus 4k, solid: energy of free
-    electrons". "Gamma minus 4k, liquid minus solid: energy" is the difference of the means, "... energy
-    beyond free electrons" the same after theirs is subtracted frame by frame. Settings without a common frame
-    and phases with a single one are left out.
+    """Every setting minus the reference, "Gamma minus 4k, solid: energy" and so on: means over "solid",
+    "liquid" and "all" frames with their errors; "... of free electrons" in the frames' volumes; of energy and
+    pressure "liquid minus solid", and the same "beyond free electrons", theirs subtracted frame by frame.
+    Settings without a common frame and phases with a single one are left out.
     """
     out: dict[str, dict] = {}
     names = {atoms.info["frame"] for atoms in sets[reference]}

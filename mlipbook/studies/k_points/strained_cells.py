@@ -27,10 +27,7 @@ from mlipbook.units import GPa
 
 
 def shear(atoms: Atoms) -> np.ndarray:
-    """Strains yz, xz, xy of a strained cube, (3,).
-
-    Raises ValueError for a cell that is not symmetric, as that of a strained cube is.
-    """
+    """Strains yz, xz, xy, (3,); ValueError for a cell that is not symmetric, hence no strained cube."""
     strain = atoms.cell.array / np.cbrt(atoms.cell.volume) - np.eye(3)
     if not np.allclose(strain, strain.T, atol=1e-6):
         raise ValueError(f"frame {atoms.info.get('frame')}: the cell is no strained cube")
@@ -51,10 +48,8 @@ def slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def records(potential: EdgePotential, labels: Mapping[str, Sequence[Atoms]]) -> dict[str, dict]:
-    """Shear stress that a potential trained on cubic cells misses in strained ones, by phase.
-
-    labels: name of the k points -> strained frames. Root mean square in GPa, and the slope against strain in
-    GPa (twice an error of the shear modulus).
+    """Shear stress that a potential of cubic cells misses in strained ones (k points -> frames), by phase:
+    rms, and slope against strain, twice an error of the shear modulus; GPa.
     """
     out = {}
     for (name, frames), phase in product(labels.items(), ("solid", "liquid")):

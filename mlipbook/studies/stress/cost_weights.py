@@ -43,10 +43,7 @@ def fit_map(
     repulsion: float | None = None,
     **options: Any,
 ) -> ANNPotential:
-    """Train `members` potentials for each of the `points` in one fit: those of the first, of the second, ...
-
-    repulsion: as of ANNPotential. options: of `kinds.fit_each`.
-    """
+    """`members` potentials for each point in one fit, in their order; options: of `kinds.fit_each`."""
     elements = sorted({symbol for atoms in train for symbol in atoms.symbols})
     descriptor = Chebyshev(tuple(elements), CUTOFF, 16, CUTOFF, 4)
     potential = ANNPotential(descriptor, members=len(points) * members, seed=seed, repulsion=repulsion)
@@ -70,10 +67,7 @@ def cost_map(
     members: int,
     **options: Any,
 ) -> dict[str, np.ndarray]:
-    """Held-out errors over a grid of p_U and p_W with p_F = 1: name -> (p_U, p_W, members).
-
-    frames: the parts train, valid and test; options: those of `fit_map`. p_W = 0 is the EF-fit.
-    """
+    """Held-out errors over a grid at p_F = 1: name -> (p_U, p_W, members); options: of `fit_map`."""
     points = [(float(u), 1.0, float(w)) for u, w in product(p_U, p_W)]
     potential = fit_map(points, frames["train"], frames["valid"], members=members, **options)
     errors = held_out_errors(potential, frames["test"])

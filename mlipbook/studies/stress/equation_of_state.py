@@ -28,17 +28,15 @@ def scaled(atoms: Atoms, stretch: float) -> Atoms:
     return copy
 
 
-def volume_shift(
-    curves: np.ndarray, labels: np.ndarray, stretch: Sequence[float] = STRETCH
-) -> tuple[np.ndarray, np.ndarray]:
+def volume_shift(curves: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where a model has the labeled pressure: (ln(V_model/V_frame), B there in GPa), each (members, frames).
 
-    curves: (members, frames, len(stretch)) GPa, P(V) along scaled copies of frames whose labels (frames,)
+    curves: (members, frames, len(STRETCH)) GPa, P(V) along scaled copies of frames whose labels (frames,)
     GPa belong to stretch 0; ln V is taken as a parabola in P. To first order the shift is eps_P/B.
     """
     *shape, points = curves.shape
     excess = (curves - labels[:, None]).reshape(-1, points)
-    _, slope, shift = np.array([np.polyfit(curve, stretch, 2) for curve in excess]).T
+    _, slope, shift = np.array([np.polyfit(curve, STRETCH, 2) for curve in excess]).T
     return shift.reshape(shape), -1 / slope.reshape(shape)
 
 
@@ -70,11 +68,11 @@ def nearest_shell(frames: Sequence[Atoms]) -> np.ndarray:
     return np.array(distances) / np.cbrt(volumes(frames))
 
 
-def labeled_equation_of_state(frames: Sequence[Atoms], samples: int = 200) -> dict[str, dict]:
+def labeled_equation_of_state(frames: Sequence[Atoms]) -> dict[str, dict]:
     """Records of V0 and B there of like frames from their labels alone; errors by bootstrap over frames."""
     V, P, shell = volumes(frames), pressures(frames), nearest_shell(frames)
-    rng, n = np.random.default_rng(0), len(frames)
-    draws = rng.integers(n, size=(samples, n))
+    n = len(frames)
+    draws = np.random.default_rng(0).integers(n, size=(200, n))
     spread = np.array([equation_of_state(V[k], P[k], shell[k])[:2] for k in draws]).std(0, ddof=1)
     V0, B, _ = equation_of_state(V, P, shell)
     return {

@@ -12,14 +12,13 @@ import numpy as np
 from ase import Atoms
 from torch import Tensor
 
+from mlipbook.accuracy import UNITS
 from mlipbook.potentials.ann import ANNPotential
 from mlipbook.studies.sodium import Weights, descriptor
 from mlipbook.training.cost import Cost, residuals
 from mlipbook.training.derivatives import Prepared, make_batches
 from mlipbook.training.fitting import fit
 from mlipbook.units import GPa, meV
-
-UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa", "pressure": "GPa"}
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,7 @@ def fit_each(
     learning_rate: float = 1e-2,
     **options: Any,
 ) -> ANNPotential:
-    """The potential, its members trained in float32, each with weights of its own; in float64.
-
-    options: of `training.fit`, whose errors are raised.
-    """
+    """Train a committee in float32, each member with its weights; in float64. options: of `training.fit`."""
     potential = potential.to(device).float()
     fit(potential, train, valid, CostPerMember(each=tuple(each)), learning_rate=learning_rate, **options)
     return potential.double()
@@ -65,9 +61,9 @@ def train_kinds(
     seed: int = 0,
     **options: Any,
 ) -> ANNPotential:
-    """Train `members` networks of each kind, all in one fit: the members of the first kind, the second, ...
+    """`members` networks of each kind in one fit, in their order; options: of `fit_each`.
 
-    Seeds are paired: network m of every kind starts from the weights of seed + m. options: of `fit_each`.
+    Seeds are paired: network m of every kind starts from the weights of seed + m.
     """
     start = ANNPotential(descriptor(), members=members, seed=seed)
     potential = ANNPotential(descriptor(), members=members * len(kinds))
@@ -90,9 +86,8 @@ def held_out(
 ) -> dict[str, np.ndarray]:
     """Errors, predicted minus labeled, name -> (members, frames), from stored derivatives as in training.
 
-    energy (meV/atom) and pressure (GPa) with their sign; force (meV/A) and stress (GPa) as root mean squares
-    over the components of a frame. prepared: `derivatives.prepare_all` of the frames. For frames
-    without labels the "errors" are the predictions.
+    energy (meV/atom) and pressure (GPa) with their sign; force (meV/A) and stress (GPa) as root mean squares.
+    prepared: `prepare_all` of the frames. Of frames without labels the "errors" are the predictions.
     """
     columns: dict[str, list[np.ndarray]] = {name: [] for name in UNITS}
     for atoms, batch in zip(frames, make_batches(potential, prepared, 1), strict=True):

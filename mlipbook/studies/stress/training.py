@@ -59,10 +59,7 @@ def chosen(frames: Sequence[Atoms], count: int, choose: Callable[..., Sequence[i
 
 
 def training_sets(size: SimpleNamespace) -> dict[str, tuple[list[Atoms], list[Atoms]]]:
-    """name -> (train, valid): many frames of all volumes (full), few of them (wide), few of one (narrow).
-
-    size: the chapter's settings, of which frames, valid, few and few_valid count here.
-    """
+    """name -> (train, valid): many frames of all volumes (full), few of them (wide), few of one (narrow)."""
     train, valid = (datasets.load("na-gamma", part) for part in ("train", "valid"))
     return {"full": (train[:: len(train) // size.frames], valid[:: len(valid) // size.valid])} | {
         name: (chosen(train, size.few, choose), chosen(valid, size.few_valid, choose))
@@ -93,8 +90,7 @@ class Comparison:
 def compare(size: SimpleNamespace, device: str = "cpu", seed: int = 0, progress: bool = True) -> Comparison:
     """Train all kinds on all training sets, and evaluate them on the test frames of "na-gamma".
 
-    size: settings as in profiles.toml: p_U, p_W, members, epochs, few_epochs, curves,
-    and those of `training_sets`. Trains len(sets) committees of 2 len(p_U) members networks each.
+    size: p_U, p_W, members, epochs, few_epochs, curves, frames, valid, few, few_valid, as in profiles.toml.
     """
     every, sets = kinds(size.p_U, size.p_W), training_sets(size)
     test, solid = datasets.load("na-gamma", "test"), untrained_solid()
@@ -127,8 +123,7 @@ def untrained_solid() -> list[Atoms]:
 def shifts(found: Comparison) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
     """set -> kind -> (eps_P/B, ln(V_model/V_labels)), each (members,), means over the scaled test frames.
 
-    eps_P is the error of the pressure of a frame, B the bulk modulus at its volume by the equation of state
-    of all labeled solid frames: no model enters the first, no B of the labels the second.
+    No model enters B, from the equation of state of all labeled solid frames; no B of the labels the second.
     """
     solid, scaled_frames = of_phase(datasets.load("na-gamma"), "solid"), of_phase(found.frames, "solid")
     V, labels = volumes(scaled_frames), pressures(scaled_frames)

@@ -7,7 +7,6 @@ from ase import Atoms
 
 import mlipbook as mb
 from mlipbook.dynamics import Trajectory, thermalize
-from mlipbook.potentials import AgSe
 from mlipbook.studies.conductivity import superionic
 from mlipbook.studies.conductivity.silver_selenide import crystal
 from mlipbook.studies.conductivity.superionic import Sizes
@@ -73,14 +72,13 @@ def test_diffusion_of_a_random_walk_in_the_usual_unit():
 
 @pytest.mark.slow
 def test_a_small_run_is_of_the_right_kind():
-    potential = AgSe()
-    volume = superionic.run(potential, 500.0, SMALL)
+    volume = superionic.run(500.0, SMALL)
     records, drawn = superionic.at_constant_volume(volume, SMALL)
     assert 0.3 < records["500 K: Q6 of Se"]["value"] < 0.511
     assert records["500 K: first peak of Se-Se"]["value"] == pytest.approx(4.3, abs=0.15)
     assert records["500 K: potential energy"]["value"] > -0.94  # that of the perfect crystal
     assert len(drawn["r"]) == len(drawn["g"]["Ag-Se"]) and len(drawn["lags"]) == len(drawn["msd"]["Se"])
-    pressure = superionic.run(potential, 500.0, SMALL, pressure=0.0)
+    pressure = superionic.run(500.0, SMALL, pressure=0.0)
     records = superionic.at_zero_pressure(pressure, 500.0, SMALL)
     assert records["lattice constant, 500 K"]["value"] == pytest.approx(4.99, abs=0.05)
 
