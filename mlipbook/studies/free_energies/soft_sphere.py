@@ -33,20 +33,20 @@ EQUILIBRATION = 2000  # steps
 DILUTE = 0.5  # y up to which random places are found
 
 
-def temperature_of(y: float, density: float = DENSITY, mu: float = MU, sigma: float = SIGMA) -> float:
-    """The temperature (K) at which soft spheres of this density (1/A^3) have this y."""
-    return (free_energy.soft_core_y(density, 1.0, mu, sigma) / y) ** 4
+def temperature_of(y: float) -> float:
+    """The temperature (K) at which soft spheres of this DENSITY have this y."""
+    return (free_energy.soft_core_y(DENSITY, 1.0, MU, SIGMA) / y) ** 4
 
 
-def fluids(cells: int, path: Path, device: str = "cpu", density: float = DENSITY) -> Structures:
+def fluids(cells: int, path: Path, device: str = "cpu") -> Structures:
     """A start for each lambda: 4 cells^3 atoms of sodium, dilute ones at random places, dense ones far off
     the sites of an fcc lattice.
 
     Long waves of the density take long to appear in a dilute gas that starts without them: random places
     have them, where pairs closer than u(r) = 3 kT are left out.
     """
-    kT = kB * temperature_of(LARGEST, density)
-    lattice = bulk("Na", "fcc", (4 / density) ** (1 / 3), cubic=True) * (cells, cells, cells)
+    kT = kB * temperature_of(LARGEST)
+    lattice = bulk("Na", "fcc", (4 / DENSITY) ** (1 / 3), cubic=True) * (cells, cells, cells)
     frames = []
     for lam in path.lam:
         atoms = lattice.copy()
@@ -58,9 +58,9 @@ def fluids(cells: int, path: Path, device: str = "cpu", density: float = DENSITY
     return Structures.from_ase(frames, device)
 
 
-def random_places(n: int, edge: float, closest: float, seed: int = 0) -> np.ndarray:
+def random_places(n: int, edge: float, closest: float) -> np.ndarray:
     """n points (n, 3) of a periodic cube, one after the other, none closer to another than `closest`."""
-    rng, places = np.random.default_rng(seed), np.empty((0, 3))
+    rng, places = np.random.default_rng(0), np.empty((0, 3))
     while len(places) < n:
         trial = edge * rng.random(3)
         vectors = places - trial
@@ -115,10 +115,8 @@ def study(
 
 def records(table: dict[str, Any]) -> dict[str, dict]:
     """g(y) of infinitely many atoms, with the virial series for comparison."""
-    found = {}
-    for y in (0.1, 0.3, 0.5, 0.7201):
-        g = excess_from(table, y)
-        found[f"g({y})"] = g.record("kT")
+    found = {y: excess_from(table, y) for y in (0.1, 0.3, 0.5, 0.7201)}
+    for y, g in found.items():
         series = free_energy.soft_core_virial(y)
         print(f"g({y}) = {g.value:.5f} ± {g.error:.5f}    virial series {series:.5f}")
-    return found
+    return {f"g({y})": g.record("kT") for y, g in found.items()}

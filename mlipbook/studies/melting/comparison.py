@@ -21,7 +21,7 @@ def mean(values: np.ndarray) -> Value:
     return averages.mean(seen) if len(seen) else Value(np.nan, np.nan, 0)
 
 
-def mean_with_end(values: np.ndarray, end: float, steps: int = 500) -> Value:
+def mean_with_end(values: np.ndarray, end: float) -> Value:
     """Most likely mean of a normal law of which nothing beyond `end` is seen: values that are nan lie there.
 
     Expectation and maximization: each hidden value counts with its mean and variance beyond `end` under the
@@ -32,7 +32,7 @@ def mean_with_end(values: np.ndarray, end: float, steps: int = 500) -> Value:
     if len(seen) in (0, 1, len(values)):
         return mean(values)
     hidden, center, width = len(values) - len(seen), seen.mean(), seen.std(ddof=1)
-    for _ in range(steps):
+    for _ in range(500):
         x = (end - center) / width
         hazard = np.exp(-(x**2) / 2 - log_ndtr(-x)) / (2 * np.pi) ** 0.5
         beyond, variance = center + width * hazard, width**2 * (1 + x * hazard - hazard**2)
@@ -104,20 +104,18 @@ def distance(g: np.ndarray, reference: np.ndarray, edges: np.ndarray) -> np.ndar
     return (shells * abs(g - reference)).sum(-1) / (shells * abs(reference - 1)).sum(-1)
 
 
-def permutation_band(
-    g: np.ndarray, reference: np.ndarray, edges: np.ndarray, level: float = 0.95, samples: int = 1000
-) -> float:
-    """D between the means of replicas (m, bins) and (n, bins) that change places at random: a quantile.
+def permutation_band(g: np.ndarray, reference: np.ndarray, edges: np.ndarray, samples: int = 1000) -> float:
+    """D between the means of replicas (m, bins) and (n, bins) that change places at random: a 95 % quantile.
 
     If the model is right, its replicas and those of the reference may change places, and its own D is one
-    of these draws: it stays below the band in `level` of all cases, be the replicas few and uneven. (Drawn
+    of these draws: it stays below the band in 95 % of all cases, be the replicas few and uneven. (Drawn
     from the reference's alone, with replacement, the band of eight is too narrow: it holds a right model in
     three of four cases where one replica in ten has melted.)
     """
     rng, both = np.random.default_rng(0), np.concatenate([g, reference])
     order = rng.random((samples, len(both))).argsort(axis=1)
     model, other = both[order[:, : len(g)]].mean(axis=1), both[order[:, len(g) :]].mean(axis=1)
-    return float(np.quantile(distance(model, other, edges), level))
+    return float(np.quantile(distance(model, other, edges), 0.95))
 
 
 # ---- thermodynamics -------------------------------------------------------------------------------------

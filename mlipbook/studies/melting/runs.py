@@ -62,24 +62,6 @@ class Size:
     plateau: float = 5.0
 
 
-def train_missing(folder: Path, size: Size) -> None:
-    """Train what is missing: the teacher, its students on snapshots of its ramps, students of real labels.
-    Raises ValueError for what is there, but made of something else."""
-    options: dict[str, Any] = {"members": size.seeds, "epochs": size.epochs}
-
-    def students(name: str, parts: dict[str, list[Atoms]]) -> None:
-        """EF-fits and EFP-fits as one committee, with paired seeds."""
-        train_kinds(teaching.KINDS, parts["train"], parts["valid"], **options).save(folder / name)
-
-    if not (folder / "teacher.npz").exists():
-        teaching.train_teacher().save(folder / "teacher.npz")
-    if not made(folder / "students.npz", **learned_from(folder, size), **options):
-        students("students.npz", teacher_snapshots(folder, size))
-    real = {part: datasets.load("na-gamma", part) for part in ("train", "valid")}
-    if not made(folder / "direct.npz", **real, **options):
-        students("direct.npz", real)
-
-
 def learned_from(folder: Path, size: Size) -> dict[str, Any]:
     """What the students' snapshots are made of."""
     return {"teacher": load(folder / "teacher.npz"), "rate": size.snapshot_rate, "replicas": size.replicas}
@@ -121,16 +103,14 @@ def model(folder: Path, name: str) -> ANNPotential:
 def jobs(size: Size) -> list[dict[str, Any]]:
     """What to run, most important first: teacher, teacher under pressure, students, plateaus, other rates."""
     names = [f"{kind} {seed}" for seed in range(size.seeds) for kind in teaching.KINDS]
-    first = [("teacher", size.rate, p) for p in (0.0, size.pressure)]
-    first += [(name, size.rate, 0.0) for name in names]
-    rates = [("teacher", rate, 0.0) for rate in size.other_rates]
-    first_ramps, other_ramps = (
-        [{"model": m, "rate": r, "pressure": p, "replicas": size.replicas} for m, r, p in group]
-        for group in (first, rates)
-    )
+
+    def ramp(name: str, rate: float = size.rate, pressure: float = 0.0) -> dict[str, Any]:
+        return {"model": name, "rate": rate, "pressure": pressure, "replicas": size.replicas}
+
+    first = [ramp("teacher"), ramp("teacher", pressure=size.pressure), *map(ramp, names)]
     settings = {"solid": list(size.solid), "liquid": list(size.liquid), "length": size.plateau}
     held = [{"model": name, **settings} for name in ("teacher", *(f"direct {name}" for name in names))]
-    return [*first_ramps, *held, *other_ramps]
+    return [*first, *held, *(ramp("teacher", rate) for rate in size.other_rates)]
 
 
 def name_of(job: dict[str, Any]) -> str:
@@ -155,8 +135,22 @@ def perform(job: dict[str, Any], folder: str) -> dict[str, Any]:
 
 @command()
 def prepare(folder: Path) -> None:
-    """Train the teacher and its students, where they are missing."""
-    train_missing(folder, Size())
+    """Train what is missing: the teacher, students on snapshots of its ramps, students of real labels.
+    Raises ValueError for what is there, but made of something else."""
+    size = Size()
+    options: dict[str, Any] = {"members": size.seeds, "epochs": size.epochs}
+
+    def students(name: str, parts: dict[str, list[Atoms]]) -> None:
+        """EF-fits and EFP-fits as one committee, with paired seeds."""
+        train_kinds(teaching.KINDS, parts["train"], parts["valid"], **options).save(folder / name)
+
+    if not (folder / "teacher.npz").exists():
+        teaching.train_teacher().save(folder / "teacher.npz")
+    if not made(folder / "students.npz", **learned_from(folder, size), **options):
+        students("students.npz", teacher_snapshots(folder, size))
+    real = {part: datasets.load("na-gamma", part) for part in ("train", "valid")}
+    if not made(folder / "direct.npz", **real, **options):
+        students("direct.npz", real)
 
 
 @command()

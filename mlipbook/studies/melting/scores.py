@@ -79,11 +79,6 @@ def grid_of(ramps: Ramps, name: str) -> np.ndarray:
     return melting.on_grid(ramps.temperature, sound(ramps, name), edges)
 
 
-def volume(ramps: Ramps) -> np.ndarray:
-    """Per atom, (2, replicas, samples) A^3."""
-    return ATOMIC_MASS / sound(ramps, "density")
-
-
 def before_change(ramps: Ramps, values: np.ndarray) -> np.ndarray:
     """The values while replicas are in the phase they began in; nan otherwise."""
     solid = ramps.observed["q6"] > melting.SOLID
@@ -94,7 +89,8 @@ def score(ramps: Ramps, teacher: Ramps, window: tuple[float, float]) -> Score:
     """window: temperatures at which the teacher's heated replicas are solid and its cooled ones liquid."""
     found, theirs = ((melts_at(r), melting.mean(transitions(r)[1])) for r in (ramps, teacher))
     melted, froze = (int(np.isfinite(x).sum()) for x in transitions(ramps))
-    T, V, V_teacher = ramps.temperature, *(before_change(r, volume(r)) for r in (ramps, teacher))
+    T = ramps.temperature
+    V, V_teacher = (before_change(r, ATOMIC_MASS / sound(r, "density")) for r in (ramps, teacher))  # per atom
     own, reference = (
         [melting.mean(np.log(x)) for x in melting.in_window(T, y, window)] for y in (V, V_teacher)
     )

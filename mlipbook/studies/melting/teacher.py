@@ -27,10 +27,10 @@ PARTS = ("train", "train", "test", "train", "train", "valid", "train", "test")
 LIQUID_Q6 = 0.25  # a snapshot of lower global Q6 counts as liquid
 
 
-def train_teacher(epochs: int = 80, seed: int = 0, progress: bool = True) -> ANNPotential:
+def train_teacher() -> ANNPotential:
     """An EFP-fit with more orders, a longer cutoff and wider layers than the students."""
-    options: dict[str, Any] = {"epochs": epochs, "learning_rate": 1e-2, "seed": seed, "progress": progress}
-    return trained(by_part(at_gamma()), KINDS["EFP"], learns=RICHER, hidden=(30, 30), **options)
+    options: dict[str, Any] = {"hidden": (30, 30), "epochs": 80, "learning_rate": 1e-2}
+    return trained(by_part(at_gamma()), KINDS["EFP"], learns=RICHER, **options)
 
 
 def snapshots(

@@ -48,9 +48,31 @@ class FixedPoints(NamedTuple):
         return self.combined(each[group] - (0 if less is None else each[less]))
 
 
-def fixed_points(begins: np.ndarray, ends: np.ndarray, groups: np.ndarray) -> FixedPoints:
-    """Least squares of ends = left begins + (1 - left) T_group, (P,) each; one `left` for all groups. Raises
-    ValueError with too few pieces, or if they do not approach anything."""
+def melting_slope(records: Records, setting: str) -> float:
+    """dT/dP = T dV/dU along the melting curve at zero pressure (Clapeyron), K per eV/A^3."""
+    solid, liquid = (records[f"volume, {setting}, {phase}"]["value"] for phase in PHASES)
+    return TEMPERATURE * (liquid - solid) / (records[f"dU, {setting}"]["value"] * meV)
+
+
+def at_zero_pressure(job: Job, slope: float) -> np.ndarray:
+    """Temperatures of each ps brought to zero pressure, K."""
+    return np.array(job["temperature"]) - slope * np.array(job["normal_pressure"])
+
+
+def fitted(runs: Sequence[np.ndarray], of: Sequence[int]) -> FixedPoints:
+    """Of runs (K, each ps) that belong to these groups, by least squares of
+
+        ends = left begins + (1 - left) T_group,
+
+    one `left` for all groups; pieces begin and end with means over EDGE ps. Raises ValueError with too few
+    pieces, or if they do not approach anything.
+    """
+    points = [
+        np.array([run[t : t + EDGE].mean() for t in range(SETTLE, len(run) - EDGE + 1, PIECE)])
+        for run in runs
+    ]
+    begins, ends = (np.concatenate([x[part] for x in points]) for part in (slice(-1), slice(1, None)))
+    groups = np.repeat(of, [len(x) - 1 for x in points])
     G, P = int(groups.max(initial=0)) + 1, len(ends)
     if P <= G + 1:
         raise ValueError(f"{P} pieces for {G} temperatures and a rate: make the runs longer")
@@ -64,27 +86,6 @@ def fixed_points(begins: np.ndarray, ends: np.ndarray, groups: np.ndarray) -> Fi
     slopes = np.column_stack([T, np.eye(G)]) / (1 - left)  # of T by (left, (1 - left) T)
     share = Value(left, covariance[0, 0] ** 0.5, P)
     return FixedPoints(T, slopes @ covariance @ slopes.T, np.bincount(groups), share)
-
-
-def melting_slope(records: Records, setting: str) -> float:
-    """dT/dP = T dV/dU along the melting curve at zero pressure (Clapeyron), K per eV/A^3."""
-    solid, liquid = (records[f"volume, {setting}, {phase}"]["value"] for phase in PHASES)
-    return TEMPERATURE * (liquid - solid) / (records[f"dU, {setting}"]["value"] * meV)
-
-
-def at_zero_pressure(job: Job, slope: float) -> np.ndarray:
-    """Temperatures of each ps brought to zero pressure, K."""
-    return np.array(job["temperature"]) - slope * np.array(job["normal_pressure"])
-
-
-def fitted(runs: Sequence[np.ndarray], groups: Sequence[int]) -> FixedPoints:
-    """Of runs (K, each ps) that belong to these groups; pieces begin and end with means over EDGE ps."""
-    points = [
-        np.array([run[t : t + EDGE].mean() for t in range(SETTLE, len(run) - EDGE + 1, PIECE)])
-        for run in runs
-    ]
-    begins, ends = (np.concatenate([x[part] for x in points]) for part in (slice(-1), slice(1, None)))
-    return fixed_points(begins, ends, np.repeat(groups, [len(x) - 1 for x in points]))
 
 
 def finished(folder: Path, potentials: Path = POTENTIALS) -> list[Job]:

@@ -45,19 +45,18 @@ ORDERS = ("mean", "second cumulant", "sum")
 KEPT = Path("results/full/perturbation")  # drawn, gamma, four: the frames with energies of X, and both labels
 
 
-def snapshots(
-    potential: ANNPotential, phase: str, volume: float, temperature: float, **run: Any
-) -> list[Atoms]:
+def snapshots(potential: ANNPotential, phase: str, volume: float, store: Path) -> list[Atoms]:
     """The last frames of independent replicas of 128 atoms, 5 ps after their start; volume: A^3 per atom."""
-    boxes = starts(phase, SNAPSHOTS, volume, temperature)
-    state = thermalize(boxes, heated(phase, temperature), seed=1)
-    simulation = Langevin(potential, TIMESTEP * fs, temperature)
-    end = simulation.run(state, STEPS, limits=Limits(closest=0.0), **run).state.structures
+    boxes = starts(phase, SNAPSHOTS, volume, TEMPERATURE)
+    state = thermalize(boxes, heated(phase, TEMPERATURE), seed=1)
+    simulation = Langevin(potential, TIMESTEP * fs, TEMPERATURE)
+    options: dict[str, Any] = {"limits": Limits(closest=0.0), "store": store, "progress": False}
+    end = simulation.run(state, STEPS, **options).state.structures
     found = end.to_ase()
     for k, (atoms, q6) in enumerate(zip(found, steinhardt(end).tolist(), strict=True)):
         atoms.wrap()
         name = {"frame": f"ti_{phase[0]}{k:02d}", "phase": phase, "q6": round(q6, 4)}
-        atoms.info |= {**name, "md_temperature_K": temperature, "source": f"NVT of the {SETTING} potential"}
+        atoms.info |= {**name, "md_temperature_K": TEMPERATURE, "source": f"NVT of the {SETTING} potential"}
     return found
 
 
@@ -101,8 +100,7 @@ def frames(folder: Path, potentials: Path = POTENTIALS, out: Path = Path("drawn.
     for phase in PHASES:
         job = jobs_of("volume", [SETTING], [SEED], [phase])[0]
         store = folder / "runs" / f"snapshots-{phase}-{fingerprint(potentials, job)}"
-        volume = volume_at(folder, job, potentials)
-        drawn += snapshots(potential, phase, volume, TEMPERATURE, store=store, progress=False)
+        drawn += snapshots(potential, phase, volume_at(folder, job, potentials), store)
     ase.io.write(out, predicted(potential, drawn), format="extxyz")
 
 
