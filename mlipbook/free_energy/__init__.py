@@ -4,8 +4,8 @@
     melt = liquid(potential, disordered, temperature=350, timestep=4 * units.fs)
     melt.F - crystal.F                    # eV per atom; print(melt) shows every term
 
-Reading order: closed_forms, path, series, replicas, sampling (lambda windows), soft_core, starts, phases
-(solid and liquid), mbar.
+Reading order: closed_forms, series (paths, windows), replicas, sampling, soft_core, starts, phases (solid and
+liquid).
 """
 
 from mlipbook.averages import Value, average
@@ -17,12 +17,10 @@ from mlipbook.free_energy.closed_forms import (
     soft_core_y,
     thermal_wavelength,
 )
-from mlipbook.free_energy.mbar import mbar
-from mlipbook.free_energy.path import Path, path
 from mlipbook.free_energy.phases import FreeEnergy, liquid, solid
 from mlipbook.free_energy.replicas import PhaseChange, Sampling
 from mlipbook.free_energy.sampling import windows
-from mlipbook.free_energy.series import Window, Windows
+from mlipbook.free_energy.series import Path, Window, Windows, mbar, path
 from mlipbook.free_energy.soft_core import soft_core_excess
 from mlipbook.free_energy.starts import measured_spring
 

@@ -17,10 +17,9 @@ from ase import Atoms
 from mlipbook.averages import Value, average
 from mlipbook.checks import positive
 from mlipbook.free_energy.closed_forms import einstein_crystal, ideal_gas, soft_core_cutoff, soft_core_y
-from mlipbook.free_energy.path import path
 from mlipbook.free_energy.replicas import DEFAULT, Sampling, refuse_time_step
 from mlipbook.free_energy.sampling import windows
-from mlipbook.free_energy.series import Windows
+from mlipbook.free_energy.series import Windows, path
 from mlipbook.free_energy.soft_core import soft_core_excess
 from mlipbook.free_energy.starts import measured_spring, melted, one_box
 from mlipbook.potentials import Einstein, Potential, SoftCore

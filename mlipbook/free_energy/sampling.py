@@ -21,7 +21,6 @@ from torch import Tensor
 from mlipbook.averages import quiet_average
 from mlipbook.dynamics import State, thermalize
 from mlipbook.dynamics.state import repeated
-from mlipbook.free_energy.path import Path
 from mlipbook.free_energy.replicas import (
     DEFAULT,
     SEEDS,
@@ -31,7 +30,7 @@ from mlipbook.free_energy.replicas import (
     refuse_fixed,
     refuse_time_step,
 )
-from mlipbook.free_energy.series import LONG, Window, Windows
+from mlipbook.free_energy.series import LONG, Path, Window, Windows
 from mlipbook.potentials import Potential
 from mlipbook.potentials.contract import placed
 from mlipbook.structures import Structures

@@ -1,18 +1,54 @@
-"""Series of the windows of an integration, and their averages with standard errors."""
+"""Paths from a reference (lambda = 0) to the potential of interest (lambda = 1), the series of their
+windows, and the integrals along them with standard errors.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mlipbook.averages import Value, pooled, quiet_average
-from mlipbook.units import fs
+from mlipbook.checks import refusal, whole
+from mlipbook.units import fs, kB
 
 LONG = 50  # correlation times that a series should last
+
+
+@dataclass(frozen=True)
+class Path:
+    """int_0^1 f dlambda = sum weights f(lam); lam (n,), increasing, and weights (n,), dimensionless."""
+
+    lam: np.ndarray
+    weights: np.ndarray
+
+    def with_end(self) -> Path:
+        """Also lambda = 1, with weight 0: where the potential's own averages are taken."""
+        return Path(np.append(self.lam, 1.0), np.append(self.weights, 0.0))
+
+
+def path(points: int, k: float = 0.75) -> Path:
+    """Gauss-Legendre points of Eq. 8-9: lambda = ((x + 1)/2)^(1/(1 - k)), weights w lambda^k/(2 (1 - k)).
+
+    k = 1 - 3/n suits the way from the ideal gas to a soft core of power n, whose integrand diverges as
+    lambda^(3/n - 1): it becomes a power series in (x + 1)/2. k = 0 is Gauss-Legendre in lambda itself. All
+    are dimensionless.
+    Raises ValueError unless points >= 1 and 0 <= k < 1.
+    """
+    points = whole(points, "points", most=1000)
+    if not 0 <= k < 1:
+        raise refusal(k, "k", "a number from 0 to below 1")
+    x, w = np.polynomial.legendre.leggauss(points)
+    lam = ((x + 1) / 2) ** (1 / (1 - k))
+    return Path(lam, w * lam**k / (2 * (1 - k)))
+
+
+# ---- windows
 
 
 @dataclass(frozen=True)
@@ -119,6 +155,32 @@ def range_of_q6(q6: Tensor) -> dict[str, float]:
         return {}
     means = block_means(q6)
     return {"lowest_q6": float(means.min()), "highest_q6": float(means.max())}
+
+
+def mbar(windows: Windows) -> Value:
+    """F(1) - F(0), eV per atom, and its error, from independent samples of all windows by the multistate
+    Bennett acceptance ratio (Shirts, Chodera, J. Chem. Phys. 129, 124105 (2008)): a check of the quadrature.
+
+    beta U(lambda_k) = beta U_b + lambda_k beta (U_a - U_b), where the first term, common to all k, drops out.
+    The windows must overlap: sd(U_a - U_b) times their distance in lambda must not exceed about 1.5 kT.
+    Raises ImportError without pymbar.
+    """
+    try:
+        from pymbar import MBAR
+    except ImportError as error:
+        raise ImportError("mbar needs pymbar: pip install mlipbook[mbar]") from error
+    kT = kB * windows.temperature
+    samples = []
+    for window in windows:
+        stride = ceil(2 * window.autocorrelation_time / window.interval)
+        samples.append(window.difference[::stride].flatten().numpy() / kT)
+    lam = np.array([0.0, *(window.lam for window in windows if window.lam < 1), 1.0])
+    by_lam = {window.lam: len(x) for window, x in zip(windows, samples, strict=True)}
+    counts = np.array([by_lam.get(value, 0) for value in lam])
+    states = MBAR(lam[:, None] * np.concatenate(samples), counts, solver_protocol="robust")
+    found = states.compute_free_energy_differences()
+    F = Value(float(found["Delta_f"][0, -1]), float(found["dDelta_f"][0, -1]), min(counts[counts > 0]))
+    return F * kT / windows.n_atoms
 
 
 # ---- averages ------------------------------------------------------------------------------------------

@@ -2,8 +2,7 @@
 
 from mlipbook.heat.cepstral import Cepstral, cepstral
 from mlipbook.heat.drive import Booked, ColorField, DrivenNoseHoover, HeatField
-from mlipbook.heat.flux import convective_flux, flux, flux_parts, mass_current
-from mlipbook.heat.gauge import Shifted, without_enthalpy
+from mlipbook.heat.flux import Shifted, convective_flux, flux, flux_parts, mass_current, without_enthalpy
 from mlipbook.heat.green_kubo import Transport, green_kubo
 from mlipbook.heat.hnemd import Response, hnemd, predicted_error
 

@@ -26,7 +26,7 @@ from mlipbook.dynamics.respa import Respa
 from mlipbook.fast.networks import Native
 from mlipbook.fast.pairs import NativePairs
 from mlipbook.heat.drive import Booked, HeatField
-from mlipbook.heat.gauge import Shifted
+from mlipbook.heat.flux import Shifted
 from mlipbook.potentials import Einstein, Ionic, Mixture, PairPotential, SoftCore, ionic
 from mlipbook.potentials import LennardJones as LJ
 from mlipbook.potentials.ann import MemberPerReplica
