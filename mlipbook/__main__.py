@@ -9,7 +9,7 @@ from typing import Any
 
 import mlipbook as mb
 
-from .bookkit import PROFILES, expected, frame, notebooks
+from .bookkit import PROFILES, expected, frame, notebooks, perturbed
 
 
 def main() -> int:
@@ -65,6 +65,7 @@ def _parser() -> ArgumentParser:
     sub = command(test_notebooks, "notebooks", "profile", help="run copies of the chapters and compare")
     sub.add_argument("--workers", type=int, default=2)
     sub.add_argument("--package", type=Path, help="folder with an installed mlipbook, not this one")
+    sub.add_argument("--perturbed", action="store_true", help="with another seed and sizes: it runs is all")
     sub.set_defaults(profile="smoke")
     return parser
 
@@ -168,14 +169,16 @@ def bless(arguments: Namespace) -> None:
 def test_notebooks(arguments: Namespace) -> int:
     paths = notebooks.paths(arguments.notebooks)
     jobs = [(path, arguments.profile, arguments.package) for path in paths]
+    test, well = _test_notebook, f"ran at {arguments.profile}, all values as expected"
+    if arguments.perturbed:
+        test, well = perturbed.failures, "ran with another seed and other sizes"
     with ProcessPoolExecutor(arguments.workers) as pool:
-        failures = [line for lines in pool.map(_test_notebook, jobs) for line in lines]
-    print("\n".join(failures) or f"{len(paths)} chapters ran at {arguments.profile}, all values as expected")
+        failures = [line for lines in pool.map(test, *zip(*jobs, strict=True)) for line in lines]
+    print("\n".join(failures) or f"{len(paths)} chapters {well}")
     return len(failures) > 0
 
 
-def _test_notebook(job: tuple[Path, str, Path | None]) -> list[str]:
-    path, profile, package = job
+def _test_notebook(path: Path, profile: str, package: Path | None) -> list[str]:
     try:
         executed, seconds = notebooks.run(path, profile, package=package)
     except RuntimeError as error:

@@ -4,7 +4,7 @@ This module is what chapters import. The rest of the package serves the command 
 the site: ``notebooks`` (run, stamp, gate), ``frame`` (lint), ``expected`` (compare, bless), ``pages``.
 """
 
-from .profiles import PROFILES, chapters, device, profile
+from .profiles import PROFILES, chapters, device, has, profile
 from .records import check, claim, record, summary
 from .results import full_file, full_result, paper_scale, provenance, save_result
 from .sliders import slider
@@ -17,6 +17,7 @@ __all__ = [
     "device",
     "full_file",
     "full_result",
+    "has",
     "paper_scale",
     "profile",
     "provenance",

@@ -2,9 +2,12 @@
 
 import tomllib
 from functools import cache
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from .records import show
 
 PROFILES = ("smoke", "colab", "full")
 
@@ -54,3 +57,22 @@ def device(chapter: str) -> str:
         return "cuda"
     print("On the CPU: this chapter has not run on a GPU since its code changed.")
     return "cpu"
+
+
+def has(settings: SimpleNamespace, **needed: Any) -> bool:
+    """Whether settings have the values that a chapter's records are named after; the reader is told if not.
+
+        if bookkit.has(size, p_W=[0, 0.01]):
+            bookkit.record("force error, p_W = 0.01 minus EF", ...)
+
+    needed: by setting, a value or several, that the setting has to be or to have in it.
+    """
+    found = {name: getattr(settings, name) for name in needed}
+    here = {name: x if isinstance(x, list) else [x] for name, x in found.items()}
+    wanted = {name: x if isinstance(x, list) else [x] for name, x in needed.items()}
+    missing = [f"{name} = {x}" for name in wanted for x in wanted[name] if x not in here[name]]
+    if missing:
+        have = "; ".join(f"{name} = {', '.join(map(str, x))}" for name, x in here.items())
+        text = f"not recorded: {' and '.join(missing)} is not in this run ({have})"
+        show(text, f'<p class="mlip-note">{escape(text)}</p>')
+    return not missing

@@ -139,10 +139,13 @@ def shifts(found: Comparison) -> dict[str, dict[str, tuple[np.ndarray, np.ndarra
 
 
 def records(found: Comparison) -> dict[str, dict]:
-    """The numbers of chapter 5, name -> value, sem, n, unit; errors over seeds unless the labels' own."""
+    """The numbers of chapter 5, name -> value, sem, n, unit; errors over seeds unless the labels' own.
+
+    "EF" and "EFP" are the fits of the first p_U; those of p_U = 100 are among the records if there are any.
+    """
     samples: dict[str, tuple[np.ndarray, str]] = {}  # (members,), unit
     full, V = found.errors["full"], volumes(found.frames)
-    plain = {"EF": "EF, p_U = 1", "EFP": "EFP, p_U = 1"}
+    plain = dict(zip(("EF", "EFP"), full, strict=False))
     for short, kind in plain.items():
         for q in ("energy", "force", "stress"):
             samples[f"{q} error, {short}"] = rmse(full[kind][q]), UNITS[q]
@@ -155,8 +158,9 @@ def records(found: Comparison) -> dict[str, dict]:
     for phase in ("solid", "liquid"):
         here = [atoms.info["phase"] == phase for atoms in found.frames]
         samples[f"pressure bias, EF, {phase}"] = full[plain["EF"]]["pressure"][:, here].mean(1), "GPa"
-    for short, q in product(plain, ("force", "stress")):
-        samples[f"{q} error, {short}, p_U = 100"] = rmse(full[f"{short}, p_U = 100"][q]), UNITS[q]
+    heavy = {kind: full[kind] for short in plain if (kind := f"{short}, p_U = 100") in full}
+    for (kind, errors), q in product(heavy.items(), ("force", "stress")):
+        samples[f"{q} error, {kind}"] = rmse(errors[q]), UNITS[q]
     for name, (short, kind) in product(("wide", "narrow"), plain.items()):
         errors = found.errors[name][kind]
         samples[f"stress error, {short}, {name}"] = rmse(errors["stress"]), "GPa"
