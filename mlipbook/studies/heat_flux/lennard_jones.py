@@ -58,18 +58,9 @@ class Chained(DrivenNoseHoover):
 
 def driven(start: State, field: float, steps: int, sizes: Sizes, folder: Path | None = None) -> Response:
     """The response to a field, with the single thermostat."""
-    return hnemd(
-        argon(),
-        start,
-        field / SIGMA,
-        TEMPERATURE,
-        steps,
-        TIMESTEP,
-        thermostat_time=THERMOSTAT_TIME,
-        settle=sizes.relax * TIMESTEP,
-        every=EVERY,
-        store=folder / f"field-{field:g}" if folder else None,
-    )
+    settle, store = sizes.relax * TIMESTEP, folder / f"field-{field:g}" if folder else None
+    drive = argon(), start, field / SIGMA, TEMPERATURE, steps, TIMESTEP
+    return hnemd(*drive, thermostat_time=THERMOSTAT_TIME, settle=settle, every=EVERY, store=store)
 
 
 def with_chain(start: State, sizes: Sizes, folder: Path | None = None) -> Response:

@@ -1,6 +1,7 @@
 """The conductivity study reads its runs rightly, and what is stored says what the book says."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +72,16 @@ def test_a_run_in_parts_goes_on_after_a_cut_and_keeps_replicas_model_by_model(
         assert taken == pytest.approx(np.asarray(own[key]), rel=1e-6), key
     if "field" in whole:
         assert parts["field"] == pytest.approx(whole["field"])
+
+
+def test_a_run_under_a_field_is_refused_beside_another_equilibrium(runs, tmp_path):
+    """The heat h that was taken off would not be that of the equilibrium."""
+    folder = shutil.copytree(runs, tmp_path / "runs")
+    found = dict(np.load(folder / "equilibrium-reference.npz"))
+    found["correlations"][0, 1, 0, 0] *= 1 + 1e-6
+    study.keep(folder / "equilibrium-reference.npz", found)
+    with pytest.raises(ValueError, match="heat-reference.npz: of something else, whose equilibrium is"):
+        study.run("heat-reference", folder, 48)
 
 
 def test_broken_replicas_keep_their_numbers_when_parts_are_joined():
