@@ -9,20 +9,5 @@ from .records import check, claim, record, summary
 from .results import full_file, full_result, paper_scale, provenance, save_result
 from .sliders import slider
 
-__all__ = [
-    "PROFILES",
-    "chapters",
-    "check",
-    "claim",
-    "device",
-    "full_file",
-    "full_result",
-    "has",
-    "paper_scale",
-    "profile",
-    "provenance",
-    "record",
-    "save_result",
-    "slider",
-    "summary",
-]
+__all__ = ["PROFILES", "chapters", "check", "claim", "device", "full_file", "full_result", "has"]
+__all__ += ["paper_scale", "profile", "provenance", "record", "save_result", "slider", "summary"]

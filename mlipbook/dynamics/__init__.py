@@ -14,17 +14,5 @@ from mlipbook.dynamics.simulation import NPT, NVE, NVT, Langevin, Ramp, Simulati
 from mlipbook.dynamics.state import State
 from mlipbook.dynamics.trajectory import Every, Trajectory
 
-__all__ = [
-    "NPT",
-    "NVE",
-    "NVT",
-    "Every",
-    "Langevin",
-    "Limits",
-    "Ramp",
-    "Simulation",
-    "State",
-    "Trajectory",
-    "Unstable",
-    "thermalize",
-]
+__all__ = ["NPT", "NVE", "NVT", "Every", "Langevin", "Limits", "Ramp", "Simulation", "State"]
+__all__ += ["Trajectory", "Unstable", "thermalize"]

@@ -24,26 +24,7 @@ from mlipbook.free_energy.series import Path, Window, Windows, mbar, path
 from mlipbook.free_energy.soft_core import soft_core_excess
 from mlipbook.free_energy.starts import measured_spring
 
-__all__ = [
-    "FreeEnergy",
-    "Path",
-    "PhaseChange",
-    "Sampling",
-    "Value",
-    "Window",
-    "Windows",
-    "average",
-    "einstein_crystal",
-    "ideal_gas",
-    "liquid",
-    "mbar",
-    "measured_spring",
-    "path",
-    "soft_core_cutoff",
-    "soft_core_excess",
-    "soft_core_virial",
-    "soft_core_y",
-    "solid",
-    "thermal_wavelength",
-    "windows",
-]
+__all__ = ["FreeEnergy", "Path", "PhaseChange", "Sampling", "Value", "Window", "Windows", "average"]
+__all__ += ["einstein_crystal", "ideal_gas", "liquid", "mbar", "measured_spring", "path"]
+__all__ += ["soft_core_cutoff", "soft_core_excess", "soft_core_virial", "soft_core_y", "solid"]
+__all__ += ["thermal_wavelength", "windows"]

@@ -6,22 +6,6 @@ from mlipbook.heat.flux import Shifted, convective_flux, flux, flux_parts, mass_
 from mlipbook.heat.green_kubo import Transport, green_kubo
 from mlipbook.heat.hnemd import Response, hnemd, predicted_error
 
-__all__ = [
-    "Booked",
-    "Cepstral",
-    "ColorField",
-    "DrivenNoseHoover",
-    "HeatField",
-    "Response",
-    "Shifted",
-    "Transport",
-    "cepstral",
-    "convective_flux",
-    "flux",
-    "flux_parts",
-    "green_kubo",
-    "hnemd",
-    "mass_current",
-    "predicted_error",
-    "without_enthalpy",
-]
+__all__ = ["Booked", "Cepstral", "ColorField", "DrivenNoseHoover", "HeatField", "Response", "Shifted"]
+__all__ += ["Transport", "cepstral", "convective_flux", "flux", "flux_parts", "green_kubo", "hnemd"]
+__all__ += ["mass_current", "predicted_error", "without_enthalpy"]

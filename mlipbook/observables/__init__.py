@@ -28,27 +28,10 @@ from mlipbook.observables.motion import (
 from mlipbook.structures import Structures
 from mlipbook.units import ATOMIC_MASS
 
-__all__ = [
-    "averaged_bond_order",
-    "block_average",
-    "blocks",
-    "density",
-    "diffusion",
-    "enthalpy",
-    "in_mean_cell",
-    "kinetic_energy",
-    "lindemann",
-    "mean_square_displacement",
-    "pair_distribution",
-    "potential_energy",
-    "pressure",
-    "pressure_tensor",
-    "q6",
-    "shortest_distance",
-    "steinhardt",
-    "temperature",
-    "volume",
-]
+__all__ = ["averaged_bond_order", "block_average", "blocks", "density", "diffusion", "enthalpy"]
+__all__ += ["in_mean_cell", "kinetic_energy", "lindemann", "mean_square_displacement"]
+__all__ += ["pair_distribution", "potential_energy", "pressure", "pressure_tensor", "q6"]
+__all__ += ["shortest_distance", "steinhardt", "temperature", "volume"]
 
 if TYPE_CHECKING:
     from mlipbook.dynamics import State
