@@ -7,6 +7,7 @@ alone, so that means differ far less than either scatters.
 """
 
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -69,7 +70,7 @@ def read(folder: Path, name: str) -> dict[str, np.ndarray]:
 
 def stored() -> dict[str, np.ndarray]:
     """The same of the liquid's stored dynamics, in NVT at one volume."""
-    frames = ase.io.read(STORED, ":")
+    frames: Any = ase.io.read(STORED, ":")
     return {
         "energy": np.array([1e3 * atoms.get_potential_energy() / len(atoms) for atoms in frames]),
         "pressure": np.array([-atoms.get_stress()[:3].mean() / GPa for atoms in frames]),
@@ -85,6 +86,6 @@ def mean(series: np.ndarray) -> Value:
 
 def distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray], what: str) -> float:
     """RMS difference of two series at the times that both have."""
-    at = [np.round(1e3 * x["time"]).astype(int) for x in (a, b)]
-    _, i, j = np.intersect1d(*at, return_indices=True)
+    ours, theirs = (np.round(1e3 * x["time"]).astype(int) for x in (a, b))
+    _, i, j = np.intersect1d(ours, theirs, return_indices=True)
     return float(np.sqrt(np.mean((a[what][i] - b[what][j]) ** 2)))
