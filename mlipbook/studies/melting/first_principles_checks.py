@@ -11,6 +11,7 @@ from typing import Any
 
 import ase.io
 import numpy as np
+import torch
 
 from mlipbook.averages import Value, quiet_average
 from mlipbook.studies.command import Result, command
@@ -27,7 +28,7 @@ STORED = Path(
 def check(folder: Path = FOLDER) -> Result:
     """Means over the checks, their invariants, how far they are from plain Verlet and stored dynamics."""
     series = {name: read(folder, name) for name in [*names("nve"), VERLET.name, *names("npt")]}
-    records = {}
+    records: dict[str, dict] = {}
     for name, found in series.items():
         records |= {
             f"{name}: {what}": mean(x).record(UNITS[what]) for what, x in found.items() if what != "time"
@@ -80,7 +81,7 @@ def stored() -> dict[str, np.ndarray]:
 
 def mean(series: np.ndarray) -> Value:
     """With its error by the series' correlation."""
-    found = quiet_average(series)
+    found = quiet_average(torch.as_tensor(series))
     return Value(float(found.value), float(found.error), float(found.n))
 
 
