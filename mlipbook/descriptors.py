@@ -41,8 +41,8 @@ class Chebyshev(nn.Module):
 
     species: element symbols; their order sets the species weights, integers around zero (two species:
     -1, +1; three: -1, 0, +1; four: -2, -1, +1, +2). environments: another order for the neighbors of
-    some centers, {element: order}, as aenet's setup files may have. Cutoffs in angstrom.
-    Features per atom: [Gr 0..Nr | Ga 0..Na], for more than one species followed by both with weights.
+    some centers, {element: order}, as aenet's setup files may have. Cutoffs in angstrom. ValueError for what
+    these cannot be. Features per atom: [Gr 0..Nr | Ga 0..Na], of several species then both with weights.
     """
 
     legendre: Tensor

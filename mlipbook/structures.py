@@ -137,7 +137,7 @@ class Structures:
 
     @cached_property
     def fixed(self) -> Tensor:
-        """(N,) bool, the atoms that dynamics do not move: FixAtoms; ValueError for any other constraint."""
+        """(N,) bool, no units: atoms that dynamics do not move, FixAtoms; ValueError for others."""
         fixed = torch.zeros(self.n_atoms, dtype=torch.bool)
         if not self.constraints:
             return fixed.to(self.species.device)

@@ -41,7 +41,7 @@ class Calculator(ase_calculator.Calculator):
         return "Calculator", self.potential
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """As of ASE's calculators; of a potential that was fitted since, everything changed."""
+        """As of ASE's calculators (tol: angstrom); of a potential fitted since, everything changed."""
         changed = self.of != versions(self.potential)
         return list(ase_calculator.all_changes) if changed else super().check_state(atoms, tol)
 
