@@ -59,7 +59,7 @@ def device(chapter: str) -> str:
     return "cpu"
 
 
-def has(settings: SimpleNamespace, **needed: Any) -> bool:
+def has(settings: SimpleNamespace, /, **needed: Any) -> bool:
     """Whether settings have the values that a chapter's records are named after; the reader is told if not.
 
         if bookkit.has(size, p_W=[0, 0.01]):

@@ -87,8 +87,8 @@ def test_what_cannot_be_changed_is_refused(sources, why, tmp_path):
 def test_a_record_of_a_value_that_was_not_run_says_so(monkeypatch):
     said = []
     monkeypatch.setattr(profiles, "show", lambda plain, html: said.append(plain))
-    size = SimpleNamespace(p_W=[0, 0.3, 3], cells=3)
-    assert bookkit.has(size, p_W=[0, 3], cells=3)
+    size = SimpleNamespace(p_W=[0, 0.3, 3], cells=3, settings=["32k"])
+    assert bookkit.has(size, p_W=[0, 3], cells=3, settings="32k")
     assert said == []
     assert not bookkit.has(size, p_W=[0, 0.01], cells=4)
     text = "not recorded: p_W = 0.01 and cells = 4 is not in this run (p_W = 0, 0.3, 3; cells = 3)"
