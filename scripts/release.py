@@ -1,6 +1,6 @@
 """Make the next version the one that everything names, or say what names another.
 
-python scripts/release.py 0.2.0     write the version, its date, and the setup cell of every chapter
+python scripts/release.py 0.2.0     write the version, its date, and the setup cell of every notebook
 python scripts/release.py --check v0.2.0     exit status 1 unless this tag may be put on what is here
 """
 
@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 
 def write(version: str) -> None:
-    """The version file, CITATION.cff, and the chapters' setup cells; the changelog's heading is yours."""
+    """The version file, CITATION.cff, and all setup cells; the changelog's heading is yours."""
     if not re.fullmatch(r"\d+\.\d+\.\d+(rc\d+)?", version):
         raise SystemExit(f"{version!r} is no version, such as 0.2.0 or 0.2.0rc1")
     _replace(ROOT / "mlipbook" / "_version.py", r'__version__ = ".*"', f'__version__ = "{version}"')
@@ -24,7 +24,7 @@ def write(version: str) -> None:
     _replace(citation, r"(?m)^date-released: .*$", f"date-released: {datetime.now(UTC):%Y-%m-%d}")
     from mlipbook.bookkit import frame, notebooks  # with the new version
 
-    for path in notebooks.paths():
+    for path in [*notebooks.paths(), *notebooks.PAGES]:
         notebook = json.loads(path.read_text())
         for cell in notebook["cells"]:
             if "setup" in cell["metadata"].get("tags", []):
@@ -52,7 +52,7 @@ def problems(tag: str) -> list[str]:
     changes = (ROOT / "CHANGELOG.md").read_text()
     if not re.search(rf"(?m)^## {re.escape(tag[1:])} \(\d{{4}}-\d\d-\d\d\)$", changes):
         found.append("CHANGELOG.md has no heading with this version and a date")
-    for path in notebooks.paths():
+    for path in [*notebooks.paths(), *notebooks.PAGES]:
         if f"/{tag}" not in frame.SETUP or notebooks.read(path)["cells"][1]["source"] != frame.SETUP:
             found.append(f"{path.name}: its setup cell installs another version")
         found += notebooks.problems(path)

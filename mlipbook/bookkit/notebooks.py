@@ -18,6 +18,7 @@ from .stamps import changes, dependencies, digest, syntax
 
 BOOK = ROOT / "book"
 EXECUTED = ROOT / "_build" / "notebooks"
+PAGES = (BOOK / "play.ipynb",)  # run, stamped and gated as chapters, but without frame and expected values
 MAX_BYTES = 1_500_000
 MACHINE_PATH = re.compile(r"(?<![\w/.])/(home|root|tmp|var|content|usr|opt|work|Users)/\w|[A-Z]:\\\\?Users")
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -145,7 +146,7 @@ def own_profile(path: Path) -> str:
 def _clean(notebook: dict) -> None:
     """Drop what differs from machine to machine and run to run without being a result."""
     for cell in code_cells(notebook):
-        cell["outputs"] = [output for output in cell["outputs"] if not _is_progress(output)]
+        cell["outputs"] = [_without_kernel(output) for output in cell["outputs"] if not _is_progress(output)]
     for cell in notebook["cells"]:
         cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k not in ("papermill", "execution")}
         if not cell["metadata"].get("tags", ["?"]):
@@ -161,6 +162,15 @@ def _is_progress(output: dict) -> bool:
         text = "".join(output["text"])
         return "\r" in text or not text.strip()
     return WIDGET in output.get("data", {}) and "%|" in "".join(output["data"].get("text/plain", ""))
+
+
+def _without_kernel(output: dict) -> dict:
+    """The picture that a widget of `live` brings, in its place."""
+    if WIDGET in output.get("data", {}):
+        from .live import PREVIEW  # whoever has a widget has ipywidgets
+
+        output["data"] = output["data"].get(PREVIEW, output["data"])
+    return output
 
 
 def write(path: Path, notebook: dict) -> None:
@@ -204,7 +214,7 @@ def _output_problems(output: dict) -> list[str]:
     if CHECK in data and data[CHECK]["passed"] is False:
         found.append(f"check {data[CHECK]['name']!r} failed")
     if WIDGET in data:
-        found.append("a live widget; use bookkit.slider")
+        found.append("a live widget; use bookkit.slider, or bookkit.live, which brings its picture")
     parts = [part for mime, part in data.items() if not mime.startswith("image/")] + [output.get("text", "")]
     for part in parts:
         text = json.dumps(part) if isinstance(part, dict) else "".join(part)
