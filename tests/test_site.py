@@ -20,6 +20,7 @@ from mlipbook.bookkit.records import format_value
 HTML = Path(__file__).parents[1] / "_build" / "html"
 PAGES = sorted(path for path in HTML.glob("book/*.html"))
 CHAPTERS = [path for path in PAGES if path.name.startswith("ch")]
+NOTEBOOKS = [*CHAPTERS, *(HTML / "book" / f"{path.stem}.html" for path in notebooks.PAGES)]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
@@ -84,14 +85,14 @@ def test_a_page_that_does_load_from_elsewhere_would_be_found():
 
 
 def test_every_image_has_alternative_text():
-    for page in CHAPTERS:
+    for page in NOTEBOOKS:
         images = re.findall(r"<img [^>]*>", page.read_text())
         bare = [image[:120] for image in images if not re.search(r'alt="[^"]{10,}"', image)]
         assert bare == [], page.name
 
 
-def test_chapters_open_in_colab():
-    for page in CHAPTERS:
+def test_notebooks_open_in_colab():
+    for page in NOTEBOOKS:
         address = "https://colab.research.google.com/github/mlipbook/mlipbook/blob/main/book/"
         assert f'href="{address}{page.stem}.ipynb"' in page.read_text()
 

@@ -1,7 +1,7 @@
 """Figures that move while a kernel runs: controls above a picture, what is computed in between. No physics.
 
 All works in tasks of the kernel's event loop, a piece at a time; between two pieces it hears the controls. So
-a stop comes after the piece at hand, of a hurry of moves the last is drawn, and matplotlib is in one thread.
+a stop comes after the piece at hand, of a hurry of moves the last is drawn, and no two pieces draw at once.
 An `Image` shows it, since an `Output` mixes up what tasks print; ipywidgets may be 7.7 (Colab) or 8 (Lab). A
 widget is never stored: its first picture travels with it, as PREVIEW, and takes its place when stored.
 """
