@@ -2,6 +2,7 @@
 # make test    everything that CI checks                                          (the second)
 # make quick   style, types and the tests that are not slow, within a minute
 # make serve   open the book; make lab opens JupyterLab on the chapters
+# make editions  notebooks for readers, students, instructors and otter-grader, in _build/editions
 #
 # PYTHON=python3.13 chooses the interpreter (3.11 or newer), PIP_ARGS adds pip options. On Linux, PyPI's torch
 # comes with several GB of CUDA libraries; PyTorch's own index has builds without them:
@@ -31,6 +32,12 @@ serve: $(VENV)/installed
 lab: $(VENV)/installed
 	jupyter lab --notebook-dir book
 
+editions: $(VENV)/installed
+	python -m mlipbook edition reader _build/editions/book
+	python -m mlipbook edition student _build/editions/student
+	python -m mlipbook edition instructor _build/editions/instructor
+	python -m mlipbook edition otter _build/editions/otter
+
 test: $(VENV)/installed
 	python scripts/test.py
 
@@ -47,4 +54,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 clean:
 	rm -rf _build
 
-.PHONY: book html serve lab test quick clean
+.PHONY: book html serve lab editions test quick clean

@@ -4,12 +4,13 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import mlipbook as mb
 
-from .bookkit import PROFILES, expected, frame, notebooks, perturbed
+from .bookkit import PROFILES, editions, exercises, expected, frame, notebooks, perturbed
 
 
 def main() -> int:
@@ -34,6 +35,8 @@ def _parser() -> ArgumentParser:
             sub.add_argument("notebooks", nargs="*", help="chapters, all if none is named")
         if "profile" in names:
             sub.add_argument("--profile", choices=PROFILES, default="colab")
+        if "workers" in names:
+            sub.add_argument("--workers", type=int, default=2)
         return sub
 
     command(datasets, help="list the bundled data sets")
@@ -53,6 +56,11 @@ def _parser() -> ArgumentParser:
     sub.add_argument("--checkpoint", help="file written after every epoch, to go on from after a stop")
     sub = command(study, prefix_chars="\0", add_help=False, help="run a study of the paper, or list them")
     sub.add_argument("words", nargs="*", help="its name, its command, and the command's options")
+    _chapters(command)
+    return parser
+
+
+def _chapters(command: Callable[..., ArgumentParser]) -> None:
     sub = command(new_chapter, help="start a chapter from the template, or from a text draft")
     sub.add_argument("notebook", help="chNN_name")
     sub.add_argument("--text", type=Path, help="draft, with cells that start with '%%%% md' or '%%%% code'")
@@ -62,12 +70,19 @@ def _parser() -> ArgumentParser:
     sub.add_argument("--release", action="store_true", help="refuse what is older than what it depends on")
     sub = command(bless, "notebooks", "profile", help="take recorded values as expected from now on")
     sub.add_argument("--reason", required=True)
-    sub = command(test_notebooks, "notebooks", "profile", help="run copies of the chapters and compare")
-    sub.add_argument("--workers", type=int, default=2)
+    sub = command(
+        test_notebooks, "notebooks", "profile", "workers", help="run copies of chapters and compare"
+    )
     sub.add_argument("--package", type=Path, help="folder with an installed mlipbook, not this one")
     sub.add_argument("--perturbed", action="store_true", help="with another seed and sizes: it runs is all")
     sub.set_defaults(profile="smoke")
-    return parser
+    what = "do hidden tests pass the solutions, and refuse empty and wrong answers?"
+    sub = command(test_exercises, "notebooks", "profile", "workers", help=what)
+    sub.set_defaults(profile="smoke")
+    sub = command(edition, help="chapters as notebooks for readers, students, instructors, otter-grader")
+    sub.add_argument("edition", choices=editions.EDITIONS)
+    sub.add_argument("out", type=Path, help="folder")
+    sub.add_argument("notebooks", nargs="*", help="chapters, all if none is named")
 
 
 def datasets(arguments: Namespace) -> None:
@@ -186,6 +201,20 @@ def _test_notebook(path: Path, profile: str, package: Path | None) -> list[str]:
         return [f"{path.stem} ({profile}): {error}"]
     print(f"{path.stem}: {seconds:.1f} s", flush=True)
     return expected.compare(executed, profile)
+
+
+def test_exercises(arguments: Namespace) -> int:
+    paths = notebooks.paths(arguments.notebooks)
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        judged = pool.map(exercises.problems, paths, repeat(arguments.profile))
+        found = [what for chapter in judged for what in chapter]
+    print("\n".join(found) or f"{len(paths)} chapters: hidden tests pass the solutions and nothing else")
+    return len(found) > 0
+
+
+def edition(arguments: Namespace) -> None:
+    made = editions.write(arguments.edition, arguments.out, arguments.notebooks)
+    print(f"{arguments.edition}: {len(made)} notebooks in {arguments.out}")
 
 
 if __name__ == "__main__":

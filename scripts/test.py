@@ -22,6 +22,7 @@ STAGES = {
     "fast": [*PYTEST, "-n", "2", "-m", "not slow", "--ignore", "tests/test_site.py"],
     "library": [*PYTEST, "-n", "2", "--ignore", "tests/test_site.py"],
     "chapters": [sys.executable, "scripts/chapters.py"],
+    "exercises": [*PYTHON, "mlipbook", "test-exercises", "--profile", "smoke", "--workers", "2"],
     "build": [JUPYTER_BOOK, "build", ".", "-W", "-n", "--keep-going", "--all", "-q"],
     "site": [*PYTEST, "-rs", "tests/test_site.py"],
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mlipbook.bookkit import notebooks
+from mlipbook.bookkit import lowering, notebooks
 from mlipbook.bookkit.records import format_value
 
 HTML = Path(__file__).parents[1] / "_build" / "html"
@@ -93,8 +93,7 @@ def test_every_image_has_alternative_text():
 
 def test_notebooks_open_in_colab():
     for page in NOTEBOOKS:
-        address = "https://colab.research.google.com/github/mlipbook/mlipbook/blob/main/book/"
-        assert f'href="{address}{page.stem}.ipynb"' in page.read_text()
+        assert f'href="{lowering.colab("reader", page.stem)}"' in page.read_text()
 
 
 def text_of(page: Path) -> str:

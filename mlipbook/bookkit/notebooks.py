@@ -127,6 +127,7 @@ def run(
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "seconds": round(seconds, 1),
         "date": today(),
+        "cells": [round(cell["metadata"]["papermill"]["duration"], 1) for cell in code_cells(notebook)],
         "depends": depends(notebook),
     }
     _clean(notebook)
@@ -175,10 +176,9 @@ def _without_kernel(output: dict) -> dict:
 
 def write(path: Path, notebook: dict) -> None:
     """As Jupyter does, whole or not at all."""
-    for cell in notebook["cells"]:
-        cell["source"] = cell["source"].splitlines(keepends=True)
+    cells = [{**cell, "source": cell["source"].splitlines(keepends=True)} for cell in notebook["cells"]]
     with archive.replacing(path) as file:
-        file.write((json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode())
+        file.write((json.dumps(notebook | {"cells": cells}, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 # ---- the gate
