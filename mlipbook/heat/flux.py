@@ -81,7 +81,7 @@ class Shifted(Wrapper):
     def __init__(self, potential: Potential, offsets: Mapping[str, float | Tensor]):
         super().__init__(potential)
         self.elements = tuple(offsets)
-        values = [torch.as_tensor(x, dtype=torch.float64) for x in offsets.values()]
+        values = [torch.as_tensor(x, dtype=torch.float64, device=potential.device) for x in offsets.values()]
         self.register_buffer("offsets", torch.stack(torch.broadcast_tensors(*values)))
 
     def evaluate(
@@ -97,7 +97,7 @@ class Shifted(Wrapper):
             raise ValueError(f"{self.offsets.shape[1]} offsets for {B} structures; give one each")
         result = self.potential.evaluate(structures, definition, edges)
         energies = result.energies
-        for symbol, offset in zip(self.elements, self.offsets, strict=True):
+        for symbol, offset in zip(self.elements, self.offsets.to(energies.device), strict=True):
             own = structures.species == atomic_numbers[symbol]
             energies = energies + torch.where(own, offset[..., None], 0)
         return replace(result, energies=energies)
