@@ -82,7 +82,8 @@ class Edges:
         old = self.built_for
         if structures is old or structures is self.held:
             return True
-        held = torch.equal(structures.species, old.species) and (
+        same_species = structures.species is old.species or torch.equal(structures.species, old.species)
+        held = same_species and (
             self.cover(structures)
             or structures.pbc == old.pbc
             and torch.equal(structures.positions, old.positions)
