@@ -25,8 +25,13 @@ def write(edition: str, out: Path, names: list[str] | None = None) -> list[Path]
 
     Readers also get the notebooks that are no chapters.
 
-    Raises ValueError, before anything is written, where a chapter has markup with no plain form.
+    Raises ValueError, before anything is written, where a chapter has markup with no plain form, for the
+    folder of the book itself, and where the package is installed without the book.
     """
+    if out.resolve() == notebooks.BOOK.resolve():
+        raise ValueError(f"{out} has the book's own chapters: give another folder")
+    if not notebooks.BOOK.exists():
+        raise ValueError("an installed package has no chapters: make editions in a clone of the repository")
     book = read_book()
     every = sorted(notebooks.BOOK.glob("*.ipynb")) if edition == "reader" and not names else None
     made = {out / path.name: build(path, edition, book) for path in every or notebooks.paths(names)}
@@ -62,8 +67,9 @@ def _about(path: Path, edition: str, notebook: dict) -> str:
     """Where one is, and for instructors how long it takes."""
     what = "Assignment on" if edition == "otter" else f"The {edition}'s edition of"
     name = f"chapter {prefix(path)[:-1]}" if prefix(path) else "a page"
-    opens = f"[open it in Colab]({colab(edition, path.stem)})"
-    lines = [f"*{what} [{name}]({page(path.stem)}) of the book; {opens}.*"]
+    # Those with solutions are not published: their teachers make them.
+    opens = f"; [open it in Colab]({colab(edition, path.stem)})" if edition in ("reader", "student") else ""
+    lines = [f"*{what} [{name}]({page(path.stem)}) of the book{opens}.*"]
     stamp = notebook["metadata"].get("mlipbook")
     if edition == "instructor" and stamp:
         where = f"at profile {stamp['profile']} on {stamp['device']}, {stamp['date']}"

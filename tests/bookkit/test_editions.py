@@ -351,3 +351,25 @@ def test_repository_and_branch_are_the_same_everywhere():
     for edition in editions.EDITIONS:
         folder = lowering.FOLDER.get(edition, edition)
         assert f"mlipbook edition {edition} _build/editions/{folder}\n" in makefile
+
+
+def test_the_book_s_own_chapters_are_never_written_over():
+    chapter = notebooks.paths()[0]
+    before = chapter.read_bytes()
+    with pytest.raises(ValueError, match="the book's own chapters: give another folder"):
+        editions.write("student", notebooks.BOOK, [chapter.stem])
+    assert chapter.read_bytes() == before
+
+
+def test_an_installed_package_says_where_editions_are_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(notebooks, "BOOK", tmp_path / "no-book")
+    with pytest.raises(ValueError, match="make editions in a clone of the repository"):
+        editions.write("reader", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("edition", editions.EDITIONS)
+def test_editions_with_solutions_have_no_address(built, edition):
+    cells = built[edition, "ch00_teaser"]["cells"]
+    opens = any("colab.research" in cell["source"] for cell in cells[:3])
+    assert opens == (edition in ("reader", "student"))

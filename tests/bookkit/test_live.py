@@ -70,6 +70,7 @@ def test_an_error_stands_below_the_controls_and_the_next_move_draws_again():
 
 
 def test_stop_stops_start_goes_on_and_restart_begins_anew():
+    plt.close("all")  # those of other tests
     done = []
 
     def work():
