@@ -293,6 +293,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_killed_campaign_frees_its_store_and_takes_its_workers_along(tmp_path):
     child = CONTEXT.Process(target=campaigner, args=(tmp_path,))
     child.start()

@@ -99,6 +99,7 @@ def test_claims_belong_to_chapters_of_the_plan():
     assert {entry["chapter"] for entry in records.claims().values()} <= set(range(1, 13))
 
 
+@pytest.mark.slow
 def test_command_line_lists_its_commands():
     command = [sys.executable, "-m", "mlipbook", "--help"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -106,6 +107,7 @@ def test_command_line_lists_its_commands():
         assert re.search(rf"^ +{name}\b", answer.stdout, re.MULTILINE), name
 
 
+@pytest.mark.slow
 def test_command_line_errors_are_one_line():
     command = [sys.executable, "-m", "mlipbook", "run", "ch00_unwritten"]
     answer = subprocess.run(command, capture_output=True, text=True)

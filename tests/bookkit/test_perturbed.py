@@ -47,6 +47,7 @@ def test_what_is_changed_differs_from_what_runs_here_and_from_what_is_stored(nam
         assert [key for key in sizes if sizes[key] == stored[key]] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "last, found",
     [

@@ -213,6 +213,7 @@ def uninterrupted(tmp_path_factory) -> dynamics.Trajectory:
     return stored_run(tmp_path_factory.mktemp("uninterrupted"))
 
 
+@pytest.mark.slow
 def test_run_killed_at_random_moments_ends_bit_identical(tmp_path, uninterrupted):
     moments = random.Random(0)
     for parts in (6, 12):

@@ -248,6 +248,7 @@ def compiles(monkeypatch):
     return counted
 
 
+@pytest.mark.slow
 def test_a_library_is_compiled_once_for_all_processes(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     counted = compiles(monkeypatch)

@@ -74,6 +74,7 @@ def test_a_run_in_parts_goes_on_after_a_cut_and_keeps_replicas_model_by_model(
         assert parts["field"] == pytest.approx(whole["field"])
 
 
+@pytest.mark.slow
 def test_a_run_under_a_field_is_refused_beside_another_equilibrium(runs, tmp_path):
     """The heat h that was taken off would not be that of the equilibrium."""
     folder = shutil.copytree(runs, tmp_path / "runs")

@@ -22,6 +22,7 @@ def test_a_longer_outer_step_leads_further_from_plain_verlet_and_all_stay_near_i
         assert 0 < apart[0] < apart[1] < apart[2] < most
 
 
+@pytest.mark.slow
 def test_the_liquid_is_that_of_the_stored_dynamics():
     records = checks.check(FOLDER).records
     for what in ("energy", "pressure"):
