@@ -44,8 +44,8 @@ def check(folder: Path = FOLDER) -> Result:
         }
     before = stored()
     for what, unit in UNITS.items():
-        apart = mean(plain[what]) - mean(before[what])
-        records[f"Verlet less stored dynamics: {what}"] = apart.record(unit)
+        less = mean(plain[what]) - mean(before[what])
+        records[f"Verlet less stored dynamics: {what}"] = less.record(unit)
     # A liquid's potential energy follows temperature by about 3/2 kB an atom: series less that share, so that
     # errors have the scatter of both, which go against each other in NVE.
     ours, theirs = (x["energy"] - 1.5e3 * kB * x["temperature"] for x in (plain, before))
